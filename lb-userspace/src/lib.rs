@@ -1,0 +1,33 @@
+//! anylb: an anycast layer-4 load balancer. This library is the agent; the binary `anylb` only parses and dispatches.
+//!
+//! | module | holds | pure |
+//! |---|---|---|
+//! | [`model`] | a checked configuration | yes |
+//! | [`config`] | TOML to model, errors with a caret | yes |
+//! | [`rows`] | tables: weighted rendezvous with bounded loads, previous inputs as alternates | yes |
+//! | [`health`] | rise and fall as a state machine; the probes that feed it | machine only |
+//! | [`bgp`] | codec, state machine, sessions; knows nothing of load balancing | machine only |
+//! | [`plan`] | desired state against what the kernel holds: an ordered list of operations | yes |
+//! | [`dataplane`] | the only module that knows aya: load, pin, attach, read, apply | no |
+//! | [`netlink`] | routes, neighbours, links, addresses | no |
+//! | [`agent`] | the reconcile loop that joins them | no |
+//! | [`backend`] | the backend role | no |
+//! | [`status`] | what the agent tells: the shapes behind `--json` and the admin API | yes |
+//! | [`api`] | admin socket, metrics listener | no |
+//! | [`cli`] | commands, tables | no |
+
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod api;
+pub mod backend;
+pub mod bgp;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod health;
+pub mod model;
+pub mod netlink;
+pub mod plan;
+pub mod rows;
+pub mod status;

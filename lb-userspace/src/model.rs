@@ -1,0 +1,263 @@
+//! What the rest of the agent works with: a configuration that has been checked.
+//!
+//! `config` turns a file into these types or into errors with a place; nothing here can be invalid any more.
+//! Pure data: no clock, no socket, no task.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A whole checked configuration file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// This box.
+    pub node: Node,
+    /// Where `/metrics` is served; none: not at all.
+    pub metrics: Option<SocketAddr>,
+    /// The BGP speaker; none: nothing is announced.
+    pub bgp: Option<Bgp>,
+    /// Sets of backends, by name.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// VIPs and ports, in the order of the file.
+    pub services: Vec<Service>,
+    /// The backend role, where the file has a `[backend]` section.
+    pub backend: Option<BackendRole>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name in logs and status.
+    pub name: String,
+    /// BGP identifier (RFC 6286: any non-zero 32 bits).
+    pub router_id: Option<Ipv4Addr>,
+    /// Interfaces that carry VIP traffic. First light: exactly one.
+    pub interfaces: Vec<String>,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// The 128-bit key of rows and flow hash, the same on every node of a service. `None` only in a file
+    /// without pools.
+    pub hash_key: Option<HashKey>,
+    /// Source addresses of the tunnel; where unset, the kernel's preferred source towards the backend.
+    pub tunnel_source_v4: Option<Ipv4Addr>,
+    /// See `tunnel_source_v4`.
+    pub tunnel_source_v6: Option<Ipv6Addr>,
+    /// What must survive a reboot: table inputs and overrides. Default `/var/lib/anylb`.
+    pub state_dir: PathBuf,
+    /// Admin socket. Default `/run/anylb`.
+    pub runtime_dir: PathBuf,
+    /// Pinned programs, links and maps, on a BPF file system. Default `/sys/fs/bpf/anylb`.
+    pub pin_dir: PathBuf,
+    /// How long a removed table input is remembered. Default 24 h.
+    pub flow_memory: Duration,
+}
+
+/// `node.xdp_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native (and, in this version, nothing else).
+    Auto,
+    /// Native only.
+    Native,
+}
+
+/// Key of rows and flow hash. Never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey(pub [u8; 16]);
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+/// `[bgp]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bgp {
+    /// Our AS number.
+    pub asn: u32,
+    /// Proposed hold time; 0 or at least 3 s.
+    pub hold_time: Duration,
+    /// RFC 1997 communities on every route, as 32-bit values.
+    pub communities: Vec<u32>,
+    /// Whether graceful restart is offered.
+    pub graceful_restart: GracefulRestart,
+    /// Where the speaker listens; none: it only dials.
+    pub listen: Vec<SocketAddr>,
+    /// At least one.
+    pub peers: Vec<BgpPeer>,
+}
+
+/// `bgp.graceful_restart`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GracefulRestart {
+    /// Only to peers with BFD (none in this version): a dead node is then noticed at once.
+    WithBfd,
+    /// To every peer. A node that dies without its link going down swallows traffic for up to the hold time plus
+    /// the restart time (15 s).
+    Always,
+    /// Never.
+    Off,
+}
+
+/// `[[bgp.peer]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BgpPeer {
+    /// Transport address.
+    pub address: IpAddr,
+    /// TCP port; 179 unless told.
+    pub port: u16,
+    /// AS number of the peer.
+    pub asn: u32,
+    /// TCP MD5 secret (RFC 2385), read from `password_file`.
+    pub password: Option<String>,
+    /// Hops for TTL security (RFC 5082); `Some(1)`: directly connected.
+    pub ttl_security: Option<u8>,
+    /// Listen only, never dial.
+    pub passive: bool,
+    /// NEXT_HOP of IPv4 routes; where unset, our address on the peer's interface.
+    pub next_hop_v4: Option<Ipv4Addr>,
+    /// NEXT_HOP of IPv6 routes; where unset, our global address on the peer's interface.
+    pub next_hop_v6: Option<Ipv6Addr>,
+}
+
+/// Name of a pool, unique in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PoolName(pub String);
+
+impl std::fmt::Display for PoolName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `[[pool]]`: backends with weights that share one table of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Unique name.
+    pub name: PoolName,
+    /// Hops in a row, 1..=4; 1 switches the second chance off.
+    pub hops: u8,
+    /// The health check.
+    pub check: Check,
+    /// In the order of the file; all addresses of one family, none twice.
+    pub backends: Vec<Backend>,
+}
+
+/// `[[pool.backend]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Identity of the backend in rows, and where its tunnel ends.
+    pub address: IpAddr,
+    /// Shown beside the address.
+    pub name: Option<String>,
+    /// 1..=1000; default 100.
+    pub weight: u16,
+}
+
+/// `pool.check`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What is tried.
+    pub kind: CheckKind,
+    /// Time between two tries of one backend, jittered by a tenth.
+    pub interval: Duration,
+    /// When a try has failed.
+    pub timeout: Duration,
+    /// Successes in a row until up.
+    pub rise: u32,
+    /// Failures in a row until down.
+    pub fall: u32,
+}
+
+/// `check.type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A TCP connection to the backend's own address is accepted.
+    Tcp {
+        /// Destination port.
+        port: u16,
+    },
+}
+
+/// `[[service]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique name, a label of metrics.
+    pub name: String,
+    /// The address clients use.
+    pub vip: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination ports, without duplicates, in ascending order.
+    pub ports: Vec<u16>,
+    /// A pool of this file; `None` only in a file with the backend role alone.
+    pub pool: Option<PoolName>,
+    /// When the VIP may be announced.
+    pub need: Need,
+}
+
+/// `service.protocol`; first light has TCP only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP (6).
+    Tcp,
+}
+
+/// `service.need`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// At least so many healthy backends.
+    Count(u32),
+    /// At least this share of the configured backends, rounded up, 1..=100.
+    Percent(u8),
+}
+
+impl Need {
+    /// Healthy backends needed out of `configured`, never less than one.
+    pub fn of(self, configured: usize) -> usize {
+        match self {
+            Need::Count(n) => (n as usize).max(1),
+            Need::Percent(p) => (configured * usize::from(p)).div_ceil(100).max(1),
+        }
+    }
+}
+
+/// `[backend]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendRole {
+    /// Where encapsulated packets may come from: the LB nodes.
+    pub trusted_lbs: Vec<IpNet>,
+    /// Where they may come from and be passed on to: the other backends.
+    pub trusted_backends: Vec<IpNet>,
+    /// MSS in SYN-ACKs.
+    pub mss: Mss,
+}
+
+/// `backend.mss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// What fits the interface's MTU with the largest tunnel header.
+    Auto,
+    /// At most so many bytes.
+    Max(u16),
+    /// Left alone.
+    Off,
+}
+
+/// What the operator has said about a backend, apart from its health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// Gets new flows.
+    #[default]
+    Ready,
+    /// Keeps its flows, gets no new ones.
+    Draining,
+}

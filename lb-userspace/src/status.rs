@@ -1,0 +1,287 @@
+//! What the agent tells: the shapes behind `--json`, the admin API and the tables.
+//!
+//! Every answer is an [`Envelope`]; its fields only grow. Pure data, read by the CLI as well.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AdminState, PoolName, Protocol};
+
+/// Name and version of every JSON answer.
+pub const SCHEMA: &str = "anylb/v1";
+
+/// `{"schema": "anylb/v1", "generation": N, ...}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Counts every applied change of the desired state since the state directory was made.
+    pub generation: u64,
+    /// The answer.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// `anylb status`: everything but counters, published by the agent after every change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// `node.name`.
+    pub node: String,
+    /// Version of the binary.
+    pub version: String,
+    /// `lb` or `backend`.
+    pub role: String,
+    /// Seconds since the epoch when the agent started.
+    pub start_time_secs: u64,
+    /// Whether this agent took over a datapath that was running.
+    pub adopted: bool,
+    /// Datapath per interface.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// In the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// By name.
+    pub pools: BTreeMap<PoolName, PoolStatus>,
+    /// BGP sessions.
+    pub peers: Vec<PeerStatus>,
+    /// What is wrong and what to do about it, one line each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// One interface of the datapath.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `native`.
+    pub mode: String,
+    /// The program hangs on it.
+    pub attached: bool,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// `service.name`.
+    pub name: String,
+    /// The address clients use.
+    pub vip: IpAddr,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// Its pool; none on a backend.
+    pub pool: Option<PoolName>,
+    /// Healthy backends.
+    pub healthy: usize,
+    /// Configured backends.
+    pub configured: usize,
+    /// Healthy backends needed to announce.
+    pub need: usize,
+    /// The VIP is announced by this node.
+    pub announced: bool,
+    /// Why not, in words.
+    pub reason: Option<String>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Digest of inputs, key id, algorithm version and rows, in hexadecimal: equal on nodes that agree.
+    pub table_hash: String,
+    /// Previous inputs that the rows remember.
+    pub remembered_inputs: usize,
+    /// Rows whose owner changed in all swaps since the agent started.
+    pub rows_moved_total: u64,
+    /// In the order of the configuration; removed ones that still drain come last.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One backend of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Identity.
+    pub address: IpAddr,
+    /// Name from the configuration.
+    pub name: Option<String>,
+    /// Weight in force.
+    pub weight: u16,
+    /// What the operator said.
+    pub admin: AdminState,
+    /// `up`, `down` or `unknown`.
+    pub health: Health,
+    /// Why it is down, in words of the last failed check.
+    pub reason: Option<String>,
+    /// Share of the pool's rows it owns, 0..=1.
+    pub row_ratio: f64,
+    /// The next hop is resolved.
+    pub reachable: bool,
+}
+
+/// A verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Not yet judged.
+    #[default]
+    Unknown,
+    /// Gets rows.
+    Up,
+    /// Gets none.
+    Down,
+}
+
+/// One BGP session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Transport address.
+    pub address: IpAddr,
+    /// AS of the peer.
+    pub asn: u32,
+    /// RFC 4271 name of the state.
+    pub state: String,
+    /// Identifier of the peer, once known.
+    pub router_id: Option<Ipv4Addr>,
+    /// Seconds in this state.
+    pub since_secs: u64,
+    /// Negotiated hold time, seconds.
+    pub hold_time_secs: Option<u64>,
+    /// Why the last session ended, in words.
+    pub last_reset: Option<String>,
+    /// What both sides offered, by name.
+    pub capabilities: Vec<String>,
+    /// Prefixes sent and not withdrawn.
+    pub announced: Vec<IpNet>,
+    /// Sessions that ended, by reason.
+    pub flaps: BTreeMap<String, u64>,
+    /// Messages by type.
+    pub received: BTreeMap<String, u64>,
+    /// Messages by type.
+    pub sent: BTreeMap<String, u64>,
+    /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
+    pub notifications: Vec<(String, u8, u8, u64)>,
+}
+
+/// Counters read from the datapath when asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets and bytes received per interface.
+    pub received: BTreeMap<String, Count>,
+    /// Packets by exit of the program; names are `lb_common::exit` or `backend` names.
+    pub exits: Vec<ExitCount>,
+    /// By service name.
+    pub services: BTreeMap<String, ServiceCount>,
+    /// By service name and backend address.
+    pub backends: Vec<BackendCount>,
+    /// Backend role: established connections by service; none where the kernel cannot be asked.
+    pub vip_connections: Option<BTreeMap<String, u64>>,
+}
+
+/// Packets that left the program by one exit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExitCount {
+    /// Name of the exit, `snake_case`.
+    pub name: String,
+    /// `pass`, `drop`, `tx`.
+    pub action: String,
+    /// Packets.
+    pub packets: u64,
+    /// What to do about it; only for drops.
+    pub advice: Option<String>,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes from the IP header on.
+    pub bytes: u64,
+}
+
+/// Traffic of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCount {
+    /// All packets.
+    #[serde(flatten)]
+    pub count: Count,
+    /// SYNs.
+    pub new_flows: u64,
+}
+
+/// Traffic that had a backend as its first hop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendCount {
+    /// Service name.
+    pub service: String,
+    /// Backend.
+    pub backend: IpAddr,
+    /// Packets and bytes.
+    pub count: Count,
+}
+
+/// `anylb explain`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `192.0.2.1:4000`.
+    pub source: String,
+    /// `198.51.100.1:80`.
+    pub destination: String,
+    /// Name of the program's exit.
+    pub exit: String,
+    /// `tx`, `pass`, `drop`.
+    pub action: String,
+    /// The service found.
+    pub service: Option<String>,
+    /// Row number.
+    pub row: Option<u32>,
+    /// All hops in order, as the tunnel header carries them.
+    pub hops: Vec<HopStatus>,
+    /// Interface the packet would leave by.
+    pub interface: Option<String>,
+    /// In words: what was decided and why.
+    pub because: String,
+}
+
+/// One hop of an explanation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopStatus {
+    /// Backend address.
+    pub address: IpAddr,
+    /// Its name.
+    pub name: Option<String>,
+    /// Verdict.
+    pub health: Health,
+    /// Operator's word.
+    pub admin: AdminState,
+}
+
+/// What the CLI may ask of a running agent, apart from reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// `backend drain|ready`: in one pool, or in every pool that has the backend.
+    SetAdmin {
+        /// Restrict to this pool.
+        pool: Option<PoolName>,
+        /// Address or name of the backend.
+        backend: String,
+        /// The new state.
+        admin: AdminState,
+    },
+    /// `reload`: read the configuration file again.
+    Reload,
+    /// End with the handover intent: routes and datapath stay.
+    Handover,
+}
+
+/// Why a request was not carried out; maps to exit codes of OPERATIONS (5, 6, 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// `not_found`, `refused` or `failed`.
+    pub kind: String,
+    /// What, where and what to do next.
+    pub message: String,
+}
