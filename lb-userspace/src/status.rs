@@ -3,7 +3,7 @@
 //! Every answer is an [`Envelope`]; its fields only grow. Pure data, read by the CLI as well.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,17 @@ pub struct Envelope<T> {
     pub body: T,
 }
 
+impl<T> Envelope<T> {
+    /// An answer that holds at `generation`.
+    pub fn new(generation: u64, body: T) -> Self {
+        Self {
+            schema: SCHEMA.to_string(),
+            generation,
+            body,
+        }
+    }
+}
+
 /// `anylb status`: everything but counters, published by the agent after every change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -38,6 +49,9 @@ pub struct NodeStatus {
     pub start_time_secs: u64,
     /// Whether this agent took over a datapath that was running.
     pub adopted: bool,
+    /// How the last reading of the configuration went.
+    #[serde(default)]
+    pub config: ConfigStatus,
     /// Datapath per interface.
     pub interfaces: Vec<InterfaceStatus>,
     /// In the order of the configuration.
@@ -48,6 +62,45 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     /// What is wrong and what to do about it, one line each; empty when all is well.
     pub problems: Vec<String>,
+}
+
+impl NodeStatus {
+    /// What this node is configured to serve and does not, one line each.
+    ///
+    /// A VIP that is not announced counts only where there is a peer to announce it to.
+    pub fn not_serving(&self) -> Vec<String> {
+        let detached = self
+            .interfaces
+            .iter()
+            .filter(|interface| !interface.attached)
+            .map(|interface| format!("{}: the datapath is not attached", interface.name));
+        let silent = self
+            .services
+            .iter()
+            .filter(|service| !self.peers.is_empty() && service.pool.is_some())
+            .filter(|service| !service.announced)
+            .map(|service| {
+                let reason = service.reason.as_deref().unwrap_or("no reason given");
+                format!(
+                    "{}: {} is not announced: {reason}",
+                    service.name, service.vip
+                )
+            });
+        detached.chain(silent).collect()
+    }
+}
+
+/// The configuration in force, and the attempts to replace it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The last start or reload took the file as it was.
+    pub last_reload_successful: bool,
+    /// Seconds since the epoch when a configuration was last applied.
+    pub last_success_time_secs: u64,
+    /// Reloads since the agent started that were applied.
+    pub reloads_applied: u64,
+    /// Reloads since the agent started that were rejected; each left the old configuration in force.
+    pub reloads_rejected: u64,
 }
 
 /// One interface of the datapath.
@@ -177,6 +230,48 @@ pub struct Counters {
     pub backends: Vec<BackendCount>,
     /// Backend role: established connections by service; none where the kernel cannot be asked.
     pub vip_connections: Option<BTreeMap<String, u64>>,
+    /// Health checks by type (`tcp`); empty on a backend.
+    #[serde(default)]
+    pub checks: BTreeMap<String, CheckCount>,
+    /// Verdicts that changed, over all backends.
+    #[serde(default)]
+    pub health_state_changes: u64,
+    /// Backend role: what became of encapsulated packets.
+    #[serde(default)]
+    pub second_chance: Option<SecondChanceCount>,
+}
+
+/// Health checks of one type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckCount {
+    /// Checks that ended, by result (`success`, `refused`, `timeout`, ...): a bounded set of names.
+    pub results: BTreeMap<String, u64>,
+    /// How long they took.
+    pub duration: Histogram,
+}
+
+/// Durations, counted in buckets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Upper bound in seconds, ascending, and how many were at most so long (cumulative); without +Inf.
+    pub buckets: Vec<(f64, u64)>,
+    /// All durations together, seconds.
+    pub sum_secs: f64,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// The second chance on a backend, from its datapath.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondChanceCount {
+    /// Packets decapsulated: every encapsulated packet that was valid and trusted.
+    pub decapsulated: u64,
+    /// Packets passed on to another backend, by outer family (`ipv4`, `ipv6`).
+    pub forwarded: BTreeMap<String, u64>,
+    /// Packets accepted here, by the reason's name.
+    pub accepted: BTreeMap<String, u64>,
+    /// VIP and port pairs with no socket visible in this network namespace.
+    pub blind: u64,
 }
 
 /// Packets that left the program by one exit.
@@ -220,6 +315,17 @@ pub struct BackendCount {
     pub backend: IpAddr,
     /// Packets and bytes.
     pub count: Count,
+}
+
+/// The packet that `anylb explain` asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainRequest {
+    /// The client.
+    pub source: SocketAddr,
+    /// The VIP and port.
+    pub destination: SocketAddr,
+    /// Transport.
+    pub protocol: Protocol,
 }
 
 /// `anylb explain`.
@@ -277,11 +383,132 @@ pub enum Command {
     Handover,
 }
 
-/// Why a request was not carried out; maps to exit codes of OPERATIONS (5, 6, 1).
+/// A command that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done, where it holds (`this node only`), in one line.
+    pub message: String,
+}
+
+/// `anylb backend list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendList {
+    /// By pool, then in the order of the configuration.
+    pub backends: Vec<PoolBackend>,
+}
+
+/// A backend and the pool it is in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolBackend {
+    /// Name of the pool.
+    pub pool: PoolName,
+    /// The backend.
+    #[serde(flatten)]
+    pub backend: BackendStatus,
+}
+
+/// `anylb bgp peers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// In the order of the configuration.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// An answer that tells why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The reason.
+    pub error: Refusal,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// `not_found`, `refused` or `failed`.
+    /// `not_found`, `refused`, `invalid` (the configuration file), `usage`, `timeout` or `failed`.
     pub kind: String,
     /// What, where and what to do next.
     pub message: String,
+}
+
+impl Refusal {
+    /// There is no such thing (exit code 5).
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new("not_found", message)
+    }
+
+    /// It may not be done, or not now (exit code 6).
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new("refused", message)
+    }
+
+    /// The configuration file has errors (exit code 3); the message may have several lines.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new("invalid", message)
+    }
+
+    /// The request makes no sense (exit code 2).
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", message)
+    }
+
+    /// It took too long (exit code 8).
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new("timeout", message)
+    }
+
+    /// It was tried and went wrong (exit code 1).
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new("failed", message)
+    }
+
+    /// The exit code of a command that met this refusal; a kind from a newer agent counts as [`Exit::Failed`].
+    pub fn exit(&self) -> Exit {
+        match self.kind.as_str() {
+            "not_found" => Exit::NotFound,
+            "refused" => Exit::Refused,
+            "invalid" => Exit::ConfigInvalid,
+            "usage" => Exit::Usage,
+            "timeout" => Exit::Timeout,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn new(kind: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_string(),
+            message: message.into(),
+        }
+    }
+}
+
+/// How `anylb` ends; the numbers are a contract with scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It was done.
+    Ok = 0,
+    /// It was tried and went wrong.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The configuration file has errors.
+    ConfigInvalid = 3,
+    /// No agent answers at the socket.
+    AgentUnreachable = 4,
+    /// No such backend, pool or service.
+    NotFound = 5,
+    /// The agent will not do it, or the caller may not ask for it.
+    Refused = 6,
+    /// The answer is there, and something is not well.
+    Degraded = 7,
+    /// It took too long.
+    Timeout = 8,
+    /// Two things that were compared differ.
+    Differs = 10,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
 }

@@ -1,0 +1,187 @@
+//! The admin API: HTTP/1.1 and JSON on a unix socket.
+//!
+//! | resource | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`Envelope`]`<`[`NodeStatus`](crate::status::NodeStatus)`>` |
+//! | `GET /v1/counters` | [`Envelope`]`<`[`Counters`](crate::status::Counters)`>` |
+//! | `GET /v1/explain?source=A:P&destination=A:P&protocol=tcp` | [`Envelope`]`<`[`Explanation`](crate::status::Explanation)`>` |
+//! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
+//!
+//! Everything else, and every failure, is an [`Envelope`]`<`[`Refused`]`>` with a matching HTTP status. A change may
+//! carry `If-Match: GENERATION`; when the node is no longer at that generation, the answer is 412.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::caller::{Authority, Caller};
+use super::node::Node;
+use super::serve::serve as serve_http;
+pub use super::socket::{AdminSocket, SocketError};
+use crate::status::{Command, Done, Envelope, ExplainRequest, Refusal, Refused};
+
+/// Body of a request.
+const BODY_BYTES: usize = 16 * 1024;
+const CONNECTIONS_MAX: usize = 32;
+/// Time for reading.
+const READ_TIME: Duration = Duration::from_secs(5);
+/// Time for a change; a reload of a thousand services fits well.
+const CHANGE_TIME: Duration = Duration::from_secs(30);
+const RESOURCES: &str = "GET /v1/status, GET /v1/counters, GET /v1/explain, POST /v1/command";
+
+/// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
+pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
+    let (listener, _file, authority) = socket.into_parts();
+    let routes = routes(node, authority);
+    let app = |stream: &tokio::net::UnixStream| {
+        let caller = Caller::of(stream).ok();
+        routes.clone().layer(Extension(caller))
+    };
+    serve_http(listener, CONNECTIONS_MAX, app, stop).await;
+}
+
+/// What the handlers share.
+struct App<N> {
+    node: Arc<N>,
+    authority: Authority,
+    // One change at a time: between the check of If-Match and the end of a change no other slips in.
+    changing: Mutex<()>,
+}
+
+fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
+    let app = Arc::new(App {
+        node,
+        authority,
+        changing: Mutex::new(()),
+    });
+    Router::new()
+        .route("/v1/status", get(status::<N>))
+        .route("/v1/counters", get(counters::<N>))
+        .route("/v1/explain", get(explain::<N>))
+        .route("/v1/command", post(command::<N>))
+        .fallback(no_resource::<N>)
+        .method_not_allowed_fallback(no_method::<N>)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(app)
+}
+
+async fn status<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    Json(&*app.node.status()).into_response()
+}
+
+async fn counters<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    app.answer(within(READ_TIME, app.node.counters()).await)
+}
+
+async fn explain<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    request: Result<Query<ExplainRequest>, QueryRejection>,
+) -> Response {
+    match request {
+        Ok(Query(request)) => app.answer(within(READ_TIME, app.node.explain(request)).await),
+        Err(error) => app.refuse(
+            error.status(),
+            Refusal::usage(format!(
+                "{}: ask for /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp",
+                error.body_text()
+            )),
+        ),
+    }
+}
+
+async fn command<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    headers: HeaderMap,
+    body: Result<Json<Command>, JsonRejection>,
+) -> Response {
+    if !caller.is_some_and(|caller| app.authority.lets_change(&caller)) {
+        return app.refuse(
+            StatusCode::FORBIDDEN,
+            Refusal::refused(
+                "only root, the agent's user and the group of the admin socket may change anything: use sudo",
+            ),
+        );
+    }
+    let command = match body {
+        Ok(Json(command)) => command,
+        Err(error) => return app.refuse(error.status(), Refusal::usage(error.body_text())),
+    };
+    let _alone = app.changing.lock().await;
+    if let Err(refusal) = check_generation(&headers, app.node.status().generation) {
+        return app.refuse(StatusCode::PRECONDITION_FAILED, refusal);
+    }
+    let done = within(CHANGE_TIME, app.node.command(command)).await;
+    app.answer(done.map(|message| Done { message }))
+}
+
+async fn no_resource<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    let message = format!("no such resource: there are {RESOURCES}");
+    app.refuse(StatusCode::NOT_FOUND, Refusal::not_found(message))
+}
+
+async fn no_method<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    let message = format!("no such method for this resource: there are {RESOURCES}");
+    app.refuse(StatusCode::METHOD_NOT_ALLOWED, Refusal::usage(message))
+}
+
+impl<N: Node> App<N> {
+    fn answer<T: Serialize>(&self, result: Result<T, Refusal>) -> Response {
+        match result {
+            Ok(body) => Json(Envelope::new(self.node.status().generation, body)).into_response(),
+            Err(refusal) => self.refuse(http_status(&refusal), refusal),
+        }
+    }
+
+    fn refuse(&self, status: StatusCode, error: Refusal) -> Response {
+        let body = Envelope::new(self.node.status().generation, Refused { error });
+        (status, Json(body)).into_response()
+    }
+}
+
+/// The value of If-Match, quoted or bare, against the generation the node is at.
+fn check_generation(headers: &HeaderMap, generation: u64) -> Result<(), Refusal> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(());
+    };
+    let expected = value.to_str().unwrap_or_default().trim_matches('"');
+    if expected == "*" || expected.parse() == Ok(generation) {
+        return Ok(());
+    }
+    Err(Refusal::refused(format!(
+        "the node is at generation {generation}, not {expected}: look at its status and ask again"
+    )))
+}
+
+fn http_status(refusal: &Refusal) -> StatusCode {
+    match refusal.kind.as_str() {
+        "not_found" => StatusCode::NOT_FOUND,
+        "refused" => StatusCode::CONFLICT,
+        "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
+        "usage" => StatusCode::BAD_REQUEST,
+        "timeout" => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    timeout(time, work).await.unwrap_or_else(|_| {
+        Err(Refusal::timeout(format!(
+            "the agent did not answer within {} s: look at its log",
+            time.as_secs()
+        )))
+    })
+}

@@ -1,0 +1,113 @@
+//! BGP sessions.
+
+use ipnet::IpNet;
+
+use super::family::{Families, Family};
+use crate::status::PeerStatus;
+
+/// States of a session, RFC 4271 section 8.2.2.
+const STATES: [&str; 6] = [
+    "Idle",
+    "Connect",
+    "Active",
+    "OpenSent",
+    "OpenConfirm",
+    "Established",
+];
+
+pub(super) fn add(families: &mut Families, peers: &[PeerStatus]) {
+    add_session(families, peers);
+    add_messages(families, peers);
+    let mut announced = families.gauge(
+        "bgp_announced_prefixes",
+        "Prefixes sent to the peer and not withdrawn.",
+    );
+    each(&mut announced, peers, |family, peer, address| {
+        let v4 = peer
+            .announced
+            .iter()
+            .filter(|net| matches!(net, IpNet::V4(_)))
+            .count();
+        let v6 = peer.announced.len() - v4;
+        family.add(&[("peer", address), ("afi", "ipv4")], v4);
+        family.add(&[("peer", address), ("afi", "ipv6")], v6);
+    });
+    let mut hold = families.gauge(
+        "bgp_hold_time_seconds",
+        "Hold time negotiated with the peer; absent while there is no session.",
+    );
+    each(&mut hold, peers, |family, peer, address| {
+        if let Some(seconds) = peer.hold_time_secs {
+            family.add(&[("peer", address)], seconds);
+        }
+    });
+}
+
+fn add_session(families: &mut Families, peers: &[PeerStatus]) {
+    let mut up = families.gauge("bgp_session_up", "Whether the session is Established.");
+    each(&mut up, peers, |family, peer, address| {
+        family.add(&[("peer", address)], peer.state == "Established");
+    });
+    let mut state = families.gauge(
+        "bgp_session_state",
+        "State of the session by its RFC 4271 name: 1 for the one it is in.",
+    );
+    each(&mut state, peers, |family, peer, address| {
+        for name in STATES {
+            family.add(&[("peer", address), ("state", name)], peer.state == name);
+        }
+    });
+    let mut flaps = families.counter(
+        "bgp_session_flaps_total",
+        "Established sessions that ended, by reason.",
+    );
+    each(&mut flaps, peers, |family, peer, address| {
+        for (reason, count) in &peer.flaps {
+            family.add(&[("peer", address), ("reason", reason)], *count);
+        }
+    });
+}
+
+fn add_messages(families: &mut Families, peers: &[PeerStatus]) {
+    let mut received = families.counter(
+        "bgp_messages_received_total",
+        "Messages from the peer, by type.",
+    );
+    each(&mut received, peers, |family, peer, address| {
+        for (kind, count) in &peer.received {
+            family.add(&[("peer", address), ("type", kind)], *count);
+        }
+    });
+    let mut sent = families.counter("bgp_messages_sent_total", "Messages to the peer, by type.");
+    each(&mut sent, peers, |family, peer, address| {
+        for (kind, count) in &peer.sent {
+            family.add(&[("peer", address), ("type", kind)], *count);
+        }
+    });
+    let mut notifications = families.counter(
+        "bgp_notifications_total",
+        "NOTIFICATION messages by direction and RFC 4271 error code and subcode.",
+    );
+    each(&mut notifications, peers, |family, peer, address| {
+        for (direction, code, subcode, count) in &peer.notifications {
+            let labels = [
+                ("peer", address),
+                ("direction", direction),
+                ("code", &code.to_string()),
+                ("subcode", &subcode.to_string()),
+            ];
+            family.add(&labels, *count);
+        }
+    });
+}
+
+/// Calls `add` with every peer and its address.
+fn each(
+    family: &mut Family<'_>,
+    peers: &[PeerStatus],
+    add: impl Fn(&mut Family<'_>, &PeerStatus, &str),
+) {
+    for peer in peers {
+        add(family, peer, &peer.address.to_string());
+    }
+}

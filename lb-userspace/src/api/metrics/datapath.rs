@@ -1,0 +1,99 @@
+//! The programs: where they hang and what became of packets.
+
+use std::collections::BTreeMap;
+
+use super::family::Families;
+use crate::status::{Counters, NodeStatus, SecondChanceCount};
+
+pub(super) fn add_status(families: &mut Families, node: &NodeStatus) {
+    let mut attached = families.gauge(
+        "xdp_attached",
+        "Whether the XDP program hangs on the interface.",
+    );
+    for interface in &node.interfaces {
+        attached.add(
+            &[("interface", &interface.name), ("mode", &interface.mode)],
+            interface.attached,
+        );
+    }
+}
+
+pub(super) fn add_counters(families: &mut Families, counters: &Counters) {
+    let mut packets = families.counter(
+        "xdp_received_packets_total",
+        "Packets that the XDP program saw.",
+    );
+    for (interface, count) in &counters.received {
+        packets.add(&[("interface", interface)], count.packets);
+    }
+    let mut bytes = families.counter(
+        "xdp_received_bytes_total",
+        "Bytes of the packets that the XDP program saw.",
+    );
+    for (interface, count) in &counters.received {
+        bytes.add(&[("interface", interface)], count.bytes);
+    }
+    add_exits(families, counters);
+    if let Some(chance) = &counters.second_chance {
+        add_second_chance(families, chance);
+    }
+    if let Some(connections) = &counters.vip_connections {
+        let mut gauge = families.gauge(
+            "vip_connections",
+            "Established connections that this backend holds for the service.",
+        );
+        for (service, count) in connections {
+            gauge.add(&[("service", service)], *count);
+        }
+    }
+}
+
+fn add_exits(families: &mut Families, counters: &Counters) {
+    let mut by_action = BTreeMap::<&str, u64>::new();
+    for exit in &counters.exits {
+        *by_action.entry(&exit.action).or_default() += exit.packets;
+    }
+    let mut actions = families.counter(
+        "xdp_actions_total",
+        "Packets by what the XDP program decided.",
+    );
+    for (action, packets) in by_action {
+        actions.add(&[("action", action)], packets);
+    }
+    let mut drops = families.counter(
+        "drops_total",
+        "Packets dropped by the XDP program, by reason; `anylb drops` says what to do.",
+    );
+    for exit in counters.exits.iter().filter(|exit| exit.action == "drop") {
+        drops.add(&[("reason", &exit.name)], exit.packets);
+    }
+}
+
+fn add_second_chance(families: &mut Families, chance: &SecondChanceCount) {
+    families
+        .counter(
+            "decap_packets_total",
+            "Encapsulated packets that were valid and trusted, and decapsulated.",
+        )
+        .add(&[], chance.decapsulated);
+    let mut forwarded = families.counter(
+        "second_chance_forwarded_total",
+        "Packets passed on to the flow's next hop, by outer family.",
+    );
+    for (family, packets) in &chance.forwarded {
+        forwarded.add(&[("family", family)], *packets);
+    }
+    let mut accepted = families.counter(
+        "second_chance_accepted_total",
+        "Packets accepted by this backend, by reason.",
+    );
+    for (reason, packets) in &chance.accepted {
+        accepted.add(&[("reason", reason)], *packets);
+    }
+    families
+        .gauge(
+            "second_chance_blind",
+            "VIP and port pairs with no socket visible in the agent's network namespace; healthy is 0.",
+        )
+        .add(&[], chance.blind);
+}

@@ -1,0 +1,31 @@
+//! What the servers need of an agent.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::status::{
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+};
+
+/// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
+///
+/// The futures may be dropped before they end, when a client goes away or a request takes too long.
+pub trait Node: Send + Sync + 'static {
+    /// The last published status. Cheap: no waiting, no system call.
+    fn status(&self) -> Arc<Envelope<NodeStatus>>;
+
+    /// Reads the counters of the datapath and of the agent.
+    fn counters(&self) -> impl Future<Output = Result<Counters, Refusal>> + Send;
+
+    /// Runs the loaded program with the live maps on a packet made from `request`; changes nothing.
+    fn explain(
+        &self,
+        request: ExplainRequest,
+    ) -> impl Future<Output = Result<Explanation, Refusal>> + Send;
+
+    /// Carries a command out and says in one line what was done and where it holds.
+    ///
+    /// What it changed is in [`Node::status`] before it answers: the check of `If-Match` rests on that.
+    /// [`Command::Handover`] is answered before the agent ends.
+    fn command(&self, command: Command) -> impl Future<Output = Result<String, Refusal>> + Send;
+}
