@@ -1,0 +1,217 @@
+//! Values of the BPF maps: what the agent writes and the programs read.
+//!
+//! ```text
+//! ROOT[0] -> bank b                                     one 64-bit word, read once per packet, the only thing overwritten
+//!   BANKS[b]                                            seeds, flow key, tunnel source
+//!   VIPS[b * VIP_BUCKETS + hash]           -> VIP id
+//!   SERVICES[b * SERVICE_BUCKETS + hash]   -> table, first backend, counters
+//!   TABLES[table][row]                     -> four pool-local backend indexes
+//!   BACKENDS[b * BACKENDS_MAX + first + index]          address, next hop
+//! ```
+//!
+//! Everything that must agree in one packet hangs below the root. The agent fills the bank that is not in use, with the rows of a
+//! changed pool in the spare table of the pool's pair, stores the root, and waits for an RCU grace period before it writes
+//! the old bank again: no live entry is ever overwritten.
+
+use core::mem::size_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::flow::FlowKey;
+
+/// Raised with every change of a layout or of a map's meaning. An agent adopts pinned maps of its own version only.
+pub const ABI_VERSION: u32 = 1;
+/// Banks: one in use, one to fill.
+pub const BANKS: u32 = 2;
+/// Rows of a table.
+pub const ROWS: u32 = 65_536;
+/// Tables: two per pool.
+pub const TABLES_MAX: u32 = 2048;
+/// Index of the outer entry that no pool uses; replacing it waits for RCU.
+pub const TABLE_BARRIER: u32 = TABLES_MAX;
+/// Buckets of the VIP index, per bank.
+pub const VIP_BUCKETS: u32 = 16_384;
+/// Buckets of the service index, per bank.
+pub const SERVICE_BUCKETS: u32 = 8_192;
+/// Entries of a bucket. The agent changes the seed until no bucket overflows.
+pub const BUCKET_ENTRIES: usize = 4;
+/// Backends of all pools, per bank.
+pub const BACKENDS_MAX: u32 = 16_384;
+/// Counters by service.
+pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
+/// Counters by service and backend.
+pub const BACKEND_COUNTERS_MAX: u32 = 65_536;
+/// Slots for counters by exit.
+pub const EXITS_MAX: u32 = 64;
+/// A hop that is not there.
+pub const ABSENT: u16 = 0xffff;
+
+macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => { $(
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
+        const _: () = assert!(size_of::<$name>() == $size);
+    )* };
+}
+
+values! {
+    /// The root. Stored as one word.
+    Root = 8 {
+        /// Bank in use, 0 or 1.
+        bank: u32,
+        /// [`ABI_VERSION`] of the agent that wrote it; zero: nothing was ever applied.
+        abi_version: u32,
+    }
+    /// What a whole generation shares.
+    Bank = 112 {
+        /// Key schedule of the flow hash.
+        flow: FlowKey,
+        /// Seed of the VIP index.
+        vip_seed: u64,
+        /// Seed of the service index.
+        service_seed: u64,
+        /// Tunnel source, IPv6, as it lies on the wire.
+        source_v6: [u64; 2],
+        /// Tunnel source, IPv4, as it lies on the wire.
+        source_v4: u32,
+        /// UDP destination port of the tunnel, as it lies on the wire.
+        tunnel_port: u16,
+        /// Goes into the tunnel header, as it lies on the wire.
+        generation: u16,
+        /// Goes into the tunnel header.
+        tunnel_flags: u8,
+        /// Goes into the tunnel header.
+        site: u8,
+        /// Zero.
+        padding: [u8; 6],
+    }
+    /// An address that the datapath knows.
+    VipEntry = 24 {
+        /// The address, v4-mapped, as it lies on the wire.
+        address: [u64; 2],
+        /// See [`kind`].
+        kind: u32,
+        /// Number of the VIP, from 1.
+        id: u32,
+    }
+    /// Entries are filled from the front; the first empty one ends the bucket.
+    VipBucket = 96 {
+        /// In no order.
+        entries: [VipEntry; BUCKET_ENTRIES],
+    }
+    /// A service on one port.
+    ServiceEntry = 32 {
+        /// See [`service_key`]; zero: empty.
+        key: u64,
+        /// Index of the rows in the outer map.
+        table: u32,
+        /// Index of the pool's first backend in the bank.
+        first_backend: u32,
+        /// Counter of the service.
+        service_counter: u32,
+        /// Counter of the pool's first backend in this service.
+        first_counter: u32,
+        /// Headers and inner packet must fit it.
+        tunnel_mtu: u32,
+        /// Goes into the tunnel header with the bank's flags.
+        tunnel_flags: u32,
+    }
+    /// Like [`VipBucket`].
+    ServiceBucket = 128 {
+        /// In no order.
+        entries: [ServiceEntry; BUCKET_ENTRIES],
+    }
+    /// A backend and the way to it.
+    Backend = 48 {
+        /// Its address, v4-mapped, as it lies on the wire.
+        address: [u64; 2],
+        /// MAC addresses, destination first, as they lie on the wire.
+        macs_low: u64,
+        /// The rest of them.
+        macs_high: u32,
+        /// One's complement sum of the outer IPv4 header's constant words, unfolded.
+        checksum: u32,
+        /// Where the frame leaves.
+        ifindex: u32,
+        /// See [`backend_flags`].
+        flags: u32,
+        /// MTU of the way.
+        mtu: u32,
+        /// Zero.
+        padding: u32,
+    }
+    /// Packets and bytes of one exit. Bytes from the Ethernet header on.
+    ExitCount = 16 {
+        /// Packets.
+        packets: u64,
+        /// Bytes.
+        bytes: u64,
+    }
+    /// Traffic of a service.
+    ServiceCount = 24 {
+        /// Packets.
+        packets: u64,
+        /// Bytes from the IP header on.
+        bytes: u64,
+        /// SYNs.
+        new_flows: u64,
+    }
+    /// Traffic of a backend as first hop.
+    BackendCount = 16 {
+        /// Packets.
+        packets: u64,
+        /// Bytes from the IP header on.
+        bytes: u64,
+    }
+}
+
+/// Values of [`VipEntry::kind`].
+pub mod kind {
+    /// No entry.
+    pub const EMPTY: u32 = 0;
+    /// A VIP.
+    pub const VIP: u32 = 1;
+    /// A node's or backend's own address: traffic to it is not ours, traffic from it to a VIP is refused.
+    pub const OWN: u32 = 2;
+}
+
+/// Bits of [`Backend::flags`].
+pub mod backend_flags {
+    /// The next hop is resolved: packets can be sent.
+    pub const REACHABLE: u32 = 0x01;
+    /// Verdict of the health checks.
+    pub const UP: u32 = 0x02;
+    /// A verdict was given at all.
+    pub const JUDGED: u32 = 0x04;
+}
+
+/// Key of a service: VIP number, protocol, port.
+#[inline(always)]
+pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
+    (vip as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// Bucket of an address in the VIP index.
+#[inline(always)]
+pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
+    let mixed = (address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ seed)
+        .wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> 40) as u32 & (VIP_BUCKETS - 1)
+}
+
+/// Bucket of a [`service_key`] in the service index.
+#[inline(always)]
+pub const fn service_bucket(seed: u64, key: u64) -> u32 {
+    ((key ^ seed).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40) as u32 & (SERVICE_BUCKETS - 1)
+}
+
+/// A row as the table map holds it: hop 0 in the low 16 bits.
+#[inline(always)]
+pub const fn pack_row(hops: [u16; 4]) -> u64 {
+    hops[0] as u64 | (hops[1] as u64) << 16 | (hops[2] as u64) << 32 | (hops[3] as u64) << 48
+}
+
+/// Metadata before a packet that marks it as a node's own probe. Nothing on the wire can set it.
+pub const PROBE_MARK: u64 = 0x616e_796c_6270_726f;

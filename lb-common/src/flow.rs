@@ -1,0 +1,175 @@
+//! Flow hash v1: which row a flow has.
+//!
+//! Frozen: every node, site and version must put a flow into the same row. The canonical tuple is ten 32-bit words, each
+//! the little-endian value of four bytes as they lie on the wire; IPv4 addresses are v4-mapped:
+//!
+//! ```text
+//! s0..s3 source address | d0..d3 destination address | p source port, destination port | q protocol
+//!
+//! sum  = (s0+k0)(d0+k1) + (s1+k2)(d1+k3) + (s2+k4)(d2+k5) + (s3+k6)(d3+k7) + (p+k8)(q+k9)    32-bit sums, 64-bit products
+//! hash = mix(sum ^ f0),  mix(x): x ^= x>>32; x *= M1; x ^= x>>29; x *= M2; x ^= x>>32
+//! row  = hash mod rows
+//! ```
+//!
+//! The sum is NH of UMAC (RFC 4418, section 5.2.2; Black et al., CRYPTO 1999): for two tuples chosen without the key the
+//! chance that they collide is at most 2^-32, whatever the tuples. The mixer is a bijection under a key of its own that spreads
+//! the sum over the row bits. A client who does not know the key cannot aim at a backend without trying. For IPv4 the first
+//! three products depend on the key alone and are kept in the key schedule, so that IPv4 costs two multiplications.
+//!
+//! k0..k9 and f0 come from the 128-bit key by SipHash-2-4 of the label `anylb flow v1` and a counter byte.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::siphash::siphash_2_4;
+use crate::wire::Ports;
+
+/// Version of the hash; part of every table hash.
+pub const FLOW_HASH_VERSION: u8 = 1;
+
+const LABEL: [u8; 14] = *b"anylb flow v1\0";
+const M1: u64 = 0xd6e8_feb8_6659_fd93;
+const M2: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The key schedule, as the datapath holds it.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct FlowKey {
+    /// k0..k9.
+    words: [u32; 10],
+    /// Sum of the first three products of every IPv4 flow.
+    ipv4_base: u64,
+    /// Key of the mixer.
+    mixer: u64,
+    /// Key of the source-port entropy, which must tell nothing about the row.
+    entropy: u64,
+}
+
+/// A flow: addresses of 16 bytes, as they lie on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Source address; IPv4 is v4-mapped.
+    pub source: [u64; 2],
+    /// Destination address.
+    pub destination: [u64; 2],
+    /// Both ports.
+    pub ports: Ports,
+    /// IP protocol.
+    pub protocol: u8,
+}
+
+/// Row and tunnel source port of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash {
+    /// Flow hash v1.
+    pub hash: u64,
+    /// 16 bits for the outer source port, independent of the row to anyone without the key.
+    pub entropy: u16,
+}
+
+impl FlowKey {
+    /// The key schedule of a 128-bit key.
+    pub const fn new(key: [u8; 16]) -> Self {
+        let mut words = [0; 10];
+        let mut i = 0;
+        while i < 10 {
+            words[i] = derive(key, i as u8) as u32;
+            i += 1;
+        }
+        let [k0, k1, k2, k3, k4, k5, ..] = words;
+        let mapped = 0xffff_0000_u32;
+        let ipv4_base = product(k0, k1)
+            .wrapping_add(product(k2.wrapping_add(0), k3))
+            .wrapping_add(product(k4.wrapping_add(mapped), k5.wrapping_add(mapped)));
+        Self {
+            words,
+            ipv4_base,
+            mixer: derive(key, 10),
+            entropy: derive(key, 11),
+        }
+    }
+
+    /// Hash of an IPv4 flow; `source` and `destination` as they lie in the packet.
+    #[inline(always)]
+    pub fn ipv4(&self, source: u32, destination: u32, ports: Ports, protocol: u8) -> FlowHash {
+        let k = &self.words;
+        let addresses = product(
+            u32::from_le(source).wrapping_add(k[6]),
+            u32::from_le(destination).wrapping_add(k[7]),
+        );
+        self.finish(self.ipv4_base.wrapping_add(addresses), ports, protocol)
+    }
+
+    /// Hash of an IPv6 flow; addresses as they lie in the packet.
+    #[inline(always)]
+    pub fn ipv6(
+        &self,
+        source: [u64; 2],
+        destination: [u64; 2],
+        ports: Ports,
+        protocol: u8,
+    ) -> FlowHash {
+        let k = &self.words;
+        let [s0, s1, s2, s3] = words(source);
+        let [d0, d1, d2, d3] = words(destination);
+        let sum = product(s0.wrapping_add(k[0]), d0.wrapping_add(k[1]))
+            .wrapping_add(product(s1.wrapping_add(k[2]), d1.wrapping_add(k[3])))
+            .wrapping_add(product(s2.wrapping_add(k[4]), d2.wrapping_add(k[5])))
+            .wrapping_add(product(s3.wrapping_add(k[6]), d3.wrapping_add(k[7])));
+        self.finish(sum, ports, protocol)
+    }
+
+    /// Hash of any flow. Equal to [`FlowKey::ipv4`] for v4-mapped addresses.
+    #[inline(always)]
+    pub fn hash(&self, flow: &Flow) -> FlowHash {
+        self.ipv6(flow.source, flow.destination, flow.ports, flow.protocol)
+    }
+
+    #[inline(always)]
+    fn finish(&self, sum: u64, ports: Ports, protocol: u8) -> FlowHash {
+        let k = &self.words;
+        let both = u32::from_le(ports.source.raw() as u32 | (ports.destination.raw() as u32) << 16);
+        let sum = sum.wrapping_add(product(
+            both.wrapping_add(k[8]),
+            u32::from(protocol).wrapping_add(k[9]),
+        ));
+        FlowHash {
+            hash: mix(sum ^ self.mixer),
+            entropy: (step(step(sum ^ self.entropy, 32, M2), 29, M1) >> 48) as u16,
+        }
+    }
+}
+
+#[inline(always)]
+const fn product(a: u32, b: u32) -> u64 {
+    (a as u64).wrapping_mul(b as u64)
+}
+
+#[inline(always)]
+const fn words(address: [u64; 2]) -> [u32; 4] {
+    let [high, low] = [u64::from_le(address[0]), u64::from_le(address[1])];
+    [
+        high as u32,
+        (high >> 32) as u32,
+        low as u32,
+        (low >> 32) as u32,
+    ]
+}
+
+#[inline(always)]
+const fn step(x: u64, shift: u32, multiplier: u64) -> u64 {
+    (x ^ (x >> shift)).wrapping_mul(multiplier)
+}
+
+#[inline(always)]
+const fn mix(x: u64) -> u64 {
+    let x = step(step(x, 32, M1), 29, M2);
+    x ^ (x >> 32)
+}
+
+const fn derive(key: [u8; 16], counter: u8) -> u64 {
+    let mut message = LABEL;
+    message[LABEL.len() - 1] = counter;
+    siphash_2_4(key, &message)
+}

@@ -1,0 +1,607 @@
+//! The LB node's decision: is it for a VIP, which row, which hops; then the headers.
+//!
+//! One packet goes once through [`run`]: address, service, source, row, backend, headers. Foreign packets leave at the
+//! first address that is no VIP, untouched.
+
+use crate::abi::{
+    self, Backend, Bank, ServiceBucket, ServiceEntry, VipBucket, backend_flags, kind,
+};
+use crate::exit::exits;
+use crate::flow::FlowHash;
+use crate::packet::Packet;
+use crate::tunnel::{self, Header};
+use crate::wire::{
+    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Extension, IPV4_DF, IPV4_FRAGMENT_MASK, Ipv4,
+    Ipv6, Tcp, Udp, fold, halves, protocol, tcp_flags, v4_mapped, v4_of,
+};
+use crate::wire::{Be32, Ports};
+
+/// The maps, as the decision sees them. Indexes are those of [`crate::abi`].
+pub trait Tables {
+    /// The bank in use and its number.
+    fn bank(&self) -> Option<(u32, &Bank)>;
+    /// A bucket of the VIP index.
+    fn vips(&self, index: u32) -> Option<&VipBucket>;
+    /// A bucket of the service index.
+    fn services(&self, index: u32) -> Option<&ServiceBucket>;
+    /// A packed row.
+    fn row(&self, table: u32, row: u32) -> Option<u64>;
+    /// A backend.
+    fn backend(&self, index: u32) -> Option<&Backend>;
+    /// Counts one packet of a service.
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool);
+    /// Counts one packet of a backend as first hop.
+    fn count_backend(&self, counter: u32, bytes: u32);
+}
+
+exits! {
+    /// Neither IPv4 nor IPv6, or too short to tell.
+    NotIp = "not_ip", Pass, "";
+    /// The destination is no VIP.
+    NotVip = "not_vip", Pass, "";
+    /// No agent has applied anything yet.
+    NoRoot = "no_root", Pass, "start the agent";
+    /// A node's own probe; its real exit went to the prober.
+    Probe = "probe", Pass, "";
+    /// Sent to the first hop.
+    Sent = "sent", Transmit, "";
+    /// Lengths or header fields lie.
+    Malformed = "malformed", Drop, "broken sender, or an attack";
+    /// The source is a VIP, a node, a backend, loopback or multicast.
+    BadSource = "bad_source", Drop, "spoofed sources: filter them at the edge; nodes and backends cannot be clients of a VIP";
+    /// The VIP has no such service.
+    NoService = "no_service", Drop, "clients use a port or protocol that no [[service]] has";
+    /// A fragment.
+    Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
+    /// TTL or hop limit is used up.
+    TtlExceeded = "ttl_exceeded", Drop, "a traceroute, or a routing loop";
+    /// It does not fit the tunnel.
+    TooBig = "too_big", Drop, "let [backend] mss = \"auto\" lower the MSS, or raise the MTU between nodes and backends";
+    /// The service's table is not there.
+    NoTable = "no_table", Drop, "the agent's maps do not agree: restart the agent";
+    /// The row names no backend.
+    NoBackend = "no_backend", Drop, "the pool has no backend";
+    /// The backend's next hop is not resolved.
+    NoNextHop = "no_next_hop", Drop, "no route or neighbour towards the backend: see `anylb backend list`";
+    /// No headroom for the headers.
+    NoHeadroom = "no_headroom", Drop, "the driver leaves too little room before a packet";
+}
+
+/// A packet for a VIP, as far as the parser has come.
+#[derive(Clone, Copy)]
+struct Inner {
+    source: [u64; 2],
+    vip: u32,
+    protocol: u8,
+    /// DSCP and ECN.
+    tos: u8,
+    /// Offset of the transport header.
+    transport: usize,
+    /// IP header and payload, bytes.
+    length: u32,
+    /// 4 or 41, as the tunnel header names it.
+    kind: u8,
+}
+
+/// Decides about one packet and, where it is ours, puts the tunnel headers before it.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Exit {
+    match decide(packet, tables, probe) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+const L3: usize = size_of::<Ethernet>();
+const L4_V4: usize = L3 + size_of::<Ipv4>();
+const L4_V6: usize = L3 + size_of::<Ipv6>();
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
+    let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotIp)?.ethertype;
+    if ethertype == ETHERTYPE_IPV4 {
+        let ip = *packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
+        let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
+        let vip = find_vip(tables, number, bank, v4_mapped(ip.destination))?;
+        let inner = ipv4(packet, &ip, vip)?;
+        let ports = transport(packet, tables, number, bank, &inner)?;
+        let hash = bank
+            .flow
+            .ipv4(ip.source, ip.destination, ports.0, inner.protocol);
+        age_ipv4(packet)?;
+        forward(packet, tables, (number, bank), &inner, ports, hash, probe)
+    } else if ethertype == ETHERTYPE_IPV6 {
+        let ip = *packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
+        let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
+        let vip = find_vip(tables, number, bank, ip.destination)?;
+        let inner = ipv6(packet, &ip, vip)?;
+        let ports = transport(packet, tables, number, bank, &inner)?;
+        let hash = bank
+            .flow
+            .ipv6(ip.source, ip.destination, ports.0, inner.protocol);
+        age_ipv6(packet)?;
+        forward(packet, tables, (number, bank), &inner, ports, hash, probe)
+    } else {
+        Err(Exit::NotIp)
+    }
+}
+
+/// The number of the VIP, or the way out for packets that are not ours.
+#[inline(always)]
+fn find_vip<T: Tables>(
+    tables: &T,
+    number: u32,
+    bank: &Bank,
+    address: [u64; 2],
+) -> Result<u32, Exit> {
+    match lookup(tables, number, bank, address) {
+        Some((kind::VIP, id)) => Ok(id),
+        _ => Err(Exit::NotVip),
+    }
+}
+
+#[inline(always)]
+fn lookup<T: Tables>(
+    tables: &T,
+    number: u32,
+    bank: &Bank,
+    address: [u64; 2],
+) -> Option<(u32, u32)> {
+    let bucket =
+        tables.vips(number * abi::VIP_BUCKETS + abi::vip_bucket(bank.vip_seed, address))?;
+    for entry in &bucket.entries {
+        if entry.kind == kind::EMPTY {
+            return None;
+        }
+        if entry.address[1] == address[1] && entry.address[0] == address[0] {
+            return Some((entry.kind, entry.id));
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn ipv4<P: Packet>(packet: &P, ip: &Ipv4, vip: u32) -> Result<Inner, Exit> {
+    let header = usize::from(ip.version_ihl & 15) * 4;
+    if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
+        return Err(Exit::Malformed);
+    }
+    if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
+        return Err(Exit::Fragment);
+    }
+    let length = usize::from(ip.total_length.value());
+    if length < header || L3 + length > packet.len() {
+        return Err(Exit::Malformed);
+    }
+    let first = ip.source & u32::from_be(0xff00_0000);
+    if first == u32::from_be(0x7f00_0000)
+        || first == 0
+        || ip.source & u32::from_be(0xe000_0000) == u32::from_be(0xe000_0000)
+    {
+        return Err(Exit::BadSource);
+    }
+    Ok(Inner {
+        source: v4_mapped(ip.source),
+        vip,
+        protocol: ip.protocol,
+        tos: ip.tos,
+        transport: L3 + header,
+        length: length as u32,
+        kind: protocol::IPV4,
+    })
+}
+
+#[inline(always)]
+fn ipv6<P: Packet>(packet: &P, ip: &Ipv6, vip: u32) -> Result<Inner, Exit> {
+    let label = ip.version_class_label.value();
+    if label >> 28 != 6 {
+        return Err(Exit::Malformed);
+    }
+    let length = size_of::<Ipv6>() + usize::from(ip.payload_length.value());
+    if L3 + length > packet.len() {
+        return Err(Exit::Malformed);
+    }
+    let [high, low] = ip.source;
+    let loopback_or_unspecified = high == 0 && u64::from_be(low) <= 1;
+    if loopback_or_unspecified || high.to_be() >> 56 == 0xff {
+        return Err(Exit::BadSource);
+    }
+    let (protocol, transport) = skip_extensions(packet, ip.next_header)?;
+    Ok(Inner {
+        source: ip.source,
+        vip,
+        protocol,
+        tos: (label >> 20) as u8,
+        transport,
+        length: length as u32,
+        kind: protocol::IPV6,
+    })
+}
+
+/// Walks at most four extension headers (RFC 8200, section 4); more are refused as malformed.
+#[inline(always)]
+fn skip_extensions<P: Packet>(packet: &P, first: u8) -> Result<(u8, usize), Exit> {
+    let (mut next, mut offset) = (first, L4_V6);
+    for _ in 0..4 {
+        match next {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                let extension = packet.get_at::<Extension>(offset).ok_or(Exit::Malformed)?;
+                next = extension.next_header;
+                offset += usize::from(extension.length) * 8 + 8;
+            }
+            protocol::AUTHENTICATION => {
+                let extension = packet.get_at::<Extension>(offset).ok_or(Exit::Malformed)?;
+                next = extension.next_header;
+                offset += usize::from(extension.length) * 4 + 8;
+            }
+            protocol::FRAGMENT => return Err(Exit::Fragment),
+            _ => return Ok((next, offset)),
+        }
+    }
+    match next {
+        protocol::HOP_BY_HOP
+        | protocol::ROUTING
+        | protocol::DESTINATION_OPTIONS
+        | protocol::AUTHENTICATION => Err(Exit::Malformed),
+        protocol::FRAGMENT => Err(Exit::Fragment),
+        _ => Ok((next, offset)),
+    }
+}
+
+/// Ports, TCP flags and the service of a packet whose IP header is sound; the transport header lies inside the IP packet.
+#[inline(always)]
+fn transport<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    number: u32,
+    bank: &Bank,
+    inner: &Inner,
+) -> Result<(Ports, u8, &'t ServiceEntry), Exit> {
+    if inner.protocol != protocol::TCP {
+        return Err(Exit::NoService);
+    }
+    if inner.transport + size_of::<Tcp>() > L3 + inner.length as usize {
+        return Err(Exit::Malformed);
+    }
+    let tcp = match inner.transport {
+        L4_V4 => packet.get::<Tcp>(L4_V4),
+        L4_V6 => packet.get::<Tcp>(L4_V6),
+        other => packet.get_at::<Tcp>(other),
+    };
+    let tcp = tcp.ok_or(Exit::Malformed)?;
+    let (ports, flags) = (tcp.ports, tcp.flags);
+    let service = find_service(
+        tables,
+        number,
+        bank,
+        inner.vip,
+        inner.protocol,
+        ports.destination.value(),
+    )
+    .ok_or(Exit::NoService)?;
+    if lookup(tables, number, bank, inner.source).is_some() {
+        return Err(Exit::BadSource);
+    }
+    Ok((ports, flags, service))
+}
+
+#[inline(always)]
+fn find_service<'t, T: Tables>(
+    tables: &'t T,
+    number: u32,
+    bank: &Bank,
+    vip: u32,
+    protocol: u8,
+    port: u16,
+) -> Option<&'t ServiceEntry> {
+    let key = abi::service_key(vip, protocol, port);
+    let bucket = tables
+        .services(number * abi::SERVICE_BUCKETS + abi::service_bucket(bank.service_seed, key))?;
+    for entry in &bucket.entries {
+        if entry.key == key {
+            return Some(entry);
+        }
+        if entry.key == 0 {
+            return None;
+        }
+    }
+    None
+}
+
+/// Takes one from the TTL (RFC 791, RFC 1624).
+#[inline(always)]
+fn age_ipv4<P: Packet>(packet: &mut P) -> Result<(), Exit> {
+    let ip = packet.get_mut::<Ipv4>(L3).ok_or(Exit::Malformed)?;
+    if ip.ttl <= 1 {
+        return Err(Exit::TtlExceeded);
+    }
+    ip.ttl -= 1;
+    let sum = u32::from(ip.checksum) + u32::from(0x0100_u16.to_be());
+    ip.checksum = (sum + u32::from(sum >= 0xffff)) as u16;
+    Ok(())
+}
+
+#[inline(always)]
+fn age_ipv6<P: Packet>(packet: &mut P) -> Result<(), Exit> {
+    let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::Malformed)?;
+    if ip.hop_limit <= 1 {
+        return Err(Exit::TtlExceeded);
+    }
+    ip.hop_limit -= 1;
+    Ok(())
+}
+
+/// Row, hops, headers.
+#[inline(always)]
+fn forward<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    (number, bank): (u32, &Bank),
+    inner: &Inner,
+    (_, flags, service): (Ports, u8, &ServiceEntry),
+    hash: FlowHash,
+    probe: bool,
+) -> Result<Exit, Exit> {
+    let row = tables
+        .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
+        .ok_or(Exit::NoTable)?;
+    let base = number * abi::BACKENDS_MAX + service.first_backend;
+    let first = tables
+        .backend(base + (row & 0xffff) as u32)
+        .ok_or(Exit::NoBackend)?;
+    if row as u16 == abi::ABSENT || first.address[1] == 0 {
+        return Err(Exit::NoBackend);
+    }
+    if first.flags & backend_flags::REACHABLE == 0 {
+        return Err(Exit::NoNextHop);
+    }
+    let mut header = Header {
+        variant_length: 0,
+        protocol: inner.kind,
+        gue_flags: Be16::new(0),
+        version: tunnel::VERSION,
+        index_count: hop_count(row),
+        flags: bank.tunnel_flags
+            | service.tunnel_flags as u8
+            | if probe { tunnel::flags::PROBE } else { 0 },
+        site: bank.site,
+        generation: Be16::from_raw(bank.generation),
+        reserved: Be16::new(0),
+    };
+    let source_port = Be16::new(0xc000 | hash.entropy & 0x3fff);
+    let hops = Hops { row, base };
+    if first.address[0] == 0 {
+        header.variant_length = Header::length_words(header.count(), 1);
+        over_ipv4(
+            packet,
+            tables,
+            bank,
+            first,
+            inner,
+            &header,
+            source_port,
+            hops,
+            service.tunnel_mtu,
+        )?;
+    } else {
+        header.variant_length = Header::length_words(header.count(), 4);
+        header.flags |= tunnel::flags::V6;
+        over_ipv6(
+            packet,
+            tables,
+            bank,
+            first,
+            inner,
+            &header,
+            source_port,
+            hops,
+            service.tunnel_mtu,
+        )?;
+    }
+    if !probe {
+        let new_flow = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        tables.count_service(service.service_counter, inner.length, new_flow);
+        tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
+    }
+    Ok(Exit::Sent)
+}
+
+#[derive(Clone, Copy)]
+struct Hops {
+    row: u64,
+    base: u32,
+}
+
+impl Hops {
+    #[inline(always)]
+    fn address<T: Tables>(self, tables: &T, hop: u32) -> Result<[u64; 2], Exit> {
+        let index = (self.row >> (16 * hop)) as u32 & 0xffff;
+        Ok(tables
+            .backend(self.base + index)
+            .ok_or(Exit::NoBackend)?
+            .address)
+    }
+}
+
+/// Hops that are there; absent ones are all at the end.
+#[inline(always)]
+const fn hop_count(row: u64) -> u8 {
+    let absent = abi::ABSENT as u64;
+    1 + ((row >> 16) & 0xffff != absent) as u8
+        + ((row >> 32) & 0xffff != absent) as u8
+        + (row >> 48 != absent) as u8
+}
+
+const GUE_V4: usize = L3 + size_of::<Ipv4>() + size_of::<Udp>();
+const GUE_V6: usize = L3 + size_of::<Ipv6>() + size_of::<Udp>();
+
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined into the one packet function; a struct would be built on the stack"
+)]
+fn over_ipv4<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    first: &Backend,
+    inner: &Inner,
+    header: &Header,
+    source_port: Be16,
+    hops: Hops,
+    mtu: u32,
+) -> Result<(), Exit> {
+    let count = header.count();
+    let udp_length =
+        inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * u32::from(count);
+    let length = udp_length + size_of::<Ipv4>() as u32;
+    if length > mtu {
+        return Err(Exit::TooBig);
+    }
+    if !packet.grow((length - inner.length) as i32) {
+        return Err(Exit::NoHeadroom);
+    }
+    ethernet(packet, first, ETHERTYPE_IPV4)?;
+    let ip = packet.get_mut::<Ipv4>(L3).ok_or(Exit::NoHeadroom)?;
+    let length = Be16::new(length as u16);
+    let sum =
+        first.checksum + u32::from(length.raw()) + u32::from(Be16::new(u16::from(inner.tos)).raw());
+    *ip = Ipv4 {
+        version_ihl: 0x45,
+        tos: inner.tos,
+        total_length: length,
+        identification: Be16::new(0),
+        fragment: Be16::new(IPV4_DF),
+        ttl: 64,
+        protocol: protocol::UDP,
+        checksum: !fold(sum),
+        source: bank.source_v4,
+        destination: v4_of(first.address),
+    };
+    udp(packet, L4_V4, bank, source_port, udp_length)?;
+    *packet.get_mut::<Header>(GUE_V4).ok_or(Exit::NoHeadroom)? = *header;
+    const FIRST: usize = GUE_V4 + Header::LENGTH;
+    *packet.get_mut::<Be32>(FIRST).ok_or(Exit::NoHeadroom)? = Be32::from_raw(v4_of(first.address));
+    if count > 1 {
+        *packet.get_mut::<Be32>(FIRST + 4).ok_or(Exit::NoHeadroom)? =
+            Be32::from_raw(v4_of(hops.address(tables, 1)?));
+    }
+    if count > 2 {
+        *packet.get_mut::<Be32>(FIRST + 8).ok_or(Exit::NoHeadroom)? =
+            Be32::from_raw(v4_of(hops.address(tables, 2)?));
+    }
+    if count > 3 {
+        *packet.get_mut::<Be32>(FIRST + 12).ok_or(Exit::NoHeadroom)? =
+            Be32::from_raw(v4_of(hops.address(tables, 3)?));
+    }
+    Ok(())
+}
+
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined into the one packet function; a struct would be built on the stack"
+)]
+fn over_ipv6<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    first: &Backend,
+    inner: &Inner,
+    header: &Header,
+    source_port: Be16,
+    hops: Hops,
+    mtu: u32,
+) -> Result<(), Exit> {
+    let count = header.count();
+    let udp_length =
+        inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * u32::from(count);
+    let length = udp_length + size_of::<Ipv6>() as u32;
+    if length > mtu {
+        return Err(Exit::TooBig);
+    }
+    if !packet.grow((length - inner.length) as i32) {
+        return Err(Exit::NoHeadroom);
+    }
+    ethernet(packet, first, ETHERTYPE_IPV6)?;
+    let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::NoHeadroom)?;
+    *ip = Ipv6 {
+        version_class_label: Be32::new(6 << 28 | u32::from(inner.tos) << 20),
+        payload_length: Be16::new(udp_length as u16),
+        next_header: protocol::UDP,
+        hop_limit: 64,
+        source: bank.source_v6,
+        destination: first.address,
+    };
+    udp(packet, L4_V6, bank, source_port, udp_length)?;
+    *packet.get_mut::<Header>(GUE_V6).ok_or(Exit::NoHeadroom)? = *header;
+    const FIRST: usize = GUE_V6 + Header::LENGTH;
+    put_v6(packet, FIRST, first.address)?;
+    if count > 1 {
+        put_v6(packet, FIRST + 16, hops.address(tables, 1)?)?;
+    }
+    if count > 2 {
+        put_v6(packet, FIRST + 32, hops.address(tables, 2)?)?;
+    }
+    if count > 3 {
+        put_v6(packet, FIRST + 48, hops.address(tables, 3)?)?;
+    }
+    Ok(())
+}
+
+#[repr(C, packed)]
+#[derive(
+    Clone,
+    Copy,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
+)]
+struct Address6([u64; 2]);
+
+#[inline(always)]
+fn put_v6<P: Packet>(packet: &mut P, offset: usize, address: [u64; 2]) -> Result<(), Exit> {
+    packet
+        .get_mut::<Address6>(offset)
+        .ok_or(Exit::NoHeadroom)?
+        .0 = address;
+    Ok(())
+}
+
+#[inline(always)]
+fn ethernet<P: Packet>(packet: &mut P, to: &Backend, ethertype: Be16) -> Result<(), Exit> {
+    let ethernet = packet.get_mut::<Ethernet>(0).ok_or(Exit::NoHeadroom)?;
+    ethernet.macs_low = to.macs_low;
+    ethernet.macs_high = to.macs_high;
+    ethernet.ethertype = ethertype;
+    Ok(())
+}
+
+#[inline(always)]
+fn udp<P: Packet>(
+    packet: &mut P,
+    offset: usize,
+    bank: &Bank,
+    source_port: Be16,
+    length: u32,
+) -> Result<(), Exit> {
+    *packet.get_mut::<Udp>(offset).ok_or(Exit::NoHeadroom)? = Udp {
+        ports: Ports {
+            source: source_port,
+            destination: Be16::from_raw(bank.tunnel_port),
+        },
+        length: Be16::new(length as u16),
+        checksum: 0,
+    };
+    Ok(())
+}
+
+/// Sum of the outer IPv4 header's words that no packet changes, for [`Backend::checksum`]: version, identification, flags,
+/// TTL and protocol, source, destination.
+pub const fn outer_checksum(source: u32, destination: u32) -> u32 {
+    let constant = Be16::new(0x4500).raw() as u32
+        + Be16::new(IPV4_DF).raw() as u32
+        + Be16::new(0x4000 | protocol::UDP as u16).raw() as u32;
+    constant + halves(source) + halves(destination)
+}

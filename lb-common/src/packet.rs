@@ -1,0 +1,29 @@
+//! How decision code reads and grows a packet.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A header type: any bytes are a value of it, and it may lie anywhere.
+pub trait View: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> View for T {}
+
+/// A packet in place, from its Ethernet header on.
+///
+/// References end where [`Packet::grow`] moves the packet: a stale packet pointer does not compile.
+pub trait Packet {
+    /// The header at `offset`, which must be a constant once inlined; `None` where the packet is too short.
+    fn get<T: View>(&self, offset: usize) -> Option<&T>;
+    /// The header at a computed `offset` of at most 65,535.
+    fn get_at<T: View>(&self, offset: usize) -> Option<&T>;
+    /// Like [`Packet::get`], to write.
+    fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T>;
+    /// Bytes from the Ethernet header to the end.
+    fn len(&self) -> usize;
+    /// Nothing at all in it.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Moves the start of the packet `by` bytes forward (positive: room for headers; negative: bytes cut off). False, and
+    /// nothing moved, where there is no room. New bytes hold anything: write all of them.
+    #[must_use]
+    fn grow(&mut self, by: i32) -> bool;
+}

@@ -1,0 +1,118 @@
+//! The LB node: maps and the XDP program `lb`.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![allow(missing_docs, reason = "the program macros add an undocumented function")]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+use lb_common::abi::{
+    self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket,
+};
+use lb_common::exit::Action;
+use lb_common::lb::{self, Exit, Tables};
+use lb_common::packet::Packet;
+use lb_ebpf::packet::XdpPacket;
+use lb_ebpf::percpu::bump;
+
+const BANKS: usize = abi::BANKS as usize;
+
+#[btf_map]
+static ROOT: Array<Root, 1> = Array::new();
+#[btf_map(name = "BANKS")]
+static BANK: Array<Bank, BANKS> = Array::new();
+#[btf_map]
+static VIPS: Array<VipBucket, { BANKS * abi::VIP_BUCKETS as usize }> = Array::new();
+#[btf_map]
+static SERVICES: Array<ServiceBucket, { BANKS * abi::SERVICE_BUCKETS as usize }> = Array::new();
+#[btf_map]
+static BACKENDS: Array<Backend, { BANKS * abi::BACKENDS_MAX as usize }> = Array::new();
+#[btf_map]
+static TABLES: ArrayOfMaps<Array<u64, { abi::ROWS as usize }>, { abi::TABLES_MAX as usize + 1 }> =
+    ArrayOfMaps::new();
+#[btf_map]
+static EXITS: PerCpuArray<ExitCount, { abi::EXITS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
+    PerCpuArray::new();
+
+struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn bank(&self) -> Option<(u32, &Bank)> {
+        let root = ROOT.get(0)?;
+        if root.abi_version != abi::ABI_VERSION {
+            return None;
+        }
+        let number = root.bank & 1;
+        Some((number, BANK.get(number)?))
+    }
+
+    #[inline(always)]
+    fn vips(&self, index: u32) -> Option<&VipBucket> {
+        VIPS.get(index)
+    }
+
+    #[inline(always)]
+    fn services(&self, index: u32) -> Option<&ServiceBucket> {
+        SERVICES.get(index)
+    }
+
+    #[inline(always)]
+    fn row(&self, table: u32, row: u32) -> Option<u64> {
+        TABLES.get_value(table, &row).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        BACKENDS.get(index)
+    }
+
+    #[inline(always)]
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool) {
+        bump(BY_SERVICE.get_ptr_mut(counter), |count| {
+            count.packets += 1;
+            count.bytes += u64::from(bytes);
+            count.new_flows += u64::from(new_flow);
+        });
+    }
+
+    #[inline(always)]
+    fn count_backend(&self, counter: u32, bytes: u32) {
+        bump(BY_BACKEND.get_ptr_mut(counter), |count| {
+            count.packets += 1;
+            count.bytes += u64::from(bytes);
+        });
+    }
+}
+
+/// Spreads packets for VIPs over backends; passes everything else.
+#[xdp]
+pub fn lb(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&context);
+    let bytes = packet.len() as u64;
+    let probe = packet.is_probe();
+    let exit = lb::run(&mut packet, &Maps, probe);
+    let counted = if probe { Exit::Probe } else { exit };
+    bump(EXITS.get_ptr_mut(counted as u32), |count| {
+        count.packets += 1;
+        count.bytes += bytes;
+    });
+    match exit.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Transmit => xdp_action::XDP_TX,
+    }
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,22 @@
+//! The XDP and TC programs of anylb: packet and map access. Decisions come from `lb-common`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `packet.rs` | a packet between `data` and `data_end` |
+//! | `percpu.rs` | counters that only this CPU writes |
+//! | `bin/lb.rs` | maps and program of the LB node |
+//! | `bin/backend.rs` | maps and programs of the backend |
+//!
+//! Off the BPF target the crate compiles to the same code without a `main` of use, so that clippy and tests see it.
+
+#![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
+
+pub mod packet;
+pub mod percpu;
+
+/// A panic path that survives makes the verifier refuse the program, instead of being undefined behaviour.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

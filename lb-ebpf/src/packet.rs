@@ -1,0 +1,112 @@
+//! A packet between `data` and `data_end` of an XDP context.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::programs::XdpContext;
+use lb_common::abi::PROBE_MARK;
+use lb_common::packet::{Packet, View};
+
+/// The packet of an XDP program.
+pub struct XdpPacket {
+    context: *mut xdp_md,
+    data: usize,
+    end: usize,
+}
+
+impl XdpPacket {
+    /// The whole packet of `context`.
+    #[inline(always)]
+    pub fn new(context: &XdpContext) -> Self {
+        Self {
+            context: context.ctx,
+            data: context.data(),
+            end: context.data_end(),
+        }
+    }
+
+    /// Whether the agent marked this run as its own probe, in the metadata before the packet.
+    #[inline(always)]
+    pub fn is_probe(&self) -> bool {
+        // SAFETY: the context of a running XDP program is valid.
+        let mark = unsafe { (*self.context).data_meta as usize };
+        if mark + size_of::<u64>() > self.data {
+            return false;
+        }
+        // SAFETY: the check above proves to the verifier that eight bytes of metadata are there.
+        unsafe { core::ptr::read_unaligned(mark as *const u64) == PROBE_MARK }
+    }
+
+    /// The context, for helpers.
+    #[inline(always)]
+    pub fn context(&self) -> *mut xdp_md {
+        self.context
+    }
+}
+
+impl Packet for XdpPacket {
+    #[inline(always)]
+    fn get<T: View>(&self, offset: usize) -> Option<&T> {
+        let at = self.data + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the check above proves to the verifier that `T` lies inside the packet; any bytes are a `T`, at any address.
+        Some(unsafe { &*(at as *const T) })
+    }
+
+    #[inline(always)]
+    fn get_at<T: View>(&self, offset: usize) -> Option<&T> {
+        let at = opaque(self.data + (offset & 0xffff));
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `get`.
+        Some(unsafe { &*(at as *const T) })
+    }
+
+    #[inline(always)]
+    fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {
+        let at = self.data + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `get`; `&mut self` makes this the only reference.
+        Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.data
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, by: i32) -> bool {
+        // SAFETY: the context is valid; the helper checks the room.
+        if unsafe { bpf_xdp_adjust_head(self.context, -by) } != 0 {
+            return false;
+        }
+        // SAFETY: as above; the helper has moved `data`.
+        unsafe {
+            self.data = (*self.context).data as usize;
+            self.end = (*self.context).data_end as usize;
+        }
+        true
+    }
+}
+
+/// Hides where a pointer came from: otherwise the compiler may check one register and read through another, which the
+/// verifier refuses.
+#[inline(always)]
+fn opaque(pointer: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut pointer = pointer;
+        // SAFETY: moves a register to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags))
+        };
+        pointer
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    core::hint::black_box(pointer)
+}
