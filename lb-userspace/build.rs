@@ -1,4 +1,4 @@
-//! Compiles the eBPF programs of `lb-ebpf` into `$OUT_DIR/lb.o`, which the dataplane module embeds.
+//! Compiles the eBPF programs of `lb-ebpf` into `$OUT_DIR/lb.o` and `$OUT_DIR/backend.o`, which the agent embeds.
 //!
 //! The programs need another compiler than the host's (see `build/toolchain.rs`), hence a second cargo with a
 //! target directory of its own: it must not wait for the lock the outer cargo holds.
@@ -18,6 +18,9 @@ const FLAGS: [&str; 3] = [
     "-Cpanic=abort",
     "-Ctarget-feature=+allows-misaligned-mem-access",
 ];
+
+/// One object per role.
+const PROGRAMS: [&str; 2] = ["lb", "backend"];
 
 fn main() {
     let workspace = directory("CARGO_MANIFEST_DIR").join("..");
@@ -63,8 +66,7 @@ fn build(workspace: &Path, out: &Path) -> Result<(), String> {
             "--locked",
             "--package",
             "lb-ebpf",
-            "--bin",
-            "lb",
+            "--bins",
             "--profile",
             "ebpf",
             "--target",
@@ -84,9 +86,11 @@ fn build(workspace: &Path, out: &Path) -> Result<(), String> {
             "the eBPF programs do not compile: see the messages of the inner cargo".to_owned(),
         );
     }
-    let object = target.join(TARGET).join("ebpf/lb");
-    fs::copy(&object, out.join("lb.o"))
-        .map_err(|error| format!("{}: {error}", object.display()))?;
+    for program in PROGRAMS {
+        let object = target.join(TARGET).join("ebpf").join(program);
+        fs::copy(&object, out.join(program).with_extension("o"))
+            .map_err(|error| format!("{}: {error}", object.display()))?;
+    }
     Ok(())
 }
 
