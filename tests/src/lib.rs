@@ -1,1 +1,9 @@
+//! What the namespace tests, the lab and the benchmarks share.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`harness`] | namespaces, links, a router, processes, packet filters: a network to try things in |
+//! | [`load`] | web server and clients that notice every broken connection |
 
+pub mod harness;
+pub mod load;

@@ -1,0 +1,18 @@
+//! A network on one machine: namespaces joined by veth pairs, a real router in the middle.
+//!
+//! Whatever is made here is unmade when its value is dropped, so that a failing test leaves nothing behind; what a
+//! killed test left is cleared by [`leftovers::clear`] under the same prefix.
+
+pub mod bpffs;
+pub mod counters;
+pub mod filter;
+pub mod leftovers;
+pub mod netns;
+pub mod poll;
+pub mod privileged;
+pub mod process;
+pub mod router;
+pub mod runtime;
+pub mod shell;
+pub mod star;
+pub mod xdp_pass;

@@ -1,0 +1,26 @@
+//! Other programs, called for their effect or their answer.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs a command to its end and returns what it printed; a failure carries the command line and its complaint.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = format!("{command:?}").replace('"', "");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start: {line}"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{line}: {}: {}", output.status, complaint.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// [`output`] of a program with arguments separated by blanks.
+pub fn run(line: &str) -> Result<String> {
+    let mut words = line.split_whitespace();
+    let program = words.next().context("an empty command line")?;
+    output(Command::new(program).args(words))
+}

@@ -1,0 +1,109 @@
+//! The smallest XDP program, `return XDP_PASS`. A veth end delivers what its peer's XDP program transmits only while
+//! it has a native XDP program itself.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::netns::Netns;
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const XDP_PASS: u8 = 2;
+
+/// `mov64 r0, XDP_PASS; exit`.
+const PROGRAM: [[u8; 8]; 2] = [
+    [0xb7, 0, 0, 0, XDP_PASS, 0, 0, 0],
+    [0x95, 0, 0, 0, 0, 0, 0, 0],
+];
+
+/// The head of `union bpf_attr` for BPF_PROG_LOAD; the kernel takes what is missing as zero.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct LoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+}
+
+/// The head of `union bpf_attr` for BPF_OBJ_PIN.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct PinAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// The program, pinned.
+#[derive(Debug)]
+pub struct XdpPass {
+    pin: PathBuf,
+}
+
+impl XdpPass {
+    /// Loads it and pins it as `dir/xdp_pass`, on a BPF file system.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let pin = dir.join("xdp_pass");
+        let program = load().context("load the XDP_PASS program")?;
+        let path = CString::new(pin.as_os_str().as_bytes())?;
+        pin_program(&program, &path).with_context(|| format!("pin {}", pin.display()))?;
+        Ok(Self { pin })
+    }
+
+    /// Attaches it natively to a device; it stays until the device goes.
+    pub fn attach(&self, netns: &Netns, device: &str) -> Result<()> {
+        netns.ip(&format!(
+            "link set dev {device} xdpdrv pinned {}",
+            self.pin.display()
+        ))?;
+        Ok(())
+    }
+}
+
+fn load() -> io::Result<OwnedFd> {
+    let license = c"Dual MIT/GPL";
+    let attr = LoadAttr {
+        prog_type: BPF_PROG_TYPE_XDP,
+        insn_cnt: PROGRAM.len() as u32,
+        insns: PROGRAM.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+    };
+    // SAFETY: `PROGRAM` and `license` live through the call, and `insn_cnt` is the length of the first.
+    let fd = unsafe { bpf(BPF_PROG_LOAD, &attr) }?;
+    // SAFETY: BPF_PROG_LOAD returned a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn pin_program(program: &OwnedFd, path: &CString) -> io::Result<()> {
+    let attr = PinAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: program.as_raw_fd() as u32,
+        file_flags: 0,
+    };
+    // SAFETY: `path` is NUL-terminated and lives through the call.
+    unsafe { bpf(BPF_OBJ_PIN, &attr) }?;
+    Ok(())
+}
+
+/// The bpf(2) call.
+///
+/// # Safety
+/// Every address inside `attr` must be valid for what the command reads through it.
+unsafe fn bpf<A: IntoBytes + Immutable>(command: libc::c_int, attr: &A) -> io::Result<libc::c_int> {
+    let bytes = attr.as_bytes();
+    // SAFETY: the kernel reads `bytes.len()` bytes of `bytes`; what they point to is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, bytes.as_ptr(), bytes.len()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as libc::c_int)
+    }
+}

@@ -1,0 +1,74 @@
+//! One HTTP/1.1 connection to a server of [`super::server`].
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::server::Answer;
+
+/// An open connection.
+pub struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    local: SocketAddr,
+    target: SocketAddr,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(target: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(target).await.context("connect")?;
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Its error reaches whoever waits for the answer.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self {
+            sender,
+            local,
+            target,
+        })
+    }
+
+    /// Sends request number `sequence` with `body` and returns the answer, which must be to that request.
+    pub async fn request(&mut self, sequence: u64, body: Bytes) -> Result<Answer> {
+        let path = format!("/{sequence}");
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let request = Request::builder()
+            .method(method)
+            .uri(&path)
+            .header("host", self.target.to_string())
+            .body(Full::new(body))
+            .context("a request of fixed parts is valid")?;
+        self.sender.ready().await.context("send")?;
+        let response = self.sender.send_request(request).await.context("answer")?;
+        ensure!(
+            response.status().is_success(),
+            "status {}",
+            response.status()
+        );
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .context("body")?
+            .to_bytes();
+        let answer: Answer = serde_json::from_slice(&body).context("body is not ours")?;
+        ensure!(
+            answer.path == path,
+            "answer {} to request {path}",
+            answer.path
+        );
+        Ok(answer)
+    }
+
+    /// Whether the server saw this end's own address and port.
+    pub fn is_seen_in(&self, answer: &Answer) -> bool {
+        answer.peer == self.local
+    }
+}
