@@ -59,8 +59,8 @@ fn build(workspace: &Path, out: &Path) -> Result<(), String> {
         flags.push("\x1f");
         flags.push(flag);
     }
-    let status = toolchain
-        .cargo_build()
+    let mut cargo = toolchain.cargo_build();
+    cargo
         .current_dir(workspace)
         .args([
             "--locked",
@@ -69,27 +69,26 @@ fn build(workspace: &Path, out: &Path) -> Result<(), String> {
             "--bins",
             "--profile",
             "ebpf",
-            "--target",
-            TARGET,
         ])
-        .arg("--target-dir")
+        .args(["--target", TARGET, "--target-dir"])
         .arg(&target)
         // aya-ebpf uses an unstable feature; plain RUSTFLAGS would lose to a flag in somebody's configuration.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags)
-        .status()
-        .map_err(|error| {
-            format!("cargo of the eBPF toolchain does not start ({error}): run `cargo xtask setup`")
-        })?;
-    if !status.success() {
-        return Err(
-            "the eBPF programs do not compile: see the messages of the inner cargo".to_owned(),
-        );
+        .env("CARGO_ENCODED_RUSTFLAGS", flags);
+    match cargo.status() {
+        Ok(status) if status.success() => copy(&target.join(TARGET).join("ebpf"), out),
+        Ok(_) => {
+            Err("the eBPF programs do not compile: see the messages of the inner cargo".to_owned())
+        }
+        Err(error) => Err(format!("{error}: {cargo:?}: run `cargo xtask setup`")),
     }
+}
+
+fn copy(from: &Path, out: &Path) -> Result<(), String> {
     for program in PROGRAMS {
-        let object = target.join(TARGET).join("ebpf").join(program);
-        fs::copy(&object, out.join(program).with_extension("o"))
-            .map_err(|error| format!("{}: {error}", object.display()))?;
+        let built = from.join(program);
+        fs::copy(&built, out.join(program).with_extension("o"))
+            .map_err(|error| format!("{}: {error}", built.display()))?;
     }
     Ok(())
 }

@@ -1,0 +1,66 @@
+//! `cargo xtask setup`: finds or installs what building, testing and the lab need.
+//!
+//! Idempotent, and the other commands call it first. It writes nothing outside `target/` but what the distribution's
+//! packages bring.
+
+mod apt;
+mod compiler;
+mod linker;
+
+use anyhow::Result;
+
+use crate::shell;
+
+/// Programs of the lab: any of the paths or names, and Debian's package.
+const TOOLS: [Tool; 4] = [
+    Tool {
+        package: "frr",
+        programs: &["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd"],
+    },
+    Tool {
+        package: "nftables",
+        programs: &["nft"],
+    },
+    Tool {
+        package: "iproute2",
+        programs: &["ip"],
+    },
+    Tool {
+        package: "ethtool",
+        programs: &["ethtool"],
+    },
+];
+
+struct Tool {
+    package: &'static str,
+    programs: &'static [&'static str],
+}
+
+/// Leaves everything in place, or fails with one line that names what is missing and the command that brings it.
+pub fn run() -> Result<()> {
+    let tools = TOOLS
+        .iter()
+        .filter(|tool| !tool.is_there())
+        .map(|tool| tool.package);
+    apt::install(tools.collect(), apt::Lists::AsTheyAre)?;
+    let compiler = compiler::ensure()?;
+    linker::ensure(&compiler)?;
+    println!(
+        "setup: ok: {compiler}, bpf-linker {}, FRR, nft, ip, ethtool",
+        linker::VERSION
+    );
+    if !shell::is_root() {
+        println!(
+            "setup: not root: this builds, but namespaces and BPF need root (lab, bench, most of test)"
+        );
+    }
+    Ok(())
+}
+
+impl Tool {
+    fn is_there(&self) -> bool {
+        self.programs
+            .iter()
+            .any(|program| shell::which(program).is_some())
+    }
+}

@@ -1,0 +1,91 @@
+//! Debian packages.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// What to do about the package lists before installing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// Fetch them only if they do not know a package.
+    AsTheyAre,
+    /// Fetch them: they may know an older version only.
+    Fetch,
+}
+
+/// Whether this system has apt.
+pub fn available() -> bool {
+    shell::which("apt-get").is_some()
+}
+
+/// Installs packages; nothing to do for an empty list. Never removes one that is there.
+pub fn install(packages: Vec<&str>, lists: Lists) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !available() {
+        bail!(
+            "missing, and this system has no apt: install what Debian calls {names}, then run this again"
+        );
+    }
+    if !shell::is_root() {
+        bail!(
+            "missing: {names}: run `sudo apt-get update && sudo apt-get install --no-install-recommends {names}`"
+        );
+    }
+    if lists == Lists::Fetch || !packages.iter().all(|package| known(package)) {
+        update()?;
+    }
+    println!("setup: installing {names}");
+    if install_known(&packages).is_err() {
+        update()?;
+        install_known(&packages).with_context(|| format!("installing {names}"))?;
+    }
+    if packages.contains(&"frr") {
+        stop_routers()?;
+    }
+    Ok(())
+}
+
+/// Whether the package lists have a version of it.
+pub fn known(package: &str) -> bool {
+    let policy = shell::output(Command::new("apt-cache").args(["policy", package]));
+    policy.is_some_and(|text| text.contains("Candidate:") && !text.contains("Candidate: (none)"))
+}
+
+fn update() -> Result<()> {
+    println!("setup: fetching package lists");
+    shell::run(apt_get().arg("update"))
+}
+
+fn install_known(packages: &[&str]) -> Result<()> {
+    shell::run(
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
+            .args(packages),
+    )
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-qq", "-o", "DPkg::Lock::Timeout=300"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// The package starts its routers where an init system lets it. The lab runs its own, in namespaces.
+fn stop_routers() -> Result<()> {
+    if Path::new("/run/systemd/system").is_dir() {
+        return shell::run(Command::new("systemctl").args(["disable", "--now", "frr.service"]));
+    }
+    if shell::output(Command::new("pgrep").args(["-x", "watchfrr"])).is_some() {
+        shell::run(Command::new("/etc/init.d/frr").arg("stop"))?;
+    }
+    Ok(())
+}
