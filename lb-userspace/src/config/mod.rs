@@ -1,1 +1,186 @@
-//! See the crate's map.
+//! From a TOML file to [`Settings`], or to everything that is wrong with it.
+//!
+//! The text becomes a tree with places (`toml`), each table is read key by key into a draft ([`schema`] knows the keys),
+//! drafts are compared with each other (`across`), and only a file without any error becomes a model. What a file names
+//! outside itself, key files and interfaces, is asked of a [`Host`]; all else is pure.
+
+#![forbid(unsafe_code)]
+
+mod across;
+mod backend;
+mod bgp;
+mod diagnostic;
+mod fields;
+mod host;
+mod node;
+mod place;
+mod pool;
+pub mod schema;
+mod secret;
+mod service;
+mod suggest;
+mod unique;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use host::{Host, HostFile, ThisHost};
+pub use place::{Placed, Position, Span};
+
+use crate::model::Settings;
+use across::Draft;
+use backend::BackendRoleDraft;
+use bgp::BgpDraft;
+use fields::{Errors, Fields};
+use node::NodeDraft;
+use pool::PoolDraft;
+use secret::{Secrets, plain};
+use service::ServiceDraft;
+
+/// Reads and checks the file `path` on this host.
+pub fn load(path: &Path) -> Result<Settings, Diagnostics> {
+    let unreadable = |why: &str| {
+        let error = Diagnostic::of_file(format!("cannot read {}: {why}", path.display()));
+        Diagnostics::new(path, "", vec![error])
+    };
+    let file = ThisHost
+        .read(path)
+        .map_err(|error| unreadable(&plain(&error)))?;
+    match String::from_utf8(file.content) {
+        Ok(text) => parse(&text, path, &ThisHost),
+        Err(error) => Err(no_text(path, &error)),
+    }
+}
+
+/// Checks `text`, the content of the file `path`, for `host`.
+pub fn parse(text: &str, path: &Path, host: &dyn Host) -> Result<Settings, Diagnostics> {
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        return Err(Diagnostics::new(path, text, syntax_errors(text, &syntax)));
+    }
+    let errors = Errors::default();
+    let secrets = Secrets {
+        base: path.parent().unwrap_or(Path::new("")),
+        host,
+    };
+    let settings = read_file(root.get_ref(), &secrets, &errors);
+    let errors = errors.into_inner();
+    match settings {
+        Some(settings) if errors.is_empty() => Ok(settings),
+        _ => Err(Diagnostics::new(path, text, errors)),
+    }
+}
+
+fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Option<Settings> {
+    let file = Fields::open(&schema::FILE, root, 0..0, errors);
+    file.must("version", version);
+    if file.raw("node").is_none() {
+        file.missing("node");
+    }
+    let metrics = file
+        .table("metrics", &schema::METRICS)
+        .map(|metrics| listen(&metrics));
+    let draft = Draft {
+        node: file
+            .table("node", &schema::NODE)
+            .map(|node| NodeDraft::read(&node, secrets)),
+        bgp: file
+            .table("bgp", &schema::BGP)
+            .map(|bgp| BgpDraft::read(&bgp, secrets)),
+        pools: file
+            .tables("pool", &schema::POOL)
+            .iter()
+            .map(PoolDraft::read)
+            .collect(),
+        services: file
+            .tables("service", &schema::SERVICE)
+            .iter()
+            .map(ServiceDraft::read)
+            .collect(),
+        backend: file
+            .table("backend", &schema::BACKEND)
+            .map(|backend| BackendRoleDraft::read(&backend)),
+    };
+    draft.check(errors);
+    finish(draft, metrics.flatten())
+}
+
+fn finish(draft: Draft, metrics: Option<SocketAddr>) -> Option<Settings> {
+    let sizes: BTreeMap<String, usize> = draft
+        .pools
+        .iter()
+        .filter_map(|pool| Some((pool.name.as_ref()?.value.clone(), pool.backends.len())))
+        .collect();
+    let mut services = Vec::new();
+    for service in draft.services {
+        let size = service
+            .pool
+            .as_ref()
+            .and_then(|pool| sizes.get(&pool.value));
+        services.push(service.finish(size.copied().unwrap_or(0))?);
+    }
+    let mut pools = BTreeMap::new();
+    for pool in draft.pools {
+        let pool = pool.finish()?;
+        pools.insert(pool.name.clone(), pool);
+    }
+    let bgp = match draft.bgp {
+        Some(bgp) => Some(bgp.finish()?),
+        None => None,
+    };
+    Some(Settings {
+        node: draft.node?.finish()?,
+        metrics,
+        bgp,
+        pools,
+        services,
+        backend: draft.backend.map(BackendRoleDraft::finish),
+    })
+}
+
+fn version(value: &toml::de::DeValue<'_>) -> value::Read<()> {
+    match value::integer::<u64>(value, 0..=u64::MAX)? {
+        1 => Ok(()),
+        other => {
+            Err(value::Reject::not_supported(&other.to_string())
+                .help("this version reads version 1"))
+        }
+    }
+}
+
+fn listen(metrics: &Fields<'_, '_>) -> Option<SocketAddr> {
+    metrics
+        .must("listen", value::socket)
+        .map(|listen| listen.value)
+}
+
+/// What the TOML parser found. One error per line: those behind the first on a line follow from it.
+fn syntax_errors(text: &str, found: &[toml::de::Error]) -> Vec<Diagnostic> {
+    let mut errors: Vec<(usize, Diagnostic)> = found
+        .iter()
+        .map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let line = Position::of(text, span.start).line;
+            (line, Diagnostic::at(&span, error.message().trim_end()))
+        })
+        .collect();
+    errors.sort_by_key(|(line, error)| (*line, error.span.as_ref().map(|span| span.start)));
+    errors.dedup_by_key(|(line, _)| *line);
+    errors.into_iter().map(|(_, error)| error).collect()
+}
+
+fn no_text(path: &Path, error: &std::string::FromUtf8Error) -> Diagnostics {
+    let valid = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let end = valid + char::REPLACEMENT_CHARACTER.len_utf8();
+    let error = Diagnostic::at(&(valid..end), "the file is not UTF-8 text");
+    Diagnostics::new(path, &text, vec![error])
+}
+
+#[cfg(test)]
+mod tests;

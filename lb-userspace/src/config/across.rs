@@ -1,0 +1,280 @@
+//! What holds between sections: references, families, addresses that must not meet.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::backend::BackendRoleDraft;
+use super::bgp::BgpDraft;
+use super::diagnostic::Diagnostic;
+use super::fields::{Errors, NOT_SUPPORTED};
+use super::node::NodeDraft;
+use super::place::{Placed, Span};
+use super::pool::{Family, PoolDraft};
+use super::service::ServiceDraft;
+use super::suggest::nearest;
+use super::unique::repeated;
+use crate::model::Need;
+
+/// A whole file as far as it could be read.
+pub struct Draft {
+    /// `[node]`.
+    pub node: Option<NodeDraft>,
+    /// `[bgp]`.
+    pub bgp: Option<BgpDraft>,
+    /// `[[pool]]`.
+    pub pools: Vec<PoolDraft>,
+    /// `[[service]]`.
+    pub services: Vec<ServiceDraft>,
+    /// `[backend]`.
+    pub backend: Option<BackendRoleDraft>,
+}
+
+impl Draft {
+    /// Reports everything that is wrong between the sections.
+    pub fn check(&self, errors: &Errors) {
+        self.check_roles(errors);
+        self.check_node(errors);
+        self.check_names(errors);
+        for service in &self.services {
+            self.check_pool_of(service, errors);
+        }
+        self.check_ports(errors);
+        self.check_addresses(errors);
+    }
+
+    /// The pool of that name.
+    pub fn pool(&self, name: &str) -> Option<&PoolDraft> {
+        self.pools
+            .iter()
+            .find(|pool| pool.name.as_ref().is_some_and(|found| found.value == name))
+    }
+
+    fn check_roles(&self, errors: &Errors) {
+        let Some(backend) = &self.backend else {
+            return;
+        };
+        if !self.pools.is_empty() {
+            errors.add(
+                Diagnostic::at(
+                    &backend.place,
+                    format!("a box that is LB node and backend at once {NOT_SUPPORTED}"),
+                )
+                .help("a backend's file has `[backend]` and services, and no `[[pool]]`"),
+            );
+        } else if let Some(bgp) = &self.bgp {
+            errors.add(
+                Diagnostic::at(
+                    &bgp.place,
+                    format!("a backend that announces VIPs {NOT_SUPPORTED}"),
+                )
+                .help("remove `[bgp]`: the LB nodes announce"),
+            );
+        }
+    }
+
+    fn check_node(&self, errors: &Errors) {
+        let Some(node) = &self.node else {
+            return;
+        };
+        if !self.pools.is_empty() && !node.hash_key_named {
+            errors.add(
+                Diagnostic::at(&node.place, "missing key `hash_key_file`, which pools need")
+                    .label("`hash_key_file` belongs here")
+                    .help(
+                        "add `hash_key_file = \"/etc/anylb/hash.key\"`, the same key on every node",
+                    ),
+            );
+        }
+        if self.bgp.is_some() && !node.router_id_named {
+            errors.add(
+                Diagnostic::at(&node.place, "missing key `router_id`, which `[bgp]` needs")
+                    .label("`router_id` belongs here")
+                    .help("add `router_id = \"10.0.0.11\"`, different on every node"),
+            );
+        }
+    }
+
+    fn check_names(&self, errors: &Errors) {
+        let pools: Vec<_> = self
+            .pools
+            .iter()
+            .filter_map(|pool| pool.name.clone())
+            .collect();
+        repeated(errors, &pools, |name| {
+            format!("two pools have the name `{name}`")
+        });
+        let services: Vec<_> = self
+            .services
+            .iter()
+            .filter_map(|service| service.name.clone())
+            .collect();
+        repeated(errors, &services, |name| {
+            format!("two services have the name `{name}`")
+        });
+    }
+
+    fn check_pool_of(&self, service: &ServiceDraft, errors: &Errors) {
+        let Some(name) = &service.pool else {
+            if self.backend.is_none() && !service.pool_named {
+                errors.add(
+                    Diagnostic::at(&service.place, "missing key `pool`")
+                        .label("`pool` belongs here")
+                        .help("name the `[[pool]]` that serves this VIP"),
+                );
+            }
+            return;
+        };
+        match self.pool(&name.value) {
+            None => errors.add(self.no_pool(name)),
+            Some(pool) => {
+                check_family(service, pool, errors);
+                check_need(service, pool, errors);
+            }
+        }
+    }
+
+    fn no_pool(&self, name: &Placed<String>) -> Diagnostic {
+        let error = Diagnostic::at(&name.span, format!("there is no pool `{}`", name.value));
+        let known: Vec<&str> = self
+            .pools
+            .iter()
+            .filter_map(|pool| pool.name.as_ref().map(|name| name.value.as_str()))
+            .collect();
+        if let Some(meant) = nearest(&name.value, known.iter().copied()) {
+            return error.help(format!("did you mean `{meant}`?"));
+        }
+        if self.backend.is_some() && self.pools.is_empty() {
+            return error.help("remove it: on a backend a service has no pool");
+        }
+        error.help(format!("add a `[[pool]]` with `name = \"{}\"`", name.value))
+    }
+
+    fn check_ports(&self, errors: &Errors) {
+        let mut first: HashMap<(IpAddr, u16), (&ServiceDraft, &Span)> = HashMap::new();
+        for service in &self.services {
+            let Some(vip) = &service.vip else {
+                continue;
+            };
+            for port in &service.ports {
+                match first.get(&(vip.value, port.value)) {
+                    None => {
+                        first.insert((vip.value, port.value), (service, &port.span));
+                    }
+                    // Twice in one list is reported where the list is read.
+                    Some((other, _)) if std::ptr::eq(*other, service) => {}
+                    Some((other, span)) => errors.add(
+                        Diagnostic::at(
+                            &port.span,
+                            format!(
+                                "two services have the VIP {} and port {}/tcp",
+                                vip.value, port.value
+                            ),
+                        )
+                        .label(format!("again in {}", other_name(service)))
+                        .related(span, format!("first in {}", other_name(other))),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn check_addresses(&self, errors: &Errors) {
+        let taken = self.taken();
+        let mut reported = Vec::new();
+        for vip in self
+            .services
+            .iter()
+            .filter_map(|service| service.vip.as_ref())
+        {
+            let Some((owner, span)) = taken.get(&vip.value) else {
+                continue;
+            };
+            if reported.contains(&vip.value) {
+                continue;
+            }
+            reported.push(vip.value);
+            errors.add(
+                Diagnostic::at(
+                    &vip.span,
+                    format!("the VIP {} is the address of {owner}", vip.value),
+                )
+                .label("VIP")
+                .related(span, *owner)
+                .help("a VIP belongs to no box: take an address that nothing else uses"),
+            );
+        }
+    }
+
+    /// Addresses that belong to a box, and so to no VIP.
+    fn taken(&self) -> HashMap<IpAddr, (&'static str, &Span)> {
+        let backends = self.pools.iter().flat_map(PoolDraft::addresses);
+        let peers = self
+            .bgp
+            .iter()
+            .flat_map(|bgp| &bgp.peers)
+            .filter_map(|peer| peer.address.as_ref());
+        let mut taken: HashMap<IpAddr, (&'static str, &Span)> = HashMap::new();
+        taken.extend(peers.map(|peer| (peer.value, ("a BGP peer", &peer.span))));
+        if let Some(source) = self
+            .node
+            .as_ref()
+            .and_then(|node| node.tunnel_source_v4.as_ref())
+        {
+            taken.insert(source.value.into(), ("this node", &source.span));
+        }
+        if let Some(source) = self
+            .node
+            .as_ref()
+            .and_then(|node| node.tunnel_source_v6.as_ref())
+        {
+            taken.insert(source.value.into(), ("this node", &source.span));
+        }
+        taken.extend(backends.map(|backend| (backend.value, ("a backend", &backend.span))));
+        taken
+    }
+}
+
+fn other_name(service: &ServiceDraft) -> String {
+    match &service.name {
+        Some(name) => format!("service `{}`", name.value),
+        None => "a service without name".to_owned(),
+    }
+}
+
+fn check_family(service: &ServiceDraft, pool: &PoolDraft, errors: &Errors) {
+    let (Some(vip), Some(first)) = (&service.vip, pool.addresses().next()) else {
+        return;
+    };
+    let (vip_family, pool_family) = (Family::of(vip.value), Family::of(first.value));
+    if vip_family != pool_family {
+        errors.add(
+            Diagnostic::at(
+                &vip.span,
+                format!("an {vip_family} VIP over {pool_family} backends {NOT_SUPPORTED}"),
+            )
+            .label(vip_family.to_string())
+            .related(&first.span, pool_family.to_string())
+            .help(format!("give it a pool with {vip_family} backends")),
+        );
+    }
+}
+
+fn check_need(service: &ServiceDraft, pool: &PoolDraft, errors: &Errors) {
+    let Some(need) = &service.need else {
+        return;
+    };
+    let have = pool.backends.len();
+    if let Need::Count(count) = need.value
+        && have > 0
+        && count as usize > have
+    {
+        let noun = if have == 1 { "backend" } else { "backends" };
+        errors.add(
+            Diagnostic::at(
+                &need.span,
+                format!("`need` is {count} and the pool has {have} {noun}"),
+            )
+            .help("this VIP would never be announced"),
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! `[backend]`.
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::fields::Fields;
+use super::place::Span;
+use super::value::{self, Read, Reject};
+use crate::model::{BackendRole, Mss};
+
+/// `[backend]` as far as it could be read.
+pub struct BackendRoleDraft {
+    trusted_lbs: Vec<IpNet>,
+    trusted_backends: Vec<IpNet>,
+    mss: Mss,
+    /// Its header.
+    pub place: Span,
+}
+
+impl BackendRoleDraft {
+    /// Reads the section.
+    pub fn read(fields: &Fields<'_, '_>) -> Self {
+        let trusted_lbs = prefixes(fields, "trusted_lbs");
+        let written = fields.raw("trusted_lbs");
+        if let Some(list) = written.filter(|list| {
+            list.get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        }) {
+            fields.errors().add(
+                Diagnostic::at(
+                    &list.span(),
+                    "a backend that trusts no LB node takes no packet",
+                )
+                .help("name the prefixes of the LB nodes"),
+            );
+        }
+        BackendRoleDraft {
+            trusted_lbs,
+            trusted_backends: prefixes(fields, "trusted_backends"),
+            mss: fields.get_or("mss", Mss::Auto, mss),
+            place: fields.place.clone(),
+        }
+    }
+
+    /// The section.
+    pub fn finish(self) -> BackendRole {
+        BackendRole {
+            trusted_lbs: self.trusted_lbs,
+            trusted_backends: self.trusted_backends,
+            mss: self.mss,
+        }
+    }
+}
+
+fn prefixes(fields: &Fields<'_, '_>, name: &str) -> Vec<IpNet> {
+    if fields.raw(name).is_none() {
+        fields.missing(name);
+    }
+    let list = fields
+        .list(name, value::prefix)
+        .map_or(Vec::new(), |list| list.value);
+    list.into_iter().map(|net| net.value).collect()
+}
+
+fn mss(value: &DeValue<'_>) -> Read<Mss> {
+    match value {
+        DeValue::Integer(_) => value::integer(value, 536..=65495).map(Mss::Max),
+        DeValue::String(word) if word == "auto" => Ok(Mss::Auto),
+        DeValue::String(word) if word == "off" => Ok(Mss::Off),
+        _ => Err(Reject::value("must be \"auto\", \"off\" or 536 to 65495")),
+    }
+}

@@ -1,0 +1,228 @@
+//! `[bgp]` and `[[bgp.peer]]`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::fields::Fields;
+use super::place::{Placed, Span};
+use super::schema::PEER;
+use super::secret::Secrets;
+use super::unique::repeated;
+use super::value::{self, Read, Reject};
+use crate::model::{Bgp, BgpPeer, GracefulRestart};
+
+/// `[bgp]` as far as it could be read.
+pub struct BgpDraft {
+    asn: Option<u32>,
+    hold_time: Duration,
+    communities: Vec<u32>,
+    graceful_restart: GracefulRestart,
+    listen: Vec<SocketAddr>,
+    /// Its peers.
+    pub peers: Vec<PeerDraft>,
+    /// Its header.
+    pub place: Span,
+}
+
+impl BgpDraft {
+    /// Reads the section and its peers.
+    pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
+        let communities = fields
+            .list("communities", community)
+            .map_or(Vec::new(), |list| list.value);
+        repeated(fields.errors(), &communities, |_| {
+            "this community is listed twice".to_owned()
+        });
+        let listen = fields
+            .list("listen", value::socket)
+            .map_or(Vec::new(), |list| list.value);
+        repeated(fields.errors(), &listen, |socket| {
+            format!("{socket} is listed twice")
+        });
+        let peers: Vec<PeerDraft> = fields
+            .tables("peer", &PEER)
+            .iter()
+            .map(|peer| PeerDraft::read(peer, secrets))
+            .collect();
+        let draft = BgpDraft {
+            asn: fields.must("asn", asn).map(|asn| asn.value),
+            hold_time: fields.get_or("hold_time", HOLD_TIME, hold_time),
+            communities: communities.into_iter().map(|found| found.value).collect(),
+            graceful_restart: fields
+                .word(
+                    "graceful_restart",
+                    &[
+                        ("with-bfd", GracefulRestart::WithBfd),
+                        ("always", GracefulRestart::Always),
+                        ("off", GracefulRestart::Off),
+                    ],
+                )
+                .unwrap_or(GracefulRestart::WithBfd),
+            listen: listen.into_iter().map(|found| found.value).collect(),
+            peers,
+            place: fields.place.clone(),
+        };
+        draft.check(fields);
+        draft
+    }
+
+    fn check(&self, fields: &Fields<'_, '_>) {
+        if fields.raw("peer").is_none() {
+            fields.errors().add(
+                Diagnostic::at(&self.place, "there is no peer to announce to")
+                    .help("add a `[[bgp.peer]]`"),
+            );
+        }
+        let addresses: Vec<Placed<IpAddr>> = self
+            .peers
+            .iter()
+            .filter_map(|peer| peer.address.clone())
+            .collect();
+        repeated(fields.errors(), &addresses, |address| {
+            format!("two peers have the address {address}")
+        });
+        if fields.raw("listen").is_none() {
+            for passive in self.peers.iter().filter_map(|peer| peer.passive.as_ref()) {
+                fields.errors().add(
+                    Diagnostic::at(
+                        passive,
+                        "a passive peer cannot connect: `bgp.listen` is not set",
+                    )
+                    .help("add `listen = [\"0.0.0.0:179\", \"[::]:179\"]` to `[bgp]`"),
+                );
+            }
+        }
+    }
+
+    /// The section, if all of it could be read.
+    pub fn finish(self) -> Option<Bgp> {
+        Some(Bgp {
+            asn: self.asn?,
+            hold_time: self.hold_time,
+            communities: self.communities,
+            graceful_restart: self.graceful_restart,
+            listen: self.listen,
+            peers: self
+                .peers
+                .into_iter()
+                .map(PeerDraft::finish)
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// `[[bgp.peer]]` as far as it could be read.
+pub struct PeerDraft {
+    /// Transport address.
+    pub address: Option<Placed<IpAddr>>,
+    port: u16,
+    asn: Option<u32>,
+    password: Option<String>,
+    ttl_security: Option<u8>,
+    /// Where `passive = true` stands.
+    passive: Option<Span>,
+    next_hop_v4: Option<Ipv4Addr>,
+    next_hop_v6: Option<Ipv6Addr>,
+}
+
+impl PeerDraft {
+    fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
+        PeerDraft {
+            address: fields.must("address", value::reachable),
+            port: fields.get_or("port", BGP_PORT, value::port),
+            asn: fields.must("asn", asn).map(|asn| asn.value),
+            password: password(fields, secrets),
+            ttl_security: fields
+                .get("ttl_security", |value| value::integer(value, 1..=254))
+                .map(|hops| hops.value),
+            passive: fields
+                .get("passive", value::flag)
+                .filter(|passive| passive.value)
+                .map(|passive| passive.span),
+            next_hop_v4: fields.get("next_hop_v4", value::ipv4).map(|hop| hop.value),
+            next_hop_v6: fields.get("next_hop_v6", value::ipv6).map(|hop| hop.value),
+        }
+    }
+
+    fn finish(self) -> Option<BgpPeer> {
+        Some(BgpPeer {
+            address: self.address?.value,
+            port: self.port,
+            asn: self.asn?,
+            password: self.password,
+            ttl_security: self.ttl_security,
+            passive: self.passive.is_some(),
+            next_hop_v4: self.next_hop_v4,
+            next_hop_v6: self.next_hop_v6,
+        })
+    }
+}
+
+const BGP_PORT: u16 = 179;
+
+const HOLD_TIME: Duration = Duration::from_secs(9);
+
+fn password(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<String> {
+    let path: Placed<PathBuf> = fields.get("password_file", value::path)?;
+    secrets
+        .password(&path)
+        .map_err(|error| fields.errors().add(error))
+        .ok()
+}
+
+/// An AS number that a speaker may have: not those of RFC 7607 (0), RFC 6793 (23456) and RFC 7300 (the last ones).
+fn asn(value: &DeValue<'_>) -> Read<u32> {
+    let asn = value::integer::<u32>(value, 0..=u64::from(u32::MAX))?;
+    match asn {
+        0 => Err(Reject::value("must not be 0 (RFC 7607)")),
+        23456 => Err(Reject::value(
+            "must not be 23456, which stands for 4-octet AS numbers (RFC 6793)",
+        )),
+        65535 | u32::MAX => Err(Reject::value(&format!(
+            "must not be {asn}, which is reserved (RFC 7300)"
+        ))),
+        asn => Ok(asn),
+    }
+}
+
+/// Zero, or whole seconds from 3 on (RFC 4271 4.2).
+fn hold_time(value: &DeValue<'_>) -> Read<Duration> {
+    let most = Duration::from_secs(65535);
+    let hold_time = value::duration(value, Duration::ZERO..=most)?;
+    if hold_time.subsec_nanos() != 0 {
+        return Err(Reject::value("must be whole seconds"));
+    }
+    match hold_time.as_secs() {
+        1 | 2 => Err(Reject::value(
+            "must be \"0s\" or at least \"3s\" (RFC 4271)",
+        )),
+        _ => Ok(hold_time),
+    }
+}
+
+/// `asn:value` (RFC 1997).
+fn community(value: &DeValue<'_>) -> Read<u32> {
+    let written = value::text(value, "a list of communities in quotes")?;
+    let wrong = || Reject::value(&format!("holds no community: {written:?}"));
+    let example = "two numbers from 0 to 65535, such as \"65001:100\"";
+    let numbers: Option<Vec<u64>> = written
+        .split(':')
+        .map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| part.parse().ok()).flatten()
+        })
+        .collect();
+    match numbers.as_deref() {
+        Some(&[high @ 0..=0xffff, low @ 0..=0xffff]) => {
+            u32::try_from((high << 16) | low).map_err(|_| wrong())
+        }
+        Some([_, _, _]) => Err(Reject::not_supported(&format!(
+            "a large community, {written:?},"
+        ))),
+        _ => Err(wrong().help(example)),
+    }
+}

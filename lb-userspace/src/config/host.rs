@@ -1,0 +1,103 @@
+//! What a configuration names outside itself: key files and interfaces. The real machine and, for tests, an imagined one.
+
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// The machine that a configuration is for.
+pub trait Host {
+    /// Content and mode of a small file.
+    fn read(&self, path: &Path) -> io::Result<HostFile>;
+    /// Names of the network interfaces.
+    fn interfaces(&self) -> Vec<String>;
+}
+
+/// A file as the host has it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostFile {
+    /// All bytes.
+    pub content: Vec<u8>,
+    /// Permission bits, e.g. `0o640`.
+    pub mode: u32,
+}
+
+/// This machine, in the network namespace of the caller.
+pub struct ThisHost;
+
+impl Host for ThisHost {
+    fn read(&self, path: &Path) -> io::Result<HostFile> {
+        // Not to hang on a FIFO, and mode and content of one and the same file.
+        let mut file = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        let mut content = Vec::new();
+        file.by_ref().take(SIZE_MAX + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > SIZE_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "larger than 16 MiB",
+            ));
+        }
+        Ok(HostFile {
+            content,
+            mode: metadata.permissions().mode() & 0o7777,
+        })
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        let Ok(all) = nix::net::if_::if_nameindex() else {
+            return Vec::new();
+        };
+        all.iter()
+            .map(|interface| interface.name().to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+/// No file of ours comes near; whatever is named by mistake must not fill the memory.
+const SIZE_MAX: u64 = 16 << 20;
+
+/// An imagined machine.
+#[cfg(test)]
+#[derive(Default)]
+pub struct FakeHost {
+    /// By path.
+    pub files: std::collections::BTreeMap<std::path::PathBuf, HostFile>,
+    /// Names.
+    pub interfaces: Vec<String>,
+}
+
+#[cfg(test)]
+impl FakeHost {
+    /// With one more file.
+    pub fn file(mut self, path: &str, mode: u32, content: &str) -> Self {
+        let file = HostFile {
+            content: content.into(),
+            mode,
+        };
+        self.files.insert(path.into(), file);
+        self
+    }
+}
+
+#[cfg(test)]
+impl Host for FakeHost {
+    fn read(&self, path: &Path) -> io::Result<HostFile> {
+        self.files
+            .get(path)
+            .cloned()
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        self.interfaces.clone()
+    }
+}

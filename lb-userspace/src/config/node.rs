@@ -1,0 +1,175 @@
+//! `[node]`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Diagnostic;
+use super::fields::{Fields, NOT_SUPPORTED};
+use super::place::{Placed, Span};
+use super::secret::Secrets;
+use super::suggest::nearest;
+use super::value;
+use crate::model::{HashKey, Node, XdpMode};
+
+/// `[node]` as far as it could be read.
+pub struct NodeDraft {
+    name: Option<String>,
+    router_id: Option<Placed<Ipv4Addr>>,
+    /// Whether `router_id` is there, readable or not.
+    pub router_id_named: bool,
+    interfaces: Vec<String>,
+    xdp_mode: XdpMode,
+    /// Whether `hash_key_file` is there, readable or not.
+    pub hash_key_named: bool,
+    hash_key: Option<HashKey>,
+    /// Outer source address.
+    pub tunnel_source_v4: Option<Placed<Ipv4Addr>>,
+    /// Outer source address.
+    pub tunnel_source_v6: Option<Placed<Ipv6Addr>>,
+    state_dir: PathBuf,
+    runtime_dir: PathBuf,
+    pin_dir: PathBuf,
+    flow_memory: Duration,
+    /// Its header.
+    pub place: Span,
+}
+
+impl NodeDraft {
+    /// Reads the section.
+    pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
+        let dir = |name, default: &str| {
+            let dir = fields.get_or(name, PathBuf::from(default), value::path);
+            secrets.base.join(dir)
+        };
+        NodeDraft {
+            name: fields.must("name", value::name).map(|name| name.value),
+            router_id: fields.get("router_id", router_id),
+            router_id_named: fields.raw("router_id").is_some(),
+            interfaces: interfaces(fields, secrets),
+            xdp_mode: fields
+                .word(
+                    "xdp_mode",
+                    &[("auto", XdpMode::Auto), ("native", XdpMode::Native)],
+                )
+                .unwrap_or(XdpMode::Auto),
+            hash_key_named: fields.raw("hash_key_file").is_some(),
+            hash_key: hash_key(fields, secrets),
+            tunnel_source_v4: fields.get("tunnel_source_v4", value::ipv4),
+            tunnel_source_v6: fields.get("tunnel_source_v6", value::ipv6),
+            state_dir: dir("state_dir", "/var/lib/anylb"),
+            runtime_dir: dir("runtime_dir", "/run/anylb"),
+            pin_dir: dir("pin_dir", "/sys/fs/bpf/anylb"),
+            flow_memory: fields.get_or("flow_memory", FLOW_MEMORY, |value| {
+                value::duration(value, FLOW_MEMORY_MIN..=FLOW_MEMORY_MAX)
+            }),
+            place: fields.place.clone(),
+        }
+    }
+
+    /// The section, if all of it could be read.
+    pub fn finish(self) -> Option<Node> {
+        Some(Node {
+            name: self.name?,
+            router_id: self.router_id.map(|id| id.value),
+            interfaces: self.interfaces,
+            xdp_mode: self.xdp_mode,
+            hash_key: self.hash_key,
+            tunnel_source_v4: self.tunnel_source_v4.map(|address| address.value),
+            tunnel_source_v6: self.tunnel_source_v6.map(|address| address.value),
+            state_dir: self.state_dir,
+            runtime_dir: self.runtime_dir,
+            pin_dir: self.pin_dir,
+            flow_memory: self.flow_memory,
+        })
+    }
+}
+
+const FLOW_MEMORY: Duration = Duration::from_secs(24 * 3600);
+const FLOW_MEMORY_MIN: Duration = Duration::from_secs(1);
+const FLOW_MEMORY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Any 32 bits but zero (RFC 6286), written as an address.
+fn router_id(value: &toml::de::DeValue<'_>) -> value::Read<Ipv4Addr> {
+    let written = value::text(value, "an IPv4 address in quotes")?;
+    match written.parse::<Ipv4Addr>() {
+        Ok(id) if id.is_unspecified() => Err(value::Reject::value("must not be 0.0.0.0")),
+        Ok(id) => Ok(id),
+        Err(_) => Err(
+            value::Reject::value(&format!("is no IPv4 address: {written:?}"))
+                .help("such as \"10.0.0.11\", different on every node"),
+        ),
+    }
+}
+
+fn hash_key(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<HashKey> {
+    let path = fields.get("hash_key_file", value::path)?;
+    secrets
+        .hash_key(&path)
+        .map_err(|error| fields.errors().add(error))
+        .ok()
+}
+
+fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<String> {
+    let Some(list) = fields.list("interfaces", interface_name) else {
+        if fields.raw("interfaces").is_none() {
+            fields.missing("interfaces");
+        }
+        return Vec::new();
+    };
+    let written = fields
+        .raw("interfaces")
+        .and_then(|value| value.get_ref().as_array())
+        .map_or(0, |items| items.len());
+    if written == 0 {
+        fields.errors().add(
+            Diagnostic::at(
+                &list.span,
+                format!("a node without an interface {NOT_SUPPORTED}"),
+            )
+            .help("name the interface that carries the traffic of VIPs"),
+        );
+    }
+    let existing = secrets.host.interfaces();
+    for name in &list.value {
+        if !existing.contains(&name.value) {
+            fields.errors().add(no_interface(name, &existing));
+        }
+    }
+    if let [_, second, ..] = list.value.as_slice() {
+        fields.errors().add(Diagnostic::at(
+            &second.span,
+            format!("more than one interface {NOT_SUPPORTED}"),
+        ));
+    }
+    list.value.into_iter().map(|name| name.value).collect()
+}
+
+/// What the kernel takes as a name (IFNAMSIZ is 16 with the zero byte).
+fn interface_name(value: &toml::de::DeValue<'_>) -> value::Read<String> {
+    let name = value::text(value, "a list of interface names")?;
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || matches!(name, "." | "..") {
+        return Err(value::Reject::value(&format!(
+            "is no name of an interface: {name:?}"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+fn no_interface(name: &Placed<String>, existing: &[String]) -> Diagnostic {
+    let error = Diagnostic::at(
+        &name.span,
+        format!("there is no interface `{}`", name.value),
+    );
+    match nearest(&name.value, existing.iter().map(String::as_str)) {
+        Some(meant) => error.help(format!("did you mean `{meant}`?")),
+        None if existing.len() <= LISTED_MAX => {
+            error.help(format!("there are: {}", existing.join(", ")))
+        }
+        None => error.help("`ip link` shows those that there are"),
+    }
+}
+
+/// Interfaces worth listing in a message.
+const LISTED_MAX: usize = 8;

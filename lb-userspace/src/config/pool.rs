@@ -1,0 +1,238 @@
+//! `[[pool]]`, its check and its backends.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::fields::{Fields, NOT_SUPPORTED};
+use super::place::Placed;
+use super::schema::{CHECK, MEMBER};
+use super::unique::repeated;
+use super::value::{self, Read, Reject};
+use crate::model::{Backend, Check, CheckKind, Pool, PoolName};
+
+/// `[[pool]]` as far as it could be read.
+pub struct PoolDraft {
+    /// Unique name.
+    pub name: Option<Placed<String>>,
+    hops: u8,
+    check: Option<Check>,
+    /// Its backends.
+    pub backends: Vec<BackendDraft>,
+}
+
+impl PoolDraft {
+    /// Reads the pool, its check and its backends.
+    pub fn read(fields: &Fields<'_, '_>) -> Self {
+        // These have one value each in this version; reading them refuses all others.
+        fields.word("encap", &[("gue", ())]);
+        fields.word("mode", &[("rows", ())]);
+        let draft = PoolDraft {
+            name: fields.must("name", value::name),
+            hops: fields.integer_or("hops", 4, 1..=4),
+            check: check(fields),
+            backends: fields
+                .tables("backend", &MEMBER)
+                .iter()
+                .map(BackendDraft::read)
+                .collect(),
+        };
+        draft.check_backends(fields);
+        draft
+    }
+
+    /// Addresses of the backends.
+    pub fn addresses(&self) -> impl Iterator<Item = &Placed<IpAddr>> {
+        self.backends
+            .iter()
+            .filter_map(|backend| backend.address.as_ref())
+    }
+
+    fn check_backends(&self, fields: &Fields<'_, '_>) {
+        if fields.raw("backend").is_none_or(|value| {
+            value
+                .get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        }) {
+            self.report_empty(fields);
+        }
+        let addresses: Vec<_> = self.addresses().cloned().collect();
+        repeated(fields.errors(), &addresses, |address| {
+            format!("backend {address} is twice in one pool")
+        });
+        let names: Vec<_> = self
+            .backends
+            .iter()
+            .filter_map(|backend| backend.name.clone())
+            .collect();
+        repeated(fields.errors(), &names, |name| {
+            format!("two backends have the name `{name}`")
+        });
+        let Some(first) = addresses.first() else {
+            return;
+        };
+        let family = Family::of(first.value);
+        for other in addresses
+            .iter()
+            .filter(|other| Family::of(other.value) != family)
+        {
+            fields.errors().add(
+                Diagnostic::at(
+                    &other.span,
+                    format!("a pool with backends of both families {NOT_SUPPORTED}"),
+                )
+                .label(Family::of(other.value).to_string())
+                .related(&first.span, family.to_string())
+                .help("make one pool for IPv4 and one for IPv6"),
+            );
+        }
+    }
+
+    fn report_empty(&self, fields: &Fields<'_, '_>) {
+        let (place, name) = match &self.name {
+            Some(name) => (&name.span, format!("pool `{}`", name.value)),
+            None => (&fields.place, "this pool".to_owned()),
+        };
+        fields.errors().add(
+            Diagnostic::at(place, format!("{name} has no backend"))
+                .help("add a `[[pool.backend]]` below it"),
+        );
+    }
+
+    /// The pool, if all of it could be read.
+    pub fn finish(self) -> Option<Pool> {
+        Some(Pool {
+            name: PoolName(self.name?.value),
+            hops: self.hops,
+            check: self.check?,
+            backends: self
+                .backends
+                .into_iter()
+                .map(BackendDraft::finish)
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// `[[pool.backend]]` as far as it could be read.
+pub struct BackendDraft {
+    /// Identity.
+    pub address: Option<Placed<IpAddr>>,
+    name: Option<Placed<String>>,
+    weight: u16,
+}
+
+impl BackendDraft {
+    fn read(fields: &Fields<'_, '_>) -> Self {
+        BackendDraft {
+            address: fields.must("address", value::address),
+            name: fields.get("name", value::name),
+            weight: fields.integer_or("weight", 100, 1..=1000),
+        }
+    }
+
+    fn finish(self) -> Option<Backend> {
+        Some(Backend {
+            address: self.address?.value,
+            name: self.name.map(|name| name.value),
+            weight: self.weight,
+        })
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+fn check(pool: &Fields<'_, '_>) -> Option<Check> {
+    if pool.raw("check").is_none() {
+        pool.missing("check");
+    }
+    // A type of a later version brings keys of its own: one error says it all.
+    let later = pool
+        .raw("check")
+        .and_then(|check| check.get_ref().as_table())
+        .and_then(|check| check.get("type"))
+        .filter(|kind| kind.get_ref().as_str().is_some_and(is_later));
+    if let Some(kind) = later {
+        let written = kind.get_ref().as_str().unwrap_or_default();
+        let reject =
+            Reject::not_supported(&format!("\"{written}\"")).help("this version has \"tcp\"");
+        pool.errors().add(reject.at("type", &kind.span()));
+        return None;
+    }
+    let fields = pool.table("check", &CHECK)?;
+    if fields.raw("type").is_none() {
+        fields.missing("type");
+    }
+    let kind = fields.word("type", &[("tcp", ())]);
+    let port = fields.must("port", value::port);
+    let interval = fields.get_or("interval", INTERVAL, |value| {
+        value::duration(value, INTERVAL_MIN..=INTERVAL_MAX)
+    });
+    let check = Check {
+        interval,
+        timeout: fields.get_or("timeout", TIMEOUT.min(interval), |value| {
+            timeout(value, interval)
+        }),
+        rise: fields.integer_or("rise", 2, 1..=100),
+        fall: fields.integer_or("fall", 3, 1..=100),
+        kind: CheckKind::Tcp {
+            port: port.map_or(0, |port| port.value),
+        },
+    };
+    kind.map(|()| check)
+}
+
+const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+
+fn is_later(kind: &str) -> bool {
+    CHECK
+        .key("type")
+        .is_some_and(|key| key.reserved.contains(&kind))
+}
+
+/// A check is over before the next one begins.
+fn timeout(value: &DeValue<'_>, interval: Duration) -> Read<Duration> {
+    let timeout = value::duration(value, TIMEOUT_MIN..=INTERVAL_MAX)?;
+    if timeout > interval {
+        return Err(Reject::value(&format!(
+            "is longer than the interval, {}",
+            value::in_words(interval)
+        ))
+        .help("a check must be over before the next one begins"));
+    }
+    Ok(timeout)
+}

@@ -1,0 +1,499 @@
+//! Every key of the file, in one table: what is read, what is refused as unknown, what is reserved, and the reference
+//! documentation all follow from it.
+
+/// A table of the file.
+#[derive(Debug)]
+pub struct Section {
+    /// As it is written: `[node]`, `[[pool]]`; for the file itself empty, for inline tables the key and `{}`.
+    pub header: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Its keys, in the order of the reference.
+    pub keys: &'static [Key],
+}
+
+/// A key of a [`Section`].
+#[derive(Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What may stand behind it, in words.
+    pub values: &'static str,
+    /// Values that a later version takes.
+    pub reserved: &'static [&'static str],
+    /// Whether it must be there.
+    pub presence: Presence,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// Whether a key must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Its absence is an error.
+    Required,
+    /// Without it, this holds; in words or as it would be written.
+    Default(&'static str),
+    /// A name that a later version takes. It is known, so that it gets an answer better than "unknown key".
+    Reserved,
+}
+
+impl Section {
+    /// The key of that name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Keys that this version reads.
+    pub fn built(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys
+            .iter()
+            .filter(|key| key.presence != Presence::Reserved)
+    }
+}
+
+/// All sections.
+pub const SECTIONS: [&Section; 10] = [
+    &FILE, &NODE, &METRICS, &BGP, &PEER, &POOL, &CHECK, &MEMBER, &SERVICE, &BACKEND,
+];
+
+/// The file itself.
+pub static FILE: Section = Section {
+    header: "",
+    about: "The top of the file.",
+    keys: &[
+        required("version", "1", "Version of this format."),
+        required("node", "table", "See `[node]`."),
+        optional("metrics", "table", "no metrics", "See `[metrics]`."),
+        optional("bgp", "table", "nothing is announced", "See `[bgp]`."),
+        optional("pool", "tables", "none", "See `[[pool]]`."),
+        optional("service", "tables", "none", "See `[[service]]`."),
+        optional("backend", "table", "not a backend", "See `[backend]`."),
+        reserved("site", "Identity of this site and its peer sites."),
+    ],
+};
+
+/// `[node]`.
+pub static NODE: Section = Section {
+    header: "[node]",
+    about: "This box. Relative paths here and elsewhere start at the directory of the file.",
+    keys: &[
+        required("name", "name", "Name of this box in logs and status."),
+        optional(
+            "router_id",
+            "IPv4 address",
+            "none",
+            "BGP identifier, different on every node. Required with `[bgp]`.",
+        ),
+        required(
+            "interfaces",
+            "list of one interface name",
+            "The interface that carries the traffic of VIPs. In this version exactly one.",
+        ),
+        Key {
+            reserved: &["generic"],
+            ..optional(
+                "xdp_mode",
+                "\"auto\" or \"native\"",
+                "\"auto\"",
+                "How the XDP program is attached. In this version `auto` means native and nothing else.",
+            )
+        },
+        optional(
+            "hash_key_file",
+            "path",
+            "none",
+            "File with the 128-bit key of rows and flow hash: 32 hexadecimal digits on one line, not readable by \
+             everybody (mode 0640 or less). The same key on every node and site, or they send a flow to different \
+             backends. Required with `[[pool]]`.",
+        ),
+        optional(
+            "tunnel_source_v4",
+            "IPv4 address",
+            "the kernel's preferred source",
+            "Outer source address of packets to IPv4 backends.",
+        ),
+        optional(
+            "tunnel_source_v6",
+            "IPv6 address",
+            "the kernel's preferred source",
+            "Outer source address of packets to IPv6 backends.",
+        ),
+        optional(
+            "state_dir",
+            "path",
+            "\"/var/lib/anylb\"",
+            "What must survive a reboot: table inputs and the operator's overrides.",
+        ),
+        optional(
+            "runtime_dir",
+            "path",
+            "\"/run/anylb\"",
+            "Where the admin socket is made.",
+        ),
+        optional(
+            "pin_dir",
+            "path",
+            "\"/sys/fs/bpf/anylb\"",
+            "Pinned programs, links and maps; on a BPF file system.",
+        ),
+        optional(
+            "flow_memory",
+            "duration, 1s to 30d",
+            "\"24h\"",
+            "How long a backend that left the configuration is still tried for flows it may hold.",
+        ),
+    ],
+};
+
+/// `[metrics]`.
+pub static METRICS: Section = Section {
+    header: "[metrics]",
+    about: "Prometheus endpoint.",
+    keys: &[required(
+        "listen",
+        "address and port",
+        "Where `/metrics`, `/healthz` and `/readyz` are served.",
+    )],
+};
+
+/// `[bgp]`.
+pub static BGP: Section = Section {
+    header: "[bgp]",
+    about: "The BGP speaker that announces the VIPs. It announces only; routes it receives are dropped.",
+    keys: &[
+        required("asn", "AS number", "Our AS number."),
+        optional(
+            "hold_time",
+            "duration, \"0s\" or 3s to 65535s",
+            "\"9s\"",
+            "Hold time proposed to peers; the smaller of both proposals holds. `0s` switches it off: a peer that dies \
+             is then noticed by nobody.",
+        ),
+        optional(
+            "communities",
+            "list of \"asn:value\"",
+            "[]",
+            "Communities (RFC 1997) on every route.",
+        ),
+        optional(
+            "graceful_restart",
+            "\"with-bfd\", \"always\" or \"off\"",
+            "\"with-bfd\"",
+            "To which peers graceful restart (RFC 4724) is offered, which keeps routes while the agent restarts. \
+             `with-bfd`: to peers with BFD, which this version has none of. `always`: to every peer; a node that dies \
+             without its link going down then swallows traffic for up to the hold time and the restart time of 15 s.",
+        ),
+        optional(
+            "listen",
+            "list of addresses and ports",
+            "[]",
+            "Where sessions from peers are accepted, e.g. `[\"0.0.0.0:179\", \"[::]:179\"]`. By default the speaker \
+             only dials: nothing of it can then be reached from outside, it needs no privileged port, and every \
+             router takes a session that is dialled. Required where a peer is `passive`.",
+        ),
+        optional(
+            "peer",
+            "tables",
+            "none",
+            "See `[[bgp.peer]]`; at least one.",
+        ),
+    ],
+};
+
+/// `[[bgp.peer]]`.
+pub static PEER: Section = Section {
+    header: "[[bgp.peer]]",
+    about: "A router that VIPs are announced to.",
+    keys: &[
+        required(
+            "address",
+            "address",
+            "Address of the session, IPv4 or IPv6.",
+        ),
+        required("asn", "AS number", "AS number of the peer."),
+        optional("port", "port", "179", "TCP port of the peer."),
+        optional(
+            "password_file",
+            "path",
+            "no password",
+            "File with the TCP MD5 secret (RFC 2385) on one line, at most 80 bytes, not readable by everybody.",
+        ),
+        optional(
+            "ttl_security",
+            "1 to 254",
+            "off",
+            "Accept packets from at most so many hops away (RFC 5082); 1 for a directly connected peer. The peer must \
+             have it on as well.",
+        ),
+        optional(
+            "passive",
+            "true or false",
+            "false",
+            "Wait for the peer to connect, never dial. Needs `bgp.listen`.",
+        ),
+        optional(
+            "next_hop_v4",
+            "IPv4 address",
+            "our address on the session's interface",
+            "Next hop of IPv4 VIPs.",
+        ),
+        optional(
+            "next_hop_v6",
+            "IPv6 address",
+            "our address on the session's interface",
+            "Next hop of IPv6 VIPs.",
+        ),
+        reserved("bfd", "Fast failure detection beside the session."),
+    ],
+};
+
+/// `[[pool]]`.
+pub static POOL: Section = Section {
+    header: "[[pool]]",
+    about: "Backends with weights that share one table of rows.",
+    keys: &[
+        required("name", "name", "Unique name; services refer to it."),
+        Key {
+            reserved: &["ipip", "l2"],
+            ..optional(
+                "encap",
+                "\"gue\"",
+                "\"gue\"",
+                "How packets reach the backends.",
+            )
+        },
+        Key {
+            reserved: &["flow-table", "stateless"],
+            ..optional(
+                "mode",
+                "\"rows\"",
+                "\"rows\"",
+                "`rows`: no state on the node, a second chance on the backend.",
+            )
+        },
+        optional(
+            "hops",
+            "1 to 4",
+            "4",
+            "Backends that a packet may be passed along: 1 switches the second chance off, and flows then break \
+             whenever their row moves.",
+        ),
+        required("check", "inline table", "The health check, see `check`."),
+        required(
+            "backend",
+            "tables",
+            "See `[[pool.backend]]`; at least one, all of one family.",
+        ),
+        reserved("mtu", "MTU of the tunnel."),
+        reserved("mss", "MSS of TCP sessions through this pool."),
+        reserved("drain_time", "How long a removed backend drains."),
+        reserved(
+            "panic",
+            "Share of failed backends above which health is not believed.",
+        ),
+        reserved("slow_start", "Weight rising slowly after a recovery."),
+        reserved("backup", "Pool that takes over."),
+    ],
+};
+
+/// `pool.check`.
+pub static CHECK: Section = Section {
+    header: "check = { }",
+    about: "The health check of a pool's backends, made from every node to the backend's own address.",
+    keys: &[
+        Key {
+            reserved: &["http", "https", "dns", "udp", "icmp", "grpc", "exec"],
+            ..required("type", "\"tcp\"", "`tcp`: a connection is accepted.")
+        },
+        required("port", "port", "Destination port."),
+        optional(
+            "interval",
+            "duration, 100ms to 1h",
+            "\"2s\"",
+            "Time between two checks of one backend, jittered by a tenth.",
+        ),
+        optional(
+            "timeout",
+            "duration, 10ms up to the interval",
+            "\"1s\", or the interval if that is shorter",
+            "When a check has failed.",
+        ),
+        optional(
+            "rise",
+            "1 to 100",
+            "2",
+            "Successes in a row until a backend is up.",
+        ),
+        optional(
+            "fall",
+            "1 to 100",
+            "3",
+            "Failures in a row until a backend is down.",
+        ),
+        reserved("path", "Path of an HTTP request."),
+        reserved("host", "Host of an HTTP request."),
+        reserved("expect", "Expected answer."),
+        reserved("query", "Name of a DNS query."),
+        reserved("command", "Command of an exec check."),
+        reserved("via", "Check through the tunnel to the VIP."),
+    ],
+};
+
+/// `[[pool.backend]]`.
+pub static MEMBER: Section = Section {
+    header: "[[pool.backend]]",
+    about: "A backend of the pool above it.",
+    keys: &[
+        required(
+            "address",
+            "address",
+            "Where the tunnel ends, and the identity of the backend in rows; none twice in a pool.",
+        ),
+        optional(
+            "weight",
+            "1 to 1000",
+            "100",
+            "Share of new flows in proportion to the others.",
+        ),
+        optional(
+            "name",
+            "name",
+            "none",
+            "Shown beside the address; unique in the pool.",
+        ),
+        reserved("server_id", "Server id in QUIC connection ids."),
+    ],
+};
+
+/// `[[service]]`.
+pub static SERVICE: Section = Section {
+    header: "[[service]]",
+    about: "A VIP, its ports, and the pool that serves them.",
+    keys: &[
+        required("name", "name", "Unique name, a label of metrics."),
+        required("vip", "address", "The address clients use."),
+        Key {
+            reserved: &["udp", "quic"],
+            ..required("protocol", "\"tcp\"", "Transport protocol.")
+        },
+        Key {
+            reserved: &["any"],
+            ..required("ports", "list of ports", "Destination ports.")
+        },
+        optional(
+            "pool",
+            "name of a pool",
+            "none",
+            "Required but in a backend's file, which has no pools.",
+        ),
+        optional(
+            "need",
+            "number from 1, or \"1%\" to \"100%\"",
+            "1 for up to two backends, else \"30%\"",
+            "Announce the VIP while at least so many backends are healthy.",
+        ),
+        Key {
+            reserved: &["src-dst", "src"],
+            ..optional(
+                "hash",
+                "\"5-tuple\"",
+                "\"5-tuple\"",
+                "What of a packet chooses its row.",
+            )
+        },
+        Key {
+            reserved: &["last-resort"],
+            ..optional(
+                "below_need",
+                "\"withdraw\"",
+                "\"withdraw\"",
+                "What happens to the announcement with fewer healthy backends than `need`.",
+            )
+        },
+        reserved("udp", "How UDP flows are kept."),
+        reserved("fragments", "Whether fragments are balanced."),
+        reserved("hold_up", "Wait before a VIP is announced again."),
+        reserved(
+            "announce",
+            "Communities, MED, prepending, peers of this VIP.",
+        ),
+    ],
+};
+
+/// `[backend]`.
+pub static BACKEND: Section = Section {
+    header: "[backend]",
+    about: "Makes this box a backend (`anylb backend run`): it takes packets out of the tunnel.",
+    keys: &[
+        required(
+            "trusted_lbs",
+            "list of prefixes",
+            "Where tunnelled packets may come from: the LB nodes. Keep it narrow: whoever is in it can send to a VIP \
+             under any source address.",
+        ),
+        required(
+            "trusted_backends",
+            "list of prefixes",
+            "The other backends of the pool: packets of flows that are not ours come from there and are passed on to \
+             there. `[]` switches the second chance off.",
+        ),
+        optional(
+            "mss",
+            "\"auto\", \"off\" or 536 to 65495",
+            "\"auto\"",
+            "Upper limit of the MSS in SYN-ACKs from VIPs, so that no packet is too big for the tunnel. `auto`: what \
+             fits the interface's MTU with the largest tunnel header.",
+        ),
+    ],
+};
+
+const fn required(name: &'static str, values: &'static str, about: &'static str) -> Key {
+    Key {
+        name,
+        values,
+        reserved: &[],
+        presence: Presence::Required,
+        about,
+    }
+}
+
+const fn optional(
+    name: &'static str,
+    values: &'static str,
+    default: &'static str,
+    about: &'static str,
+) -> Key {
+    Key {
+        name,
+        values,
+        reserved: &[],
+        presence: Presence::Default(default),
+        about,
+    }
+}
+
+const fn reserved(name: &'static str, about: &'static str) -> Key {
+    Key {
+        name,
+        values: "",
+        reserved: &[],
+        presence: Presence::Reserved,
+        about,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_twice_in_a_section() {
+        for section in SECTIONS {
+            for (at, key) in section.keys.iter().enumerate() {
+                let first = section.keys.iter().position(|other| other.name == key.name);
+                assert_eq!(first, Some(at), "{} {}", section.header, key.name);
+            }
+        }
+    }
+}

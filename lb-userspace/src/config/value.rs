@@ -1,0 +1,342 @@
+//! Values as they are written: numbers, durations, addresses, names. Pure functions from a value to what it means.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::fields::NOT_SUPPORTED;
+use super::place::Span;
+
+/// Why a value is not taken. The key and the place are put to it by whoever knows them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reject {
+    why: Why,
+    help: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Why {
+    /// Completes "`key` ...".
+    Value(String),
+    /// Completes "... is not supported in this version"; names the value.
+    NotSupported(String),
+}
+
+impl Reject {
+    /// A reason that completes "`key` ...".
+    pub fn value(reason: &str) -> Self {
+        Reject {
+            why: Why::Value(reason.to_owned()),
+            help: None,
+        }
+    }
+
+    /// The wrong type.
+    pub fn of_type(value: &DeValue<'_>, expected: &str) -> Self {
+        let found = match value.type_str() {
+            "integer" => "an integer",
+            "array" => "a list",
+            "table" => "a table",
+            "float" => "a number with a fraction",
+            "boolean" => "true or false",
+            "datetime" => "a date or time",
+            _ => "a string",
+        };
+        Reject::value(&format!("must be {expected}, not {found}"))
+    }
+
+    /// A value of a later version.
+    pub fn not_supported(what: &str) -> Self {
+        Reject {
+            why: Why::NotSupported(what.to_owned()),
+            help: None,
+        }
+    }
+
+    /// With the fix.
+    pub fn help(self, help: &str) -> Self {
+        Reject {
+            help: Some(help.to_owned()),
+            ..self
+        }
+    }
+
+    /// With the fix, if `applies`.
+    pub fn help_if(self, applies: bool, help: &str) -> Self {
+        if applies { self.help(help) } else { self }
+    }
+
+    /// The error of the value of `key` at `span`.
+    pub fn at(self, key: &str, span: &Span) -> Diagnostic {
+        let error = match self.why {
+            Why::Value(reason) => Diagnostic::at(span, format!("`{key}` {reason}")),
+            Why::NotSupported(what) => {
+                Diagnostic::at(span, format!("`{key}`: {what} {NOT_SUPPORTED}"))
+            }
+        };
+        match self.help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+/// What reading a value gives.
+pub type Read<T> = Result<T, Reject>;
+
+/// A string.
+pub fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Read<&'v str> {
+    match value {
+        DeValue::String(text) => Ok(text),
+        DeValue::Integer(number) => {
+            Err(Reject::of_type(value, expected).help(&format!("put it in quotes: \"{number}\"")))
+        }
+        other => Err(Reject::of_type(other, expected)),
+    }
+}
+
+/// An integer of `range`.
+pub fn integer<T: TryFrom<u64>>(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Read<T> {
+    let (least, most) = (range.start(), range.end());
+    let number = match value {
+        DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
+        DeValue::String(text) => {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            return Err(Reject::of_type(value, "an integer")
+                .help_if(digits, &format!("write it without quotes: {text}")));
+        }
+        other => return Err(Reject::of_type(other, "an integer")),
+    };
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .filter(|number| range.contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| Reject::value(&format!("must be {least} to {most}")))
+}
+
+/// `true` or `false`.
+pub fn flag(value: &DeValue<'_>) -> Read<bool> {
+    value
+        .as_bool()
+        .ok_or_else(|| Reject::of_type(value, "true or false"))
+        .map_err(|reject| {
+            let word = value
+                .as_str()
+                .filter(|word| matches!(*word, "true" | "false"));
+            reject.help_if(
+                word.is_some(),
+                &format!("write it without quotes: {}", word.unwrap_or_default()),
+            )
+        })
+}
+
+/// A port.
+pub fn port(value: &DeValue<'_>) -> Read<u16> {
+    integer(value, 1..=65535)
+}
+
+/// A path, not empty.
+pub fn path(value: &DeValue<'_>) -> Read<PathBuf> {
+    match text(value, "a path in quotes")? {
+        "" => Err(Reject::value("is an empty path")),
+        path if path.contains('\0') => Err(Reject::value("has a zero byte in it")),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// A name that can stand in a metric's label, a log line and a command: 1 to 64 letters, digits, `.`, `_`, `-`.
+pub fn name(value: &DeValue<'_>) -> Read<String> {
+    let name = text(value, "a name in quotes")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > 64 {
+        return Err(Reject::value("must have 1 to 64 characters"));
+    }
+    match name.chars().find(|c| !fits(*c)) {
+        Some(c) => Err(Reject::value(&format!("has the character {c:?} in it"))
+            .help("use letters, digits, `.`, `_` and `-`")),
+        None => Ok(name.to_owned()),
+    }
+}
+
+/// A duration in `range`: a whole number and a unit.
+pub fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Read<Duration> {
+    let written = match value {
+        DeValue::Integer(number) => {
+            return Err(Reject::of_type(value, "a duration in quotes")
+                .help(&format!("write the unit: \"{number}s\"")));
+        }
+        other => text(other, "a duration in quotes")?,
+    };
+    let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = written.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let (Ok(number), Some(unit_ms)) = (number.parse::<u64>(), unit_ms) else {
+        return Err(Reject::value(&format!("is no duration: {written:?}"))
+            .help("a whole number and one of ms, s, m, h, d, such as \"1500ms\""));
+    };
+    let duration = Duration::from_millis(number.saturating_mul(unit_ms));
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (in_words(*range.start()), in_words(*range.end()));
+    Err(Reject::value(&format!("must be {least} to {most}")))
+}
+
+/// A duration as it is written in the file, in the largest unit that needs no fraction.
+pub fn in_words(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ]
+    .into_iter()
+    .find(|(unit_ms, _)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms))
+    .map_or_else(
+        || format!("{ms}ms"),
+        |(unit_ms, unit)| format!("{}{unit}", ms / unit_ms),
+    )
+}
+
+/// An address that one host can have and others can reach.
+pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
+    let written = text(value, "an address in quotes")?;
+    let address = match written.parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) => return Err(no_address(written)),
+    };
+    match unusable(address) {
+        Some(what) => Err(Reject::value(&format!(
+            "must be a unicast address, {address} is {what}"
+        ))),
+        None => Ok(address),
+    }
+}
+
+/// An address that this host can reach; its own loopback is one.
+pub fn reachable(value: &DeValue<'_>) -> Read<IpAddr> {
+    let loopback = value
+        .as_str()
+        .and_then(|written| written.parse::<IpAddr>().ok())
+        .filter(IpAddr::is_loopback);
+    match loopback {
+        Some(address) => Ok(address),
+        None => address(value),
+    }
+}
+
+/// An IPv4 address that one host can have and others can reach.
+pub fn ipv4(value: &DeValue<'_>) -> Read<Ipv4Addr> {
+    match address(value)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(Reject::value("must be an IPv4 address, not IPv6")),
+    }
+}
+
+/// An IPv6 address that one host can have and others can reach.
+pub fn ipv6(value: &DeValue<'_>) -> Read<Ipv6Addr> {
+    match address(value)? {
+        IpAddr::V6(address) => Ok(address),
+        IpAddr::V4(_) => Err(Reject::value("must be an IPv6 address, not IPv4")),
+    }
+}
+
+fn no_address(written: &str) -> Reject {
+    let reject = Reject::value(&format!("is no address: {written:?}"));
+    if written.parse::<SocketAddr>().is_ok() {
+        return reject.help("an address without port is expected");
+    }
+    if let Some((head, _)) = written.split_once('%')
+        && head.parse::<IpAddr>().is_ok()
+    {
+        return Reject::not_supported("an address with a zone");
+    }
+    if let Some(bare) = written
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        && bare.parse::<IpAddr>().is_ok()
+    {
+        return reject.help(&format!("write it without brackets: \"{bare}\""));
+    }
+    match written.parse::<IpNet>() {
+        Ok(net) if net.prefix_len() == net.max_prefix_len() => reject.help(&format!(
+            "write it without prefix length: \"{}\"",
+            net.addr()
+        )),
+        Ok(_) => reject.help("a single address is expected, not a prefix"),
+        Err(_) => reject.help("such as \"192.0.2.10\" or \"2001:db8::10\""),
+    }
+}
+
+/// What is wrong with `address` for a host that others must reach.
+fn unusable(address: IpAddr) -> Option<&'static str> {
+    match address {
+        a if a.is_unspecified() => Some("unspecified"),
+        a if a.is_loopback() => Some("loopback"),
+        a if a.is_multicast() => Some("multicast"),
+        IpAddr::V4(a) if a.is_broadcast() => Some("broadcast"),
+        IpAddr::V4(a) if a.is_link_local() => Some("link-local"),
+        IpAddr::V4(a) if a.octets()[0] == 0 => Some("of \"this network\""),
+        IpAddr::V6(a) if a.is_unicast_link_local() => Some("link-local"),
+        IpAddr::V6(a) if a.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 form"),
+        _ => None,
+    }
+}
+
+/// An address of this host and a port.
+pub fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
+    let written = text(value, "an address and port in quotes")?;
+    let reject = || Reject::value(&format!("is no address with port: {written:?}"));
+    match written.parse::<SocketAddr>() {
+        Ok(socket) if socket.port() == 0 => Err(Reject::value("must have a port from 1 to 65535")),
+        Ok(socket) => Ok(socket),
+        Err(_) => Err(match written.parse::<IpAddr>() {
+            Ok(address) => reject().help(&format!(
+                "add a port, such as \"{}\"",
+                SocketAddr::new(address, 9488)
+            )),
+            Err(_) => reject().help("such as \"127.0.0.1:9488\" or \"[::1]:9488\""),
+        }),
+    }
+}
+
+/// A prefix that does not hold everything.
+pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
+    let written = text(value, "a prefix in quotes")?;
+    let net = match (written.parse::<IpNet>(), written.parse::<IpAddr>()) {
+        (Ok(net), _) => net,
+        (Err(_), Ok(address)) => {
+            return Err(Reject::value("must have a prefix length").help(&format!(
+                "for this one address write \"{}\"",
+                IpNet::from(address)
+            )));
+        }
+        (Err(_), Err(_)) => {
+            return Err(Reject::value(&format!("is no prefix: {written:?}"))
+                .help("such as \"192.0.2.0/24\" or \"2001:db8::/64\""));
+        }
+    };
+    if net.trunc() != net {
+        return Err(Reject::value("has bits set behind the prefix length")
+            .help(&format!("did you mean \"{}\"?", net.trunc())));
+    }
+    if net.prefix_len() == 0 {
+        return Err(
+            Reject::value("would trust every address").help("name the prefixes that you own")
+        );
+    }
+    Ok(net)
+}
