@@ -210,6 +210,14 @@ pub enum Protocol {
     Tcp,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+        })
+    }
+}
+
 /// `service.need`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {

@@ -88,6 +88,11 @@ impl NodeStatus {
             });
         detached.chain(silent).collect()
     }
+
+    /// Whether anything is not as it should be: something not served, or a problem.
+    pub fn degraded(&self) -> bool {
+        !self.problems.is_empty() || !self.not_serving().is_empty()
+    }
 }
 
 /// The configuration in force, and the attempts to replace it.
@@ -239,6 +244,15 @@ pub struct Counters {
     /// Backend role: what became of encapsulated packets.
     #[serde(default)]
     pub second_chance: Option<SecondChanceCount>,
+}
+
+impl Counters {
+    /// The exits that drop, with their counts.
+    pub fn drops(self) -> DropList {
+        let mut drops = self.exits;
+        drops.retain(|exit| exit.action == "drop");
+        DropList { drops }
+    }
 }
 
 /// Health checks of one type.
@@ -405,6 +419,20 @@ pub struct PoolBackend {
     /// The backend.
     #[serde(flatten)]
     pub backend: BackendStatus,
+}
+
+/// `anylb drops`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DropList {
+    /// Every reason, those that never occurred included.
+    pub drops: Vec<ExitCount>,
+}
+
+/// `anylb version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the binary that was called.
+    pub version: String,
 }
 
 /// `anylb bgp peers`.

@@ -1,1 +1,72 @@
-//! See the crate's map.
+//! Commands and what they print.
+//!
+//! | module | holds | pure |
+//! |---|---|---|
+//! | [`args`] | the command line | yes |
+//! | [`client`] | the other end of the admin API | no |
+//! | [`error`] | one line and an exit code | yes |
+//! | `output` | tables, colour, JSON | yes |
+//! | `show` | each answer as a person reads it | yes |
+//! | `remote` | commands that ask a running agent | no |
+//! | `local` | commands that ask nobody | no |
+//! | `role` | `run` and `backend run` | no |
+
+pub mod args;
+pub mod client;
+pub mod error;
+mod local;
+mod output;
+mod remote;
+mod role;
+mod show;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal, Write};
+
+pub use args::Cli;
+use args::{BackendCommand, Command};
+pub use error::CliError;
+use output::{Answer, Style};
+
+use crate::status::Exit;
+
+/// Carries out one command line and returns how the process ends.
+pub fn run(cli: Cli) -> Exit {
+    let style = Style {
+        format: cli.global.format(),
+        colour: colour(),
+    };
+    let result = match cli.command {
+        Command::Run(args) => role::node(args.config),
+        Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
+        Command::Version => local::version(style),
+        command => remote::ask(&cli.global.socket, command, style),
+    };
+    match result {
+        Ok(answer) => print(&answer),
+        Err(error) => {
+            eprintln!("{error}");
+            error.exit
+        }
+    }
+}
+
+/// Colour only on a terminal, and never with NO_COLOR (no-color.org: set and not empty).
+fn colour() -> bool {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !forbidden
+}
+
+fn print(answer: &Answer) -> Exit {
+    match io::stdout().write_all(answer.text.as_bytes()) {
+        Ok(()) => answer.exit,
+        // The reader of a pipe has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => answer.exit,
+        Err(error) => {
+            eprintln!("anylb: cannot write the answer: {error}");
+            Exit::Failed
+        }
+    }
+}

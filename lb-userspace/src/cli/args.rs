@@ -1,0 +1,212 @@
+//! The command line.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{PoolName, Protocol};
+
+/// Where the configuration is unless told.
+const CONFIG: &str = "/etc/anylb/anylb.toml";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration invalid, 4 agent unreachable, 5 not found,
+6 refused, 7 degraded, 8 timeout, 10 differs.";
+
+/// `anylb`.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "anylb",
+    version,
+    about = "An anycast layer-4 load balancer: XDP datapath, health checks, BGP",
+    after_help = EXIT_CODES,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The agent's admin socket
+    #[arg(
+        long,
+        global = true,
+        env = "ANYLB_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/anylb/admin.sock"
+    )]
+    pub socket: PathBuf,
+    /// How to print the answer
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub output: Format,
+    /// Short for `-o json`
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub json: bool,
+}
+
+impl Global {
+    /// `--json` and `-o` as one.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Fits 80 columns
+    Table,
+    /// `{"schema": "anylb/v1", "generation": N, ...}`
+    Json,
+    /// More columns, as wide as they are
+    Wide,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent of an LB node
+    Run(RunArgs),
+    /// Run the agent of a backend, or look at and steer the backends of an LB node
+    #[command(subcommand)]
+    Backend(BackendCommand),
+    /// Show interfaces, VIPs, pools and BGP sessions of this node
+    ///
+    /// Exits 7 when the node is degraded: a datapath is not attached, a VIP is not announced although there is
+    /// a BGP peer, or the agent reports a problem. The answer is printed all the same.
+    Status,
+    /// Show BGP
+    #[command(subcommand)]
+    Bgp(BgpCommand),
+    /// Show which backend a packet would go to, and why
+    ///
+    /// Runs the loaded program with the live maps on a packet with these addresses; nothing is sent.
+    Explain(ExplainArgs),
+    /// Show why packets were dropped, and what to do about it
+    Drops,
+    /// Read the configuration file again; a file with errors changes nothing
+    Reload,
+    /// End the agent for a successor: routes and datapath stay as they are
+    Restart,
+    /// Show the version
+    Version,
+}
+
+/// `run`, `backend run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+}
+
+/// `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(value_name = "FILE", default_value = CONFIG)]
+    pub file: PathBuf,
+}
+
+/// `backend`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Run the agent of a backend: decapsulation with second chance
+    Run(RunArgs),
+    /// List the backends of this node
+    List {
+        /// Only of this pool
+        #[arg(long)]
+        pool: Option<String>,
+    },
+    /// Give a backend no new flows on this node; it keeps those it has
+    Drain(BackendArgs),
+    /// Give a backend new flows again on this node
+    Ready(BackendArgs),
+}
+
+/// `backend drain`, `backend ready`.
+#[derive(Args, Clone, Debug)]
+pub struct BackendArgs {
+    /// Address or name of the backend
+    pub backend: String,
+    /// Only in this pool; without it, in every pool that has the backend
+    #[arg(long)]
+    pub pool: Option<String>,
+}
+
+impl BackendArgs {
+    /// The pool by its type.
+    pub fn pool(&self) -> Option<PoolName> {
+        self.pool.clone().map(PoolName)
+    }
+}
+
+/// `bgp`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum BgpCommand {
+    /// List the BGP sessions
+    Peers,
+}
+
+/// `explain`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ExplainArgs {
+    /// The client: 192.0.2.1:4000 or [2001:db8::1]:4000
+    #[arg(value_name = "SRC:PORT")]
+    pub source: SocketAddr,
+    /// The VIP, its port, and the protocol unless it is tcp
+    #[arg(value_name = "VIP:PORT/PROTOCOL")]
+    pub destination: Destination,
+}
+
+/// `198.51.100.1:80/tcp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// `tcp` where left out.
+    pub protocol: Protocol,
+}
+
+/// Why a [`Destination`] cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// The part before the slash.
+    #[error("{0}: write VIP:PORT, an IPv6 address in brackets")]
+    Address(#[from] AddrParseError),
+    /// The part after it.
+    #[error("protocol {0:?} is not supported: write tcp")]
+    Protocol(String),
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        Ok(Self {
+            address: address.parse()?,
+            protocol: match protocol {
+                "tcp" => Protocol::Tcp,
+                other => return Err(DestinationError::Protocol(other.to_string())),
+            },
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Tables, colour, JSON.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use serde::Serialize;
+
+use super::args::Format;
+use super::error::CliError;
+use crate::status::{Envelope, Exit};
+
+/// Width of a table unless it may be as wide as it is.
+const COLUMNS: u16 = 80;
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    /// Table, JSON or wide.
+    pub format: Format,
+    /// Whether a terminal will show it in colour.
+    pub colour: bool,
+}
+
+/// What a command prints and how it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// All of standard output, newlines included.
+    pub text: String,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+impl Answer {
+    /// `envelope` as JSON, or else as `table` makes it, ending well.
+    pub(super) fn new<T: Serialize>(
+        style: Style,
+        envelope: &Envelope<T>,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<Self, CliError> {
+        let text = match style.format {
+            Format::Json => to_json(envelope)?,
+            Format::Table | Format::Wide => table(&envelope.body),
+        };
+        Ok(Self {
+            text,
+            exit: Exit::Ok,
+        })
+    }
+}
+
+impl Style {
+    /// Whether there is room for more columns.
+    pub(super) fn wide(self) -> bool {
+        self.format == Format::Wide
+    }
+
+    /// A table without lines, with a head.
+    pub(super) fn table<const N: usize>(self, head: [&str; N], rows: Vec<[Cell; N]>) -> String {
+        let mut table = self.plain();
+        table.set_header(head);
+        rows.into_iter().for_each(|row| {
+            table.add_row(row);
+        });
+        self.finish(table)
+    }
+
+    /// Names and values, one pair a line.
+    pub(super) fn pairs(self, pairs: &[(&str, String)]) -> String {
+        let mut table = self.plain();
+        for (name, value) in pairs {
+            table.add_row([*name, value]);
+        }
+        self.finish(table)
+    }
+
+    fn plain(self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(NOTHING);
+        if self.wide() {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        } else {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            // The last column's gap goes past the edge, where it is cut off.
+            table.set_width(COLUMNS + GAP);
+        }
+        if self.colour {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        table
+    }
+
+    fn finish(self, mut table: Table) -> String {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        table
+            .lines()
+            .map(|line| line.trim_end().to_string() + "\n")
+            .collect()
+    }
+}
+
+/// A cell of a number.
+pub(super) fn number(value: impl ToString) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
+}
+
+/// A cell that is green when all is well and red when not.
+pub(super) fn verdict(text: impl ToString, good: bool) -> Cell {
+    Cell::new(text).fg(if good { Color::Green } else { Color::Red })
+}
+
+/// A cell that draws the eye without an alarm.
+pub(super) fn notice(text: impl ToString) -> Cell {
+    Cell::new(text).fg(Color::Yellow)
+}
+
+/// A cell that may have nothing to say.
+pub(super) fn optional(text: Option<&str>) -> Cell {
+    Cell::new(text.unwrap_or("-"))
+}
+
+/// A time span in its two largest units: `42s`, `5m10s`, `2h5m`, `3d4h`.
+pub(super) fn span(secs: u64) -> String {
+    let (minute, hour, day) = (60, 3600, 86_400);
+    match secs {
+        _ if secs < minute => format!("{secs}s"),
+        _ if secs < hour => format!("{}m{}s", secs / minute, secs % minute),
+        _ if secs < day => format!("{}h{}m", secs / hour, secs % hour / minute),
+        _ => format!("{}d{}h", secs / day, secs % day / hour),
+    }
+}
+
+/// Indented JSON, ending in a newline.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| CliError::new(Exit::Failed, format!("cannot write the answer: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units() {
+        for (secs, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m0s"),
+            (3_599, "59m59s"),
+            (7_500, "2h5m"),
+            (86_399, "23h59m"),
+            (273_600, "3d4h"),
+        ] {
+            assert_eq!(span(secs), text);
+        }
+    }
+}

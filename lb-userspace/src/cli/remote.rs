@@ -1,0 +1,156 @@
+//! Commands that ask a running agent.
+
+use std::path::Path;
+
+use super::args::{BackendArgs, BackendCommand, BgpCommand, Command, ExplainArgs};
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Answer, Style};
+use super::show;
+use crate::model::{AdminState, PoolName};
+use crate::status::{
+    self, BackendList, Envelope, Exit, ExplainRequest, NodeStatus, PeerList, PoolBackend, Refusal,
+};
+
+/// Asks the agent at `socket`, in a runtime of its own.
+pub(super) fn ask(socket: &Path, command: Command, style: Style) -> Result<Answer, CliError> {
+    super::role::runtime()?.block_on(answer(&Client::new(socket), command, style))
+}
+
+/// Asks `client` and makes the answer.
+pub(super) async fn answer(
+    client: &Client,
+    command: Command,
+    style: Style,
+) -> Result<Answer, CliError> {
+    match command {
+        Command::Status => status(client, style).await,
+        Command::Backend(BackendCommand::List { pool }) => {
+            backends(client, pool.map(PoolName), style).await
+        }
+        Command::Backend(BackendCommand::Drain(args)) => {
+            change(client, set_admin(&args, AdminState::Draining), style).await
+        }
+        Command::Backend(BackendCommand::Ready(args)) => {
+            change(client, set_admin(&args, AdminState::Ready), style).await
+        }
+        Command::Bgp(BgpCommand::Peers) => peers(client, style).await,
+        Command::Explain(args) => explain(client, args, style).await,
+        Command::Drops => drops(client, style).await,
+        Command::Reload => change(client, status::Command::Reload, style).await,
+        Command::Restart => change(client, status::Command::Handover, style).await,
+        Command::Run(_) | Command::Backend(BackendCommand::Run(_)) | Command::Version => {
+            unreachable!("`cli::run` carries these out without an agent")
+        }
+    }
+}
+
+async fn status(client: &Client, style: Style) -> Result<Answer, CliError> {
+    let envelope = client.status().await?;
+    let exit = if envelope.body.degraded() {
+        Exit::Degraded
+    } else {
+        Exit::Ok
+    };
+    let now_secs = now_secs();
+    let generation = envelope.generation;
+    let answer = Answer::new(style, &envelope, |node| {
+        show::status::table(node, generation, now_secs, style)
+    })?;
+    Ok(Answer { exit, ..answer })
+}
+
+async fn backends(
+    client: &Client,
+    pool: Option<PoolName>,
+    style: Style,
+) -> Result<Answer, CliError> {
+    let envelope = client.status().await?;
+    let backends = select_backends(envelope.body, pool)?;
+    let list = Envelope::new(envelope.generation, BackendList { backends });
+    Answer::new(style, &list, |list| show::backend::table(list, style))
+}
+
+/// The backends of `pool`, or of all pools.
+fn select_backends(node: NodeStatus, pool: Option<PoolName>) -> Result<Vec<PoolBackend>, CliError> {
+    if let Some(pool) = pool.as_ref().filter(|pool| !node.pools.contains_key(pool)) {
+        let names: Vec<&str> = node.pools.keys().map(|name| name.0.as_str()).collect();
+        return Err(Refusal::not_found(match names.is_empty() {
+            true => format!("there is no pool {pool}: this node has none"),
+            false => format!(
+                "there is no pool {pool}: this node has {}",
+                names.join(", ")
+            ),
+        })
+        .into());
+    }
+    Ok(node
+        .pools
+        .into_iter()
+        .filter(|(name, _)| pool.as_ref().is_none_or(|pool| pool == name))
+        .flat_map(|(name, pool)| {
+            pool.backends.into_iter().map(move |backend| PoolBackend {
+                pool: name.clone(),
+                backend,
+            })
+        })
+        .collect())
+}
+
+async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
+    let envelope = client.status().await?;
+    let peers = envelope.body.peers;
+    let list = Envelope::new(envelope.generation, PeerList { peers });
+    Answer::new(style, &list, |list| show::bgp::table(list, style))
+}
+
+async fn explain(client: &Client, args: ExplainArgs, style: Style) -> Result<Answer, CliError> {
+    let request = ExplainRequest {
+        source: args.source,
+        destination: args.destination.address,
+        protocol: args.destination.protocol,
+    };
+    if request.source.is_ipv4() != request.destination.is_ipv4() {
+        return Err(CliError::new(
+            Exit::Usage,
+            "one address is IPv4 and the other IPv6: a packet has both of one family",
+        ));
+    }
+    let envelope = client.explain(request).await?;
+    Answer::new(style, &envelope, |explanation| {
+        show::explain::table(explanation, style)
+    })
+}
+
+async fn drops(client: &Client, style: Style) -> Result<Answer, CliError> {
+    let envelope = client.counters().await?;
+    let list = Envelope::new(envelope.generation, envelope.body.drops());
+    Answer::new(style, &list, |list| show::drops::table(list, style))
+}
+
+async fn change(
+    client: &Client,
+    command: status::Command,
+    style: Style,
+) -> Result<Answer, CliError> {
+    let envelope = client.command(&command).await?;
+    Answer::new(style, &envelope, |done| format!("{}\n", done.message))
+}
+
+fn set_admin(args: &BackendArgs, admin: AdminState) -> status::Command {
+    status::Command::SetAdmin {
+        pool: args.pool(),
+        backend: args.backend.clone(),
+        admin,
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: how long ago is said only in a table"
+)]
+fn now_secs() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

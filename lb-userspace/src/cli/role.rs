@@ -1,0 +1,59 @@
+//! `run` and `backend run`: hand over to the agents.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use super::error::CliError;
+use super::output::Answer;
+use crate::status::Exit;
+use crate::{agent, backend};
+
+/// `anylb run`.
+pub(super) fn node(config: PathBuf) -> Result<Answer, CliError> {
+    log();
+    runtime()?
+        .block_on(agent::run(config))
+        .map(|()| nothing_more())
+        .map_err(|error| CliError::new(error.exit(), error.to_string()))
+}
+
+/// `anylb backend run`.
+pub(super) fn backend(config: PathBuf) -> Result<Answer, CliError> {
+    log();
+    runtime()?
+        .block_on(backend::run(config))
+        .map(|()| nothing_more())
+        .map_err(|error| CliError::new(error.exit(), error.to_string()))
+}
+
+/// One thread: the agent waits most of the time, and a thread per core would cost memory and nothing else.
+pub(super) fn runtime() -> Result<Runtime, CliError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Failed, format!("cannot start the runtime: {error}")))
+}
+
+/// The log goes to standard error, filtered by RUST_LOG (`info` unless set). The journal has its own clock.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.without_time().init();
+    } else {
+        builder.init();
+    }
+}
+
+fn nothing_more() -> Answer {
+    Answer {
+        text: String::new(),
+        exit: Exit::Ok,
+    }
+}

@@ -1,0 +1,51 @@
+//! `anylb explain`.
+
+use comfy_table::Cell;
+
+use super::super::output::{Style, number, optional};
+use super::{admin, health};
+use crate::status::{Explanation, HopStatus};
+
+/// The decision, then the hops in order.
+pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String {
+    let mut pairs = vec![
+        (
+            "packet",
+            format!("{} -> {}", explanation.source, explanation.destination),
+        ),
+        (
+            "exit",
+            format!("{} ({})", explanation.exit, explanation.action),
+        ),
+    ];
+    pairs.extend(explanation.service.clone().map(|name| ("service", name)));
+    pairs.extend(explanation.row.map(|row| ("row", row.to_string())));
+    pairs.extend(
+        explanation
+            .interface
+            .clone()
+            .map(|name| ("interface", name)),
+    );
+    pairs.push(("because", explanation.because.clone()));
+    let decision = style.pairs(&pairs);
+    match explanation.hops.is_empty() {
+        true => decision,
+        false => format!("{decision}\n{}", hops(&explanation.hops, style)),
+    }
+}
+
+fn hops(hops: &[HopStatus], style: Style) -> String {
+    let row = |(index, hop): (usize, &HopStatus)| {
+        [
+            number(index),
+            Cell::new(hop.address),
+            optional(hop.name.as_deref()),
+            health(hop.health),
+            admin(hop.admin),
+        ]
+    };
+    style.table(
+        ["HOP", "BACKEND", "NAME", "HEALTH", "ADMIN"],
+        hops.iter().enumerate().map(row).collect(),
+    )
+}

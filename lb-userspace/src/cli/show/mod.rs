@@ -1,0 +1,32 @@
+//! Each answer as a person reads it.
+
+pub(super) mod backend;
+pub(super) mod bgp;
+pub(super) mod drops;
+pub(super) mod explain;
+pub(super) mod status;
+
+use comfy_table::Cell;
+
+use super::output::{notice, verdict};
+use crate::model::AdminState;
+use crate::status::Health;
+
+fn health(health: Health) -> Cell {
+    match health {
+        Health::Up => verdict("up", true),
+        Health::Down => verdict("down", false),
+        Health::Unknown => notice("unknown"),
+    }
+}
+
+fn admin(admin: AdminState) -> Cell {
+    match admin {
+        AdminState::Ready => Cell::new("ready"),
+        AdminState::Draining => notice("draining"),
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
