@@ -1,0 +1,163 @@
+//! A TCP connection is accepted.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::net::TcpSocket;
+
+use super::{Failure, Outcome, Probe};
+use crate::model::{Check, CheckKind};
+
+/// Connects and resets.
+///
+/// The connection ends with a RST (SO_LINGER 0): a check every second on thousands of backends would otherwise leave
+/// a TIME_WAIT for each and use up the local ports. It was never used, so there is nothing the RST could lose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpProbe;
+
+impl Probe for TcpProbe {
+    async fn probe(&self, address: IpAddr, check: &Check) -> Outcome {
+        match check.kind {
+            CheckKind::Tcp { port } => connect(SocketAddr::new(address, port), check.timeout).await,
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, timeout: Duration) -> Outcome {
+    let socket = match open(address) {
+        Ok(socket) => socket,
+        Err(error) => return Outcome::Inconclusive(error.to_string()),
+    };
+    match tokio::time::timeout(timeout, socket.connect(address)).await {
+        Ok(Ok(_connection)) => Outcome::Success,
+        Ok(Err(error)) => judge(&error, timeout),
+        Err(_elapsed) => Outcome::Failure(Failure::Timeout(timeout)),
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_zero_linger()?;
+    Ok(socket)
+}
+
+fn judge(error: &io::Error, timeout: Duration) -> Outcome {
+    let failure = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ECONNREFUSED) => Failure::Refused,
+        Some(Errno::ECONNRESET) => Failure::Reset,
+        Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN) => {
+            Failure::NoRoute
+        }
+        Some(Errno::EPERM | Errno::EACCES) => Failure::Prohibited,
+        Some(Errno::ETIMEDOUT) => Failure::Timeout(timeout),
+        Some(Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
+            return Outcome::Inconclusive(error.to_string());
+        }
+        Some(_) | None => Failure::Other(error.to_string()),
+    };
+    Outcome::Failure(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn probe(address: SocketAddr, timeout: Duration) -> Outcome {
+        let kind = CheckKind::Tcp {
+            port: address.port(),
+        };
+        let check = Check {
+            kind,
+            interval: PATIENCE,
+            timeout,
+            rise: 1,
+            fall: 1,
+        };
+        TcpProbe.probe(address.ip(), &check).await
+    }
+
+    #[tokio::test]
+    async fn accepted_and_closed_with_a_reset() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        assert_eq!(
+            probe(listener.local_addr().unwrap(), PATIENCE).await,
+            Outcome::Success
+        );
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        let error = accepted.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset,
+            "a FIN would leave a TIME_WAIT here"
+        );
+    }
+
+    #[tokio::test]
+    async fn refused() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert_eq!(
+            probe(address, PATIENCE).await,
+            Outcome::Failure(Failure::Refused)
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_timeout() {
+        // A listener whose queue is full drops SYNs.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _queued = TcpStream::connect(address).await.unwrap();
+
+        let timeout = Duration::from_millis(100);
+        let outcome = probe(address, timeout).await;
+        assert_eq!(outcome, Outcome::Failure(Failure::Timeout(timeout)));
+        let Outcome::Failure(failure) = outcome else {
+            unreachable!("just compared")
+        };
+        assert_eq!(failure.to_string(), "timeout after 100ms");
+    }
+
+    #[test]
+    fn what_is_this_nodes_own_fault_is_inconclusive() {
+        let judged = |errno: Errno| judge(&io::Error::from(errno), PATIENCE);
+        for errno in [
+            Errno::EADDRNOTAVAIL,
+            Errno::ENOBUFS,
+            Errno::ENOMEM,
+            Errno::EAGAIN,
+        ] {
+            assert!(matches!(judged(errno), Outcome::Inconclusive(_)), "{errno}");
+        }
+        for (errno, words) in [
+            (Errno::ECONNREFUSED, "connection refused"),
+            (Errno::EHOSTUNREACH, "no route to host"),
+            (Errno::ENETUNREACH, "no route to host"),
+            (Errno::EPERM, "blocked by a firewall"),
+            (Errno::ECONNRESET, "connection reset"),
+            (Errno::ETIMEDOUT, "timeout after 10s"),
+            (Errno::EPROTO, "Protocol error (os error 71)"),
+        ] {
+            let Outcome::Failure(failure) = judged(errno) else {
+                panic!("{errno} is the backend's fault")
+            };
+            assert_eq!(failure.to_string(), words);
+        }
+    }
+}
