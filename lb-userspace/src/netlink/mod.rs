@@ -1,1 +1,29 @@
-//! See the crate's map.
+//! Routes, neighbours, links, addresses and sockets of the network namespace of the calling thread.
+//!
+//! | file | holds | pure |
+//! |---|---|---|
+//! | `next_hop` | [`NextHop`], [`Unresolved`] and how they follow from link, route and neighbour | yes |
+//! | `table` | [`Table`]: what is known of the kernel, and the next hops that follow | yes |
+//! | `kernel` | the requests, one per question | no |
+//! | `events` | what the kernel says unasked | no |
+//! | `resolver` | [`Resolver`]: the task that keeps next hops current | no |
+//! | [`address`] | addresses of interfaces, and which of ours faces a peer | no |
+//! | [`sock_diag`] | sockets by local address | no |
+//!
+//! Invariant: events only say sooner what a full round every few seconds finds out anyway.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+mod error;
+mod events;
+mod kernel;
+mod next_hop;
+mod resolver;
+pub mod sock_diag;
+mod table;
+
+pub use error::Error;
+pub use next_hop::{Link, NextHop, Route, Unresolved};
+pub use resolver::{NextHops, Resolver};
+pub use table::{Neighbour, Resolution, Table, Upkeep};

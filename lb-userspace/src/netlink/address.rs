@@ -1,0 +1,255 @@
+//! Addresses of interfaces, and which of ours faces a peer.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+    AddressScope,
+};
+use nix::errno::Errno;
+
+use super::kernel::Kernel;
+use super::{Error, Link};
+
+/// Marks our addresses in the kernel (IFA_PROTO, Linux 5.18), so that the next process knows them as ours. Values
+/// above 3 are free for use.
+const OURS: AddressProtocol = AddressProtocol::Other(170);
+
+/// Whether there is such an interface.
+pub async fn interface_exists(name: &str) -> Result<bool, Error> {
+    Ok(Kernel::connect()?.link(name).await?.is_some())
+}
+
+/// Index, MTU, MAC and state of an interface.
+pub async fn interface(name: &str) -> Result<Link, Error> {
+    find(&Kernel::connect()?, name).await
+}
+
+/// Largest IP packet of an interface.
+pub async fn mtu(name: &str) -> Result<u32, Error> {
+    Ok(interface(name).await?.mtu)
+}
+
+/// The addresses of an interface with their prefix lengths, in the kernel's order.
+pub async fn interface_addresses(name: &str) -> Result<Vec<IpNet>, Error> {
+    let kernel = Kernel::connect()?;
+    let link = find(&kernel, name).await?;
+    Ok(addresses(&kernel, link.ifindex)
+        .await?
+        .into_iter()
+        .map(|address| address.net)
+        .collect())
+}
+
+/// The address this node would use towards `peer`.
+pub async fn local_address_for(peer: IpAddr) -> Result<IpAddr, Error> {
+    route_source(&Kernel::connect()?, peer)
+        .await
+        .map(|(source, _)| source)
+}
+
+/// This node's end of the way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facing {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// The preferred source where the peer is IPv4, else the interface's first global address.
+    pub v4: Option<Ipv4Addr>,
+    /// The preferred source where the peer is IPv6 and that is global, else the interface's first global address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// Our addresses of both families on the interface that leads to `peer`: the NEXT_HOPs of a BGP session with it.
+pub async fn facing(peer: IpAddr) -> Result<Facing, Error> {
+    let kernel = Kernel::connect()?;
+    let (source, ifindex) = route_source(&kernel, peer).await?;
+    let global: Vec<IpAddr> = addresses(&kernel, ifindex)
+        .await?
+        .into_iter()
+        .filter(|address| address.scope == AddressScope::Universe && address.usable)
+        .map(|address| address.net.addr())
+        .collect();
+    Ok(pick_facing(ifindex, source, &global))
+}
+
+fn pick_facing(ifindex: u32, source: IpAddr, global: &[IpAddr]) -> Facing {
+    let preferred_first = || {
+        global
+            .iter()
+            .filter(|address| **address == source)
+            .chain(global)
+    };
+    let v4 = match source {
+        IpAddr::V4(source) => Some(source),
+        IpAddr::V6(_) => preferred_first().find_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        }),
+    };
+    let v6 = preferred_first().find_map(|address| match address {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    });
+    Facing { ifindex, v4, v6 }
+}
+
+/// Adds an address; `false` where it is there already, whoever added it.
+pub async fn add_address(name: &str, address: IpNet) -> Result<bool, Error> {
+    let kernel = Kernel::connect()?;
+    let link = find(&kernel, name).await?;
+    let mut request =
+        kernel
+            .handle()
+            .address()
+            .add(link.ifindex, address.addr(), address.prefix_len());
+    let message = request.message_mut();
+    message.attributes.push(AddressAttribute::Protocol(OURS));
+    if address.addr().is_ipv6() {
+        // Several nodes have the address on purpose.
+        message.header.flags |= AddressHeaderFlags::Nodad;
+    }
+    let added = request.execute().await;
+    match added.map_err(|error| Error::from_rtnetlink(format!("add {address} to {name}"), error)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Some(Errno::EEXIST as i32) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes an address; `false` where it is not there, nor the interface.
+pub async fn remove_address(name: &str, address: IpNet) -> Result<bool, Error> {
+    let kernel = Kernel::connect()?;
+    let Some(link) = kernel.link(name).await? else {
+        return Ok(false);
+    };
+    let found = addresses(&kernel, link.ifindex)
+        .await?
+        .into_iter()
+        .find(|found| found.net == address);
+    let Some(found) = found else { return Ok(false) };
+    let removed = kernel.handle().address().del(found.message).execute().await;
+    match removed
+        .map_err(|error| Error::from_rtnetlink(format!("remove {address} from {name}"), error))
+    {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Some(Errno::EADDRNOTAVAIL as i32) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The addresses of an interface that this agent answers for: it removes only what it, or an agent before it, added.
+#[derive(Debug)]
+pub struct OwnAddresses {
+    interface: String,
+    own: BTreeSet<IpNet>,
+}
+
+impl OwnAddresses {
+    /// Finds those that an agent before has left (Linux 5.18; on older kernels they look like anybody's).
+    pub async fn on(interface: impl Into<String>) -> Result<Self, Error> {
+        let interface = interface.into();
+        let kernel = Kernel::connect()?;
+        let link = find(&kernel, &interface).await?;
+        let own = addresses(&kernel, link.ifindex)
+            .await?
+            .into_iter()
+            .filter(|found| found.ours);
+        Ok(OwnAddresses {
+            interface,
+            own: own.map(|found| found.net).collect(),
+        })
+    }
+
+    /// What is answered for now.
+    pub fn own(&self) -> &BTreeSet<IpNet> {
+        &self.own
+    }
+
+    /// Makes the interface have `wanted`: adds what is missing, removes what is ours and not wanted. What somebody else
+    /// added is left alone. Tries everything; returns the errors.
+    pub async fn set(&mut self, wanted: &BTreeSet<IpNet>) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for address in self.own.difference(wanted).copied().collect::<Vec<_>>() {
+            match remove_address(&self.interface, address).await {
+                Ok(_) => {
+                    self.own.remove(&address);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        for address in wanted {
+            match add_address(&self.interface, *address).await {
+                Ok(true) => {
+                    self.own.insert(*address);
+                }
+                Ok(false) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+}
+
+struct Found {
+    net: IpNet,
+    scope: AddressScope,
+    /// Neither tentative nor a duplicate.
+    usable: bool,
+    ours: bool,
+    message: AddressMessage,
+}
+
+async fn find(kernel: &Kernel, name: &str) -> Result<Link, Error> {
+    kernel
+        .link(name)
+        .await?
+        .ok_or_else(|| Error::NoInterface(name.to_owned()))
+}
+
+async fn addresses(kernel: &Kernel, ifindex: u32) -> Result<Vec<Found>, Error> {
+    let request = kernel
+        .handle()
+        .address()
+        .get()
+        .set_link_index_filter(ifindex);
+    let messages: Vec<AddressMessage> = request.execute().try_collect().await.map_err(|error| {
+        Error::from_rtnetlink(format!("addresses of interface {ifindex}"), error)
+    })?;
+    Ok(messages.into_iter().filter_map(found).collect())
+}
+
+fn found(message: AddressMessage) -> Option<Found> {
+    let (mut address, mut local, mut ours) = (None, None, false);
+    let mut usable = true;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Protocol(protocol) => ours = *protocol == OURS,
+            AddressAttribute::Flags(flags) => {
+                usable = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+            }
+            _ => {}
+        }
+    }
+    // On a point-to-point link IFA_ADDRESS is the peer's.
+    let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
+    Some(Found {
+        net,
+        scope: message.header.scope,
+        usable,
+        ours,
+        message,
+    })
+}
+
+async fn route_source(kernel: &Kernel, peer: IpAddr) -> Result<(IpAddr, u32), Error> {
+    let route = kernel
+        .route(peer)
+        .await?
+        .map_err(|_| Error::NoRoute(peer))?;
+    Ok((route.source.ok_or(Error::NoRoute(peer))?, route.ifindex))
+}

@@ -1,0 +1,54 @@
+//! What can go wrong when the kernel is asked.
+
+use std::io;
+use std::net::IpAddr;
+
+/// A question to the kernel that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No netlink socket.
+    #[error("no netlink socket: {0}")]
+    Socket(#[source] io::Error),
+    /// The kernel refused.
+    #[error("{what}: {source}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection ended or the answer made no sense.
+    #[error("{what}: no answer from the kernel")]
+    NoAnswer {
+        /// What was asked for.
+        what: String,
+    },
+    /// There is no such interface.
+    #[error("no interface {0}")]
+    NoInterface(String),
+    /// No route there, or none with a source address.
+    #[error("no route to {0}")]
+    NoRoute(IpAddr),
+}
+
+impl Error {
+    /// The errno of a refusal.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Refused { source, .. } | Error::Socket(source) => source.raw_os_error(),
+            Error::NoAnswer { .. } | Error::NoInterface(_) | Error::NoRoute(_) => None,
+        }
+    }
+
+    pub(super) fn from_rtnetlink(what: impl Into<String>, error: rtnetlink::Error) -> Self {
+        let what = what.into();
+        match error {
+            rtnetlink::Error::NetlinkError(message) => Error::Refused {
+                what,
+                source: message.to_io(),
+            },
+            _ => Error::NoAnswer { what },
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The requests, one per question.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::net::IpAddr;
+
+use futures_util::{StreamExt, TryStreamExt};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
+};
+use nix::errno::Errno;
+use tokio::task::JoinHandle;
+
+use super::{Error, Link, Neighbour, Resolution, Route, Unresolved, Upkeep};
+
+/// A route netlink socket and the task that serves it.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    handle: rtnetlink::Handle,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Kernel {
+    /// Opens a socket in the network namespace of the calling thread.
+    pub(super) fn connect() -> Result<Self, Error> {
+        let (connection, handle, _unasked) = rtnetlink::new_connection().map_err(Error::Socket)?;
+        Ok(Kernel {
+            handle,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    pub(super) fn handle(&self) -> &rtnetlink::Handle {
+        &self.handle
+    }
+
+    /// The interface; none where there is no such.
+    pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
+        let mut answers = Box::pin(self.handle.link().get().match_name(name).execute());
+        match answers.next().await {
+            Some(Ok(message)) => Ok(Some(link(name, &message))),
+            Some(Err(error)) => match Error::from_rtnetlink(format!("interface {name}"), error) {
+                error if errno(&error) == Some(Errno::ENODEV) => Ok(None),
+                error => Err(error),
+            },
+            None => Err(Error::NoAnswer {
+                what: format!("interface {name}"),
+            }),
+        }
+    }
+
+    /// How `target` is reached, or why not; an error only where the kernel gave no answer.
+    pub(super) async fn route(&self, target: IpAddr) -> Result<Result<Route, Unresolved>, Error> {
+        let mut answers = Box::pin(self.handle.route().get(route_question(target)).execute());
+        match answers.next().await {
+            Some(Ok(message)) => Ok(route(&message)),
+            Some(Err(error)) => match Error::from_rtnetlink(format!("route to {target}"), error) {
+                // What unreachable, prohibit and blackhole routes and the lack of any route lead to.
+                error if error.errno().is_some() => match errno(&error) {
+                    Some(
+                        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
+                    ) => Ok(Err(Unresolved::NoRoute)),
+                    Some(_) | None => Ok(Err(Unresolved::Netlink(error.to_string()))),
+                },
+                error => Err(error),
+            },
+            None => Err(Error::NoAnswer {
+                what: format!("route to {target}"),
+            }),
+        }
+    }
+
+    /// The neighbour table of one interface.
+    pub(super) async fn neighbours(
+        &self,
+        ifindex: u32,
+    ) -> Result<BTreeMap<IpAddr, Neighbour>, Error> {
+        let mut neighbours = BTreeMap::new();
+        let mut answers = Box::pin(self.handle.neighbours().get().execute());
+        while let Some(message) = answers
+            .try_next()
+            .await
+            .map_err(|error| Error::from_rtnetlink("neighbours", error))?
+        {
+            if message.header.ifindex == ifindex
+                && let Some((address, neighbour)) = neighbour(&message)
+            {
+                neighbours.insert(address, neighbour);
+            }
+        }
+        Ok(neighbours)
+    }
+
+    /// Asks the kernel to resolve a neighbour and to keep it so. Kernels before 5.16 ignore the second half: there
+    /// the request is a poke that has to be repeated.
+    pub(super) async fn keep_resolved(&self, ifindex: u32, address: IpAddr) -> Result<(), Error> {
+        self.touch(ifindex, address, true).await
+    }
+
+    /// Lets a neighbour age again.
+    pub(super) async fn let_age(&self, ifindex: u32, address: IpAddr) -> Result<(), Error> {
+        self.touch(ifindex, address, false).await
+    }
+
+    async fn touch(&self, ifindex: u32, address: IpAddr, managed: bool) -> Result<(), Error> {
+        let mut request = self
+            .handle
+            .neighbours()
+            .add(ifindex, address)
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .replace();
+        if managed {
+            let flags = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+            request.message_mut().attributes.push(flags);
+        }
+        request
+            .execute()
+            .await
+            .map_err(|error| Error::from_rtnetlink(format!("neighbour {address}"), error))
+    }
+}
+
+/// Name of an interface for a message; its number where it has vanished.
+fn interface_name(ifindex: u32) -> String {
+    let name = nix::net::if_::if_indextoname(ifindex)
+        .ok()
+        .map(CString::into_string);
+    name.and_then(Result::ok)
+        .unwrap_or_else(|| format!("interface {ifindex}"))
+}
+
+fn errno(error: &Error) -> Option<Errno> {
+    error.errno().map(Errno::from_raw)
+}
+
+fn link(name: &str, message: &LinkMessage) -> Link {
+    let mut link = Link {
+        name: name.to_owned(),
+        ifindex: message.header.index,
+        up: message
+            .header
+            .flags
+            .contains(LinkFlags::Up | LinkFlags::LowerUp),
+        mtu: 0,
+        mac: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Address(bytes) => link.mac = mac(bytes),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
+    bytes.try_into().ok()
+}
+
+fn route_question(target: IpAddr) -> RouteMessage {
+    let mut question = RouteMessage::default();
+    (
+        question.header.address_family,
+        question.header.destination_prefix_length,
+    ) = match target {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    question
+        .attributes
+        .push(RouteAttribute::Destination(target.into()));
+    question
+}
+
+fn route(message: &RouteMessage) -> Result<Route, Unresolved> {
+    match message.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return Err(Unresolved::Local),
+        RouteType::Broadcast | RouteType::Multicast | RouteType::Anycast => {
+            return Err(Unresolved::NotUnicast);
+        }
+        _ => return Err(Unresolved::NoRoute),
+    }
+    let mut route = Route {
+        ifindex: 0,
+        gateway: None,
+        source: None,
+        mtu: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(ifindex) => route.ifindex = *ifindex,
+            RouteAttribute::Gateway(address) => route.gateway = ip(address),
+            RouteAttribute::Via(RouteVia::Inet(address)) => route.gateway = Some((*address).into()),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => {
+                route.gateway = Some((*address).into())
+            }
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
+            RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
+            _ => {}
+        }
+    }
+    Ok(route)
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    })
+}
+
+/// Address and state of a neighbour message; none for what is no IP neighbour.
+pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour)> {
+    let (mut address, mut link_layer_address, mut managed) = (None, None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::V4(*v4))
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::V6(*v6))
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => link_layer_address = mac(bytes),
+            NeighbourAttribute::ExtFlags(flags) => {
+                managed = flags.contains(NeighbourExtFlags::Managed)
+            }
+            _ => {}
+        }
+    }
+    let state = message.header.state;
+    let resolution = match (state, link_layer_address) {
+        (NeighbourState::Failed, _) => Resolution::Failed,
+        (NeighbourState::Incomplete | NeighbourState::None | NeighbourState::Other(_), _)
+        | (_, None) => Resolution::Incomplete,
+        (_, Some(mac)) => Resolution::Known(mac),
+    };
+    let upkeep = match state {
+        NeighbourState::Permanent | NeighbourState::Noarp => Upkeep::Static,
+        _ if managed => Upkeep::Managed,
+        _ => Upkeep::None,
+    };
+    Some((address?, Neighbour { resolution, upkeep }))
+}
+
+impl Kernel {
+    /// Route of `target` if it leads out of `link`, else why it does not help.
+    pub(super) async fn route_by(
+        &self,
+        link: &Link,
+        target: IpAddr,
+    ) -> Result<Result<Route, Unresolved>, Error> {
+        let route = self.route(target).await?;
+        Ok(route.and_then(|route| {
+            if route.ifindex == link.ifindex {
+                return Ok(route);
+            }
+            Err(Unresolved::OtherInterface {
+                actual: interface_name(route.ifindex),
+                wanted: link.name.clone(),
+            })
+        }))
+    }
+}

@@ -1,0 +1,256 @@
+//! TCP sockets of this network namespace by local address (NETLINK_SOCK_DIAG, `sock_diag(7)`).
+//!
+//! ```text
+//! request:  nlmsghdr (16) | inet_diag_req_v2 (56)
+//! answer:   nlmsghdr (16) | inet_diag_msg (72) | attributes
+//! ```
+//!
+//! An IPv4 connection may belong to an IPv6 socket (a dual-stack listener's): both families are always asked for, and
+//! v4-mapped addresses are told as IPv4.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+
+use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
+use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
+use zerocopy::byteorder::big_endian::U16 as U16Be;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::Error;
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_DUMP: u16 = 0x300;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+/// State numbers of the kernel's `tcp_states.h`.
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_LISTEN: u32 = 10;
+
+/// ESTABLISHED TCP sockets by local address and port.
+pub async fn established_by_local() -> Result<BTreeMap<(IpAddr, u16), u64>, Error> {
+    let mut counts = BTreeMap::new();
+    dump(TCP_ESTABLISHED, |socket| {
+        *counts.entry((socket.address, socket.port)).or_default() += 1
+    })
+    .await?;
+    Ok(counts)
+}
+
+/// The listening TCP sockets of this network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listeners {
+    sockets: Vec<Socket>,
+}
+
+impl Listeners {
+    /// Asks the kernel.
+    pub async fn read() -> Result<Self, Error> {
+        let mut sockets = Vec::new();
+        dump(TCP_LISTEN, |socket| sockets.push(socket)).await?;
+        Ok(Listeners { sockets })
+    }
+
+    /// Whether a connection to `address` and `port` finds a listener: one bound to the address, or to any.
+    pub fn cover(&self, address: IpAddr, port: u16) -> bool {
+        self.sockets
+            .iter()
+            .any(|socket| socket.port == port && socket.takes(address))
+    }
+}
+
+/// [`Listeners::cover`] for one address.
+pub async fn listens(address: IpAddr, port: u16) -> Result<bool, Error> {
+    Ok(Listeners::read().await?.cover(address, port))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Socket {
+    address: IpAddr,
+    port: u16,
+    /// IPV6_V6ONLY; only told of listeners.
+    v6_only: bool,
+}
+
+impl Socket {
+    fn takes(&self, address: IpAddr) -> bool {
+        match self.address {
+            own if own == address => true,
+            IpAddr::V6(own) if own.is_unspecified() => address.is_ipv6() || !self.v6_only,
+            own => own.is_unspecified() && own.is_ipv4() == address.is_ipv4(),
+        }
+    }
+}
+
+/// `struct nlmsghdr`, host byte order.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Header {
+    length: u32,
+    message_type: u16,
+    flags: u16,
+    sequence: u32,
+    port_id: u32,
+}
+
+/// `struct inet_diag_sockid`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct SocketId {
+    source_port: U16Be,
+    destination_port: U16Be,
+    source: [u8; 16],
+    destination: [u8; 16],
+    interface: u32,
+    cookie: [u32; 2],
+}
+
+/// `struct inet_diag_req_v2`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Question {
+    family: u8,
+    protocol: u8,
+    extensions: u8,
+    padding: u8,
+    states: u32,
+    id: SocketId,
+}
+
+/// `struct inet_diag_msg`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Answer {
+    family: u8,
+    state: u8,
+    timer: u8,
+    retransmissions: u8,
+    id: SocketId,
+    expires: u32,
+    receive_queue: u32,
+    send_queue: u32,
+    uid: u32,
+    inode: u32,
+}
+
+/// `struct nlattr`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct AttributeHeader {
+    length: u16,
+    attribute_type: u16,
+}
+
+const _: () = assert!(size_of::<Header>() == 16);
+const _: () = assert!(size_of::<Question>() == 56);
+const _: () = assert!(size_of::<Answer>() == 72);
+
+/// Calls `each` for every TCP socket in the state.
+async fn dump(state: u32, mut each: impl FnMut(Socket)) -> Result<(), Error> {
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let socket = TokioSocket::new(NETLINK_SOCK_DIAG).map_err(Error::Socket)?;
+        let question = question(family as u8, state);
+        let kernel = SocketAddr::new(0, 0);
+        socket.send_to(&question, &kernel).await.map_err(refused)?;
+        let mut more = true;
+        while more {
+            buffer.clear();
+            socket.recv(&mut buffer).await.map_err(refused)?;
+            more = parse(&buffer, &mut each)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(source: io::Error) -> Error {
+    Error::Refused {
+        what: "list of TCP sockets".into(),
+        source,
+    }
+}
+
+fn question(family: u8, state: u32) -> Vec<u8> {
+    let any = SocketId {
+        source_port: 0.into(),
+        destination_port: 0.into(),
+        source: [0; 16],
+        destination: [0; 16],
+        interface: 0,
+        // INET_DIAG_NOCOOKIE.
+        cookie: [u32::MAX; 2],
+    };
+    let protocol = libc::IPPROTO_TCP as u8;
+    let question = Question {
+        family,
+        protocol,
+        extensions: 0,
+        padding: 0,
+        states: 1 << state,
+        id: any,
+    };
+    let header = Header {
+        length: (size_of::<Header>() + size_of::<Question>()) as u32,
+        message_type: SOCK_DIAG_BY_FAMILY,
+        flags: NLM_F_REQUEST | NLM_F_DUMP,
+        sequence: 1,
+        port_id: 0,
+    };
+    [header.as_bytes(), question.as_bytes()].concat()
+}
+
+/// Reads one datagram; whether more follow.
+fn parse(mut datagram: &[u8], each: &mut impl FnMut(Socket)) -> Result<bool, Error> {
+    let garbled = || refused(io::Error::from(io::ErrorKind::InvalidData));
+    while !datagram.is_empty() {
+        let (header, _) = Header::read_from_prefix(datagram).map_err(|_| garbled())?;
+        let length = header.length as usize;
+        let body = datagram
+            .get(size_of::<Header>()..length)
+            .ok_or_else(garbled)?;
+        match header.message_type {
+            NLMSG_DONE => return Ok(false),
+            NLMSG_ERROR => {
+                let (errno, _) = i32::read_from_prefix(body).map_err(|_| garbled())?;
+                return Err(refused(io::Error::from_raw_os_error(errno.wrapping_neg())));
+            }
+            SOCK_DIAG_BY_FAMILY => each(socket(body).ok_or_else(garbled)?),
+            _ => {}
+        }
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    Ok(true)
+}
+
+fn socket(body: &[u8]) -> Option<Socket> {
+    let (answer, attributes) = Answer::read_from_prefix(body).ok()?;
+    let address = if i32::from(answer.family) == libc::AF_INET {
+        let [a, b, c, d, ..] = answer.id.source;
+        IpAddr::from([a, b, c, d])
+    } else {
+        Ipv6Addr::from(answer.id.source).to_canonical()
+    };
+    Some(Socket {
+        address,
+        port: answer.id.source_port.get(),
+        v6_only: v6_only(attributes),
+    })
+}
+
+fn v6_only(mut attributes: &[u8]) -> bool {
+    while let Ok((header, _)) = AttributeHeader::read_from_prefix(attributes) {
+        let length = usize::from(header.length);
+        let value = attributes.get(size_of::<AttributeHeader>()..length);
+        if header.attribute_type == INET_DIAG_SKV6ONLY {
+            return value.is_some_and(|value| value.first() == Some(&1));
+        }
+        attributes = attributes
+            .get(length.next_multiple_of(4).max(4)..)
+            .unwrap_or_default();
+    }
+    false
+}

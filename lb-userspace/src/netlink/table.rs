@@ -1,0 +1,417 @@
+//! What is known of the kernel, and the next hops that follow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{Link, NextHop, Route, Unresolved};
+
+/// An entry of the kernel's neighbour table on our interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// What the kernel knows.
+    pub resolution: Resolution,
+    /// Who keeps it so.
+    pub upkeep: Upkeep,
+}
+
+/// States of RFC 4861 section 7.3.2 and of the kernel, as far as they matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The MAC is known (REACHABLE, STALE, DELAY, PROBE, NOARP, PERMANENT).
+    Known([u8; 6]),
+    /// Being asked for (INCOMPLETE, NONE).
+    Incomplete,
+    /// Did not answer (FAILED).
+    Failed,
+}
+
+/// Who keeps a neighbour entry resolved though no socket uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Nobody: it ages.
+    None,
+    /// The kernel, on request (NTF_EXT_MANAGED, Linux 5.16).
+    Managed,
+    /// Nobody needs to: PERMANENT or NOARP.
+    Static,
+}
+
+/// The kernel's state as far as the targets need it.
+#[derive(Clone, Debug)]
+pub struct Table {
+    interface: String,
+    targets: BTreeSet<IpAddr>,
+    link: Option<Link>,
+    routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
+    neighbours: BTreeMap<IpAddr, Neighbour>,
+}
+
+impl Table {
+    /// Knows nothing yet but the name of the interface.
+    pub fn new(interface: String) -> Self {
+        Table {
+            interface,
+            targets: BTreeSet::new(),
+            link: None,
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// The addresses to be resolved.
+    pub fn targets(&self) -> &BTreeSet<IpAddr> {
+        &self.targets
+    }
+
+    /// Replaces them; new ones are pending until the next [`Table::sync`].
+    pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) {
+        self.routes.retain(|target, _| targets.contains(target));
+        for target in &targets {
+            self.routes
+                .entry(*target)
+                .or_insert(Err(Unresolved::Pending));
+        }
+        self.targets = targets;
+    }
+
+    /// Takes the answers of a full round. `routes` holds every target.
+    pub fn sync(
+        &mut self,
+        link: Option<Link>,
+        routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
+        neighbours: BTreeMap<IpAddr, Neighbour>,
+    ) {
+        self.link = link;
+        self.routes = routes;
+        self.neighbours = neighbours;
+    }
+
+    /// Takes one change of the neighbour table; none: the entry is gone.
+    pub fn neighbour_changed(
+        &mut self,
+        ifindex: u32,
+        address: IpAddr,
+        neighbour: Option<Neighbour>,
+    ) {
+        if self
+            .link
+            .as_ref()
+            .is_none_or(|link| link.ifindex != ifindex)
+        {
+            return;
+        }
+        match neighbour {
+            Some(neighbour) => self.neighbours.insert(address, neighbour),
+            None => self.neighbours.remove(&address),
+        };
+    }
+
+    /// The interface, as of the last round.
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// The neighbours that packets to the targets go to.
+    pub fn gateways(&self) -> BTreeSet<IpAddr> {
+        self.usable_routes()
+            .map(|(target, route)| route.neighbour_of(target))
+            .collect()
+    }
+
+    /// Gateways that the kernel has no entry for: it must be asked to resolve them.
+    pub fn gateways_missing(&self) -> Vec<IpAddr> {
+        self.gateways()
+            .into_iter()
+            .filter(|gateway| !self.neighbours.contains_key(gateway))
+            .collect()
+    }
+
+    /// Gateways that nobody keeps resolved.
+    pub fn gateways_without_upkeep(&self) -> Vec<IpAddr> {
+        let kept = |gateway: &IpAddr| {
+            self.neighbours
+                .get(gateway)
+                .is_some_and(|neighbour| neighbour.upkeep != Upkeep::None)
+        };
+        self.gateways()
+            .into_iter()
+            .filter(|gateway| !kept(gateway))
+            .collect()
+    }
+
+    /// The entry of an address on our interface.
+    pub fn neighbour(&self, address: IpAddr) -> Option<&Neighbour> {
+        self.neighbours.get(&address)
+    }
+
+    /// The next hop of every target, or why there is none.
+    pub fn next_hops(&self) -> BTreeMap<IpAddr, Result<NextHop, Unresolved>> {
+        self.routes
+            .iter()
+            .map(|(target, route)| (*target, self.next_hop(*target, route)))
+            .collect()
+    }
+
+    fn next_hop(
+        &self,
+        target: IpAddr,
+        route: &Result<Route, Unresolved>,
+    ) -> Result<NextHop, Unresolved> {
+        if let Err(Unresolved::Pending) = route {
+            return Err(Unresolved::Pending);
+        }
+        let link = self
+            .link
+            .as_ref()
+            .ok_or_else(|| Unresolved::NoInterface(self.interface.clone()))?;
+        if !link.up {
+            // Said first: without carrier the kernel has no route either, which would explain less.
+            return Err(Unresolved::LinkDown(link.name.clone()));
+        }
+        let route = route.as_ref().map_err(Clone::clone)?;
+        NextHop::resolve(
+            target,
+            link,
+            route,
+            self.neighbours.get(&route.neighbour_of(target)),
+        )
+    }
+
+    fn usable_routes(&self) -> impl Iterator<Item = (IpAddr, &Route)> {
+        let up = self.link.as_ref().is_some_and(|link| link.up);
+        self.routes
+            .iter()
+            .filter(move |_| up)
+            .filter_map(|(target, route)| Some((*target, route.as_ref().ok()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const KNOWN: Neighbour = Neighbour {
+        resolution: Resolution::Known(PEER_MAC),
+        upkeep: Upkeep::Managed,
+    };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn link() -> Link {
+        Link {
+            name: "eth0".into(),
+            ifindex: 7,
+            up: true,
+            mtu: 1700,
+            mac: Some(OUR_MAC),
+        }
+    }
+
+    fn route(gateway: Option<&str>) -> Route {
+        Route {
+            ifindex: 7,
+            gateway: gateway.map(ip),
+            source: Some(ip("10.0.0.11")),
+            mtu: None,
+        }
+    }
+
+    fn table(
+        link: Option<Link>,
+        route: Result<Route, Unresolved>,
+        neighbours: &[(&str, Neighbour)],
+    ) -> Table {
+        let mut table = Table::new("eth0".into());
+        table.set_targets([ip("10.1.0.1")].into());
+        let neighbours = neighbours
+            .iter()
+            .map(|(address, neighbour)| (ip(address), *neighbour))
+            .collect();
+        table.sync(link, [(ip("10.1.0.1"), route)].into(), neighbours);
+        table
+    }
+
+    fn only(table: &Table) -> Result<NextHop, Unresolved> {
+        let mut next_hops = table.next_hops();
+        assert_eq!(next_hops.len(), 1);
+        next_hops.remove(&ip("10.1.0.1")).unwrap()
+    }
+
+    #[test]
+    fn on_the_link_and_by_a_router() {
+        let direct = only(&table(
+            Some(link()),
+            Ok(route(None)),
+            &[("10.1.0.1", KNOWN)],
+        ))
+        .unwrap();
+        let expected = NextHop {
+            interface: "eth0".into(),
+            ifindex: 7,
+            mtu: 1700,
+            source: ip("10.0.0.11"),
+            gateway: ip("10.1.0.1"),
+            source_mac: OUR_MAC,
+            destination_mac: PEER_MAC,
+        };
+        assert_eq!(direct, expected);
+        let routed = only(&table(
+            Some(link()),
+            Ok(route(Some("10.0.0.1"))),
+            &[("10.0.0.1", KNOWN)],
+        ))
+        .unwrap();
+        assert_eq!(
+            routed,
+            NextHop {
+                gateway: ip("10.0.0.1"),
+                ..expected
+            }
+        );
+    }
+
+    #[test]
+    fn the_smaller_mtu_counts() {
+        for (route_mtu, expected) in [(None, 1700), (Some(1500), 1500), (Some(9000), 1700)] {
+            let route = Route {
+                mtu: route_mtu,
+                ..route(None)
+            };
+            assert_eq!(
+                only(&table(Some(link()), Ok(route), &[("10.1.0.1", KNOWN)]))
+                    .unwrap()
+                    .mtu,
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn every_reason_in_words() {
+        let known = &[("10.1.0.1", KNOWN)][..];
+        let entry = |resolution| Neighbour {
+            resolution,
+            upkeep: Upkeep::None,
+        };
+        let incomplete = [("10.1.0.1", entry(Resolution::Incomplete))];
+        let failed = [("10.1.0.1", entry(Resolution::Failed))];
+        let down = Link {
+            up: false,
+            ..link()
+        };
+        let no_mac = Link {
+            mac: None,
+            ..link()
+        };
+        let no_source = Route {
+            source: None,
+            ..route(None)
+        };
+        for (table, words) in [
+            (table(None, Ok(route(None)), known), "no interface eth0"),
+            (
+                table(Some(down.clone()), Ok(route(None)), known),
+                "interface eth0 is down",
+            ),
+            (
+                table(Some(down), Err(Unresolved::NoRoute), known),
+                "interface eth0 is down",
+            ),
+            (
+                table(Some(no_mac), Ok(route(None)), known),
+                "interface eth0 has no MAC address",
+            ),
+            (
+                table(Some(link()), Err(Unresolved::NoRoute), known),
+                "no route",
+            ),
+            (
+                table(Some(link()), Err(Unresolved::Local), known),
+                "is an address of this node",
+            ),
+            (
+                table(Some(link()), Ok(no_source), known),
+                "no source address on eth0",
+            ),
+            (
+                table(Some(link()), Ok(route(None)), &[]),
+                "neighbour 10.1.0.1 is being resolved",
+            ),
+            (
+                table(Some(link()), Ok(route(None)), &incomplete),
+                "neighbour 10.1.0.1 is being resolved",
+            ),
+            (
+                table(Some(link()), Ok(route(None)), &failed),
+                "neighbour 10.1.0.1 does not answer",
+            ),
+            (
+                table(Some(link()), Ok(route(Some("10.0.0.1"))), known),
+                "neighbour 10.0.0.1 is being resolved",
+            ),
+        ] {
+            assert_eq!(only(&table).unwrap_err().to_string(), words);
+        }
+    }
+
+    #[test]
+    fn targets_come_and_go() {
+        let mut table = table(Some(link()), Ok(route(None)), &[("10.1.0.1", KNOWN)]);
+        table.set_targets([ip("10.1.0.1"), ip("10.1.0.2")].into());
+        let next_hops = table.next_hops();
+        assert!(
+            next_hops[&ip("10.1.0.1")].is_ok(),
+            "those that stay keep their next hop"
+        );
+        assert_eq!(next_hops[&ip("10.1.0.2")], Err(Unresolved::Pending));
+        table.set_targets([ip("10.1.0.2")].into());
+        assert_eq!(table.next_hops().len(), 1);
+    }
+
+    #[test]
+    fn neighbour_changes_count_on_our_interface_only() {
+        let mut table = table(Some(link()), Ok(route(None)), &[]);
+        table.neighbour_changed(8, ip("10.1.0.1"), Some(KNOWN));
+        assert!(only(&table).is_err());
+        table.neighbour_changed(7, ip("10.1.0.1"), Some(KNOWN));
+        assert!(only(&table).is_ok());
+        table.neighbour_changed(7, ip("10.1.0.1"), None);
+        assert_eq!(only(&table), Err(Unresolved::Incomplete(ip("10.1.0.1"))));
+    }
+
+    #[test]
+    fn who_needs_upkeep() {
+        let with = |upkeep| {
+            table(
+                Some(link()),
+                Ok(route(None)),
+                &[("10.1.0.1", Neighbour { upkeep, ..KNOWN })],
+            )
+        };
+        assert_eq!(
+            with(Upkeep::None).gateways_without_upkeep(),
+            [ip("10.1.0.1")]
+        );
+        assert!(with(Upkeep::None).gateways_missing().is_empty());
+        assert!(with(Upkeep::Managed).gateways_without_upkeep().is_empty());
+        assert!(with(Upkeep::Static).gateways_without_upkeep().is_empty());
+        assert_eq!(
+            table(Some(link()), Ok(route(None)), &[]).gateways_missing(),
+            [ip("10.1.0.1")]
+        );
+        let down = Link {
+            up: false,
+            ..link()
+        };
+        assert!(
+            table(Some(down), Ok(route(None)), &[])
+                .gateways_missing()
+                .is_empty(),
+            "nothing to ask on a dead link"
+        );
+    }
+}
