@@ -1,0 +1,150 @@
+//! A table of rows and what can be said of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::input::identity;
+use super::keys::Keys;
+use super::{ABSENT, FLOW_HASH_VERSION, HOPS_MAX, Input, ROWS, VERSION};
+
+/// Rows of one pool under one view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Backends by their number in `rows`: members of the input in ascending order of identity, then, likewise, those of
+    /// previous inputs that some row still names. Addresses are canonical.
+    pub members: Vec<IpAddr>,
+    /// [`ROWS`] lists of distinct numbers, `ABSENT` after the last hop.
+    pub rows: Vec<[u16; HOPS_MAX]>,
+    /// Owner of each row, health apart.
+    owners: Arc<[u16]>,
+    digest: u64,
+}
+
+impl Table {
+    /// Drops members without a row, unless they are members of `input`.
+    pub(super) fn new(
+        keys: &Keys,
+        input: &Input,
+        mut members: Vec<IpAddr>,
+        mut rows: Vec<[u16; HOPS_MAX]>,
+        owners: Arc<[u16]>,
+    ) -> Self {
+        let listed = input.members().len();
+        compact(&mut members, &mut rows, listed);
+        let digest = keys.digest(&digest_bytes(&members[..listed], &owners));
+        Self {
+            members,
+            rows,
+            owners,
+            digest,
+        }
+    }
+
+    /// Digest of key, versions, the input's backends and their rows, as 16 hexadecimal digits. It covers neither health nor
+    /// previous inputs, so nodes with one configuration have one digest.
+    pub fn hash(&self) -> String {
+        format!("{:016x}", self.digest)
+    }
+
+    /// The backend that owns a row, health apart; none in the table of an empty input.
+    pub fn owner(&self, row: usize) -> Option<IpAddr> {
+        self.member(self.owners[row])
+    }
+
+    /// The backends of a row in order.
+    pub fn hops(&self, row: usize) -> impl Iterator<Item = IpAddr> {
+        self.rows[row].into_iter().map_while(|m| self.member(m))
+    }
+
+    /// Rows in which each member is the first hop, in the order of `members`.
+    pub fn first_hops(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.members.len()];
+        for [first, ..] in &self.rows {
+            if let Some(count) = counts.get_mut(usize::from(*first)) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Rows whose first hop is another one in `other`.
+    pub fn moved(&self, other: &Self) -> usize {
+        let here = numbers_of(&other.members, &self.members);
+        let differs = |(mine, theirs): &(&[u16; HOPS_MAX], &[u16; HOPS_MAX])| {
+            mine[0] != translate(&here, theirs[0])
+        };
+        self.rows.iter().zip(&other.rows).filter(differs).count()
+    }
+
+    /// Rows whose first hop in `other` is not among the hops here: what would break of the flows that began in `other`
+    /// if they met this table now.
+    pub fn uncovered(&self, other: &Self) -> usize {
+        self.uncovered_by(&other.members, other.rows.iter().map(|row| row[0]))
+    }
+
+    /// The same for the owners under an input.
+    pub(super) fn uncovered_owners(&self, input: &Input, owners: &[u16]) -> usize {
+        let members: Vec<IpAddr> = input.members().iter().map(|m| m.address).collect();
+        self.uncovered_by(&members, owners.iter().copied())
+    }
+
+    fn uncovered_by(&self, members: &[IpAddr], backends: impl Iterator<Item = u16>) -> usize {
+        let here = numbers_of(members, &self.members);
+        let missing = |(row, backend): &(&[u16; HOPS_MAX], u16)| {
+            *backend != ABSENT
+                && (translate(&here, *backend) == ABSENT
+                    || !row.contains(&translate(&here, *backend)))
+        };
+        self.rows.iter().zip(backends).filter(missing).count()
+    }
+
+    fn member(&self, m: u16) -> Option<IpAddr> {
+        self.members.get(usize::from(m)).copied()
+    }
+}
+
+/// For each of `from` its number in `to`, or `ABSENT`.
+fn numbers_of(from: &[IpAddr], to: &[IpAddr]) -> Vec<u16> {
+    let numbers: BTreeMap<IpAddr, u16> = to.iter().copied().zip(0..).collect();
+    from.iter()
+        .map(|address| numbers.get(address).copied().unwrap_or(ABSENT))
+        .collect()
+}
+
+fn translate(numbers: &[u16], m: u16) -> u16 {
+    numbers.get(usize::from(m)).copied().unwrap_or(ABSENT)
+}
+
+/// Removes the members from `listed` on that no row names, and renumbers the rest.
+fn compact(members: &mut Vec<IpAddr>, rows: &mut [[u16; HOPS_MAX]], listed: usize) {
+    let mut named = vec![false; members.len()];
+    named[..listed].fill(true);
+    for m in rows.iter().flatten().filter(|m| **m != ABSENT) {
+        named[usize::from(*m)] = true;
+    }
+    if !named.contains(&false) {
+        return;
+    }
+    let kept: Vec<IpAddr> = members
+        .iter()
+        .zip(&named)
+        .filter(|(_, named)| **named)
+        .map(|(a, _)| *a)
+        .collect();
+    let numbers = numbers_of(members, &kept);
+    for m in rows.iter_mut().flatten() {
+        *m = translate(&numbers, *m);
+    }
+    *members = kept;
+}
+
+/// Versions (a byte each), rows and backends (four bytes each), identities, owners (two bytes each); little endian.
+fn digest_bytes(members: &[IpAddr], owners: &[u16]) -> Vec<u8> {
+    let mut bytes = vec![VERSION, FLOW_HASH_VERSION];
+    bytes.extend((ROWS as u32).to_le_bytes());
+    bytes.extend((members.len() as u32).to_le_bytes());
+    bytes.extend(members.iter().flat_map(|&address| identity(address)));
+    bytes.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
+    bytes
+}
