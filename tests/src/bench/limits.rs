@@ -1,0 +1,128 @@
+//! What a packet may cost, in hash lookups: machines differ, the ratio hardly does.
+
+use super::series::Figures;
+
+/// The unit: one hit of a 20-byte key in a BPF hash map.
+pub const REFERENCE: &str = "reference-hash-lookup";
+
+/// Cases by the start of their name, and their limit in units of the reference.
+const COST: [(&str, f64); 4] = [
+    ("vip-", 1.1),
+    ("foreign-", 0.3),
+    ("backend-accept-", 2.6),
+    ("backend-passon-", 2.9),
+];
+
+/// Cases that differ only in the number of flows cost the same, within this factor.
+const FLAT: f64 = 1.15;
+
+/// Ends of the names of cases that differ only in the number of flows.
+const FLOWS: [&str; 3] = ["-1", "-64k", "-1m"];
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// A case, or a group of cases that must be flat.
+    pub name: String,
+    /// What was measured: a ratio.
+    pub value: f64,
+    /// What it may be at most.
+    pub limit: f64,
+}
+
+impl Check {
+    /// Whether the limit holds.
+    pub fn passed(&self) -> bool {
+        self.value <= self.limit
+    }
+}
+
+/// The cost of every case that has a limit, in its order, then every group's spread.
+pub fn check(figures: &[Figures]) -> Vec<Check> {
+    let Some(reference) = figures.iter().find(|case| case.name == REFERENCE) else {
+        return Vec::new();
+    };
+    let cost = figures.iter().filter_map(|case| {
+        let (_, limit) = COST
+            .iter()
+            .find(|(prefix, _)| case.name.starts_with(prefix))?;
+        Some(Check {
+            name: case.name.clone(),
+            value: case.ratio_to(reference),
+            limit: *limit,
+        })
+    });
+    cost.chain(
+        groups(figures)
+            .into_iter()
+            .map(|group| spread(figures, group)),
+    )
+    .collect()
+}
+
+/// Names of the groups: what is before the number of flows.
+fn groups(figures: &[Figures]) -> Vec<&str> {
+    let mut groups: Vec<&str> = figures
+        .iter()
+        .filter_map(|case| group(&case.name))
+        .collect();
+    groups.dedup();
+    groups
+}
+
+fn group(name: &str) -> Option<&str> {
+    FLOWS.iter().find_map(|flows| name.strip_suffix(flows))
+}
+
+/// The dearest case of a group in units of the cheapest.
+fn spread(figures: &[Figures], name: &str) -> Check {
+    let medians = figures
+        .iter()
+        .filter(|case| group(&case.name) == Some(name))
+        .map(Figures::median);
+    let (least, most) = medians.fold((f64::INFINITY, 0.0_f64), |(least, most), ns| {
+        (least.min(ns), most.max(ns))
+    });
+    Check {
+        name: format!("{name}, 1 to 1m flows"),
+        value: most / least,
+        limit: FLAT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(name: &str, nanoseconds: f64) -> Figures {
+        Figures {
+            name: name.to_owned(),
+            rounds: vec![nanoseconds; 3],
+        }
+    }
+
+    #[test]
+    fn cost_and_flatness() {
+        let checks = check(&[
+            figures(REFERENCE, 40.0),
+            figures("vip-ipv4-tcp-gue-syn-1", 30.0),
+            figures("vip-ipv4-tcp-gue-syn-64k", 30.0),
+            figures("vip-ipv4-tcp-gue-syn-1m", 50.0),
+            figures("foreign-ipv6", 12.0),
+        ]);
+        let seen: Vec<_> = checks
+            .iter()
+            .map(|check| (check.name.as_str(), check.value, check.passed()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("vip-ipv4-tcp-gue-syn-1", 0.75, true),
+                ("vip-ipv4-tcp-gue-syn-64k", 0.75, true),
+                ("vip-ipv4-tcp-gue-syn-1m", 1.25, false),
+                ("foreign-ipv6", 0.3, true),
+                ("vip-ipv4-tcp-gue-syn, 1 to 1m flows", 50.0 / 30.0, false),
+            ]
+        );
+    }
+}

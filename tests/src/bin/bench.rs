@@ -1,0 +1,71 @@
+//! The command line of the benchmark.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use lb_tests::bench::report::{self, Report};
+use lb_tests::bench::series::{self, Effort};
+use lb_tests::bench::{limits, reference};
+use lb_tests::harness::privileged;
+
+/// Measures what a packet costs on one CPU, in nanoseconds and in hash lookups.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Report only: a missed limit is no failure
+    #[arg(long)]
+    no_limits: bool,
+    /// Rounds that count
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Packets per round and case
+    #[arg(long, default_value_t = 1_000_000)]
+    repeat: u32,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all limits hold or do not matter.
+fn run(cli: &Cli) -> Result<bool> {
+    if let Some(missing) = privileged::missing() {
+        bail!(missing);
+    }
+    let cases = [reference::case()?];
+    let cpu = series::pin_to_one_cpu()?;
+    eprintln!(
+        "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
+        cases.len(),
+        cli.rounds,
+        cli.repeat
+    );
+    let effort = Effort {
+        rounds: cli.rounds,
+        repeat: cli.repeat,
+    };
+    let figures = series::measure(&cases, effort, |round| {
+        eprintln!("bench: round {round} of {}", effort.rounds)
+    })?;
+
+    let report = Report::new(String::new(), String::new(), String::new(), &figures);
+    if let Some(file) = &cli.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
+    }
+    let checks = limits::check(&figures);
+    println!("{}\n\n{}", report.table(), report::checks(&checks));
+    Ok(cli.no_limits || checks.iter().all(limits::Check::passed))
+}
