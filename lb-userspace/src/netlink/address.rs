@@ -253,3 +253,112 @@ async fn route_source(kernel: &Kernel, peer: IpAddr) -> Result<(IpAddr, u32), Er
         .map_err(|_| Error::NoRoute(peer))?;
     Ok((route.source.ok_or(Error::NoRoute(peer))?, route.ifindex))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::testing::{Peer, in_namespace, ip as ip_command};
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    async fn on_lo() -> BTreeSet<IpNet> {
+        let all = interface_addresses("lo").await.unwrap().into_iter();
+        all.filter(|net| !net.addr().is_loopback()).collect()
+    }
+
+    #[test]
+    fn adds_and_removes_what_is_its_own_and_nothing_else() {
+        in_namespace(|| async {
+            ip_command("addr add 192.0.2.1/32 dev lo");
+            let mut vips = OwnAddresses::on("lo").await.unwrap();
+            let wanted = nets(&["192.0.2.1/32", "192.0.2.10/32", "2001:db8::10/128"]);
+            assert!(vips.set(&wanted).await.is_empty());
+            assert_eq!(on_lo().await, wanted);
+            assert_eq!(*vips.own(), nets(&["192.0.2.10/32", "2001:db8::10/128"]));
+            assert!(
+                vips.set(&wanted).await.is_empty(),
+                "twice is the same as once"
+            );
+
+            // As after a crash: the next process knows them by their mark.
+            let mut vips = OwnAddresses::on("lo").await.unwrap();
+            assert_eq!(*vips.own(), nets(&["192.0.2.10/32", "2001:db8::10/128"]));
+            assert!(vips.set(&BTreeSet::new()).await.is_empty());
+            assert_eq!(on_lo().await, nets(&["192.0.2.1/32"]));
+        });
+    }
+
+    #[test]
+    fn gone_already_and_no_such_interface() {
+        in_namespace(|| async {
+            let vip: IpNet = "192.0.2.10/32".parse().unwrap();
+            assert!(!remove_address("lo", vip).await.unwrap());
+            assert!(!remove_address("eth0", vip).await.unwrap());
+            assert!(add_address("lo", vip).await.unwrap());
+            assert!(
+                !add_address("lo", vip).await.unwrap(),
+                "already there is fine"
+            );
+            assert!(remove_address("lo", vip).await.unwrap());
+            assert!(!interface_exists("eth0").await.unwrap());
+            assert!(interface_exists("lo").await.unwrap());
+            assert_eq!(mtu("lo").await.unwrap(), 65536);
+            let error = add_address("eth0", vip).await.unwrap_err();
+            assert_eq!(error.to_string(), "no interface eth0");
+        });
+    }
+
+    #[test]
+    fn which_of_ours_faces_a_peer() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            assert_eq!(
+                local_address_for(ip("10.0.0.1")).await.unwrap(),
+                ip("10.0.0.11")
+            );
+            assert_eq!(
+                local_address_for(ip("2001:db8::1")).await.unwrap(),
+                ip("2001:db8::11")
+            );
+            let error = local_address_for(ip("198.51.100.1")).await.unwrap_err();
+            assert_eq!(error.to_string(), "no route to 198.51.100.1");
+
+            let by_v4 = facing(ip("10.0.0.1")).await.unwrap();
+            assert_eq!(
+                (by_v4.v4, by_v4.v6),
+                ("10.0.0.11".parse().ok(), "2001:db8::11".parse().ok())
+            );
+            assert_eq!(facing(ip("2001:db8::1")).await.unwrap(), by_v4);
+            ip_command("addr flush dev eth0 scope global");
+            ip_command("addr add 10.0.0.11/24 dev eth0");
+            assert_eq!(
+                facing(ip("10.0.0.1")).await.unwrap().v6,
+                None,
+                "a link-local address is no NEXT_HOP"
+            );
+        });
+    }
+
+    #[test]
+    fn the_preferred_source_comes_first() {
+        let all = ["10.0.0.2", "2001:db8::2", "10.0.0.3", "2001:db8::3"].map(ip);
+        for (source, v4, v6) in [
+            ("10.0.0.3", "10.0.0.3", "2001:db8::2"),
+            ("2001:db8::3", "10.0.0.2", "2001:db8::3"),
+            ("fe80::1", "10.0.0.2", "2001:db8::2"),
+        ] {
+            let found = pick_facing(1, ip(source), &all);
+            assert_eq!(
+                (found.v4, found.v6),
+                (v4.parse().ok(), v6.parse().ok()),
+                "from {source}"
+            );
+        }
+    }
+}

@@ -118,3 +118,91 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
         neighbour: (!gone).then_some(state),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::netlink::testing::{Peer, in_namespace, ip as ip_command};
+    use crate::netlink::{Resolution, Upkeep};
+
+    async fn next_of(events: &mut Events, what: impl Fn(&Event) -> bool) -> Event {
+        let search = async {
+            loop {
+                if let Some(event) = events.next().await.unwrap().into_iter().find(&what) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), search)
+            .await
+            .expect("such an event comes")
+    }
+
+    #[test]
+    fn neighbours_come_with_their_state_and_the_rest_as_topology() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let mut events = Events::subscribe().unwrap();
+            ip_command("neigh add 10.0.0.50 dev eth0 lladdr 02:00:00:00:00:50 nud permanent");
+            let about = |event: &Event| matches!(event, Event::Neighbour { address, .. } if *address == IpAddr::from([10, 0, 0, 50]));
+            let Event::Neighbour {
+                neighbour: Some(neighbour),
+                ..
+            } = next_of(&mut events, about).await
+            else {
+                panic!("it was added")
+            };
+            let mac = [2, 0, 0, 0, 0, 0x50];
+            assert_eq!(
+                neighbour,
+                Neighbour {
+                    resolution: Resolution::Known(mac),
+                    upkeep: Upkeep::Static
+                }
+            );
+            ip_command("neigh del 10.0.0.50 dev eth0");
+            let gone = |event: &Event| {
+                about(event)
+                    && matches!(
+                        event,
+                        Event::Neighbour {
+                            neighbour: None,
+                            ..
+                        }
+                    )
+            };
+            next_of(&mut events, gone).await;
+            for change in [
+                "route add 10.1.0.0/24 via 10.0.0.1",
+                "nexthop add id 1 via 10.0.0.1 dev eth0",
+                "rule add pref 5 table 5",
+            ] {
+                ip_command(change);
+                next_of(&mut events, |event| *event == Event::Topology).await;
+            }
+        });
+    }
+
+    #[test]
+    fn lost_messages_are_told() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let mut events = Events::subscribe().unwrap();
+            events.socket.socket_ref().set_rx_buf_sz(1024i32).unwrap();
+            for last in 1..60 {
+                ip_command(&format!("route add 10.1.{last}.0/24 via 10.0.0.1"));
+            }
+            next_of(&mut events, |event| *event == Event::Overrun).await;
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_read_asks_for_everything() {
+        assert_eq!(parse(&[]), []);
+        assert_eq!(parse(&[1, 2, 3]), [Event::Topology]);
+        assert_eq!(parse(&[0; 16]), [Event::Topology]);
+        assert_eq!(parse(&[0xff; 64]), [Event::Topology]);
+    }
+}

@@ -22,6 +22,8 @@ mod next_hop;
 mod resolver;
 pub mod sock_diag;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use error::Error;
 pub use next_hop::{Link, NextHop, Route, Unresolved};

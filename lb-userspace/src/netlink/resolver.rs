@@ -46,6 +46,7 @@ impl Resolver {
             targets: targets_seen,
             published,
             managed: BTreeSet::new(),
+            refused: BTreeSet::new(),
             failing: false,
         };
         Resolver {
@@ -82,6 +83,8 @@ struct Driver {
     published: watch::Sender<Arc<NextHops>>,
     /// Neighbours that the kernel keeps resolved because this task asked for it.
     managed: BTreeSet<IpAddr>,
+    /// Neighbours that it refused to keep, and that have been reported.
+    refused: BTreeSet<IpAddr>,
     /// The last attempt failed and has been reported.
     failing: bool,
 }
@@ -313,5 +316,254 @@ fn log_changes(before: &NextHops, after: &NextHops) {
             }
             Err(reason) => tracing::info!(%target, %reason, "no next hop"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::table::Neighbour;
+    use crate::netlink::testing::{Peer, in_namespace, ip as ip_command};
+
+    /// Shorter than [`ROUND`]: what is seen within it was seen by an event.
+    const PATIENCE: Duration = Duration::from_secs(4);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn resolve(addresses: &[&str]) -> Resolver {
+        let resolver = Resolver::start("eth0");
+        resolver.set_targets(addresses.iter().map(|text| ip(text)).collect());
+        resolver
+    }
+
+    async fn wait_until(
+        resolver: &Resolver,
+        target: &str,
+        what: impl Fn(&Result<NextHop, Unresolved>) -> bool,
+    ) -> Result<NextHop, Unresolved> {
+        let (mut watch, target) = (resolver.watch(), ip(target));
+        let found = watch.wait_for(|next_hops| next_hops.get(&target).is_some_and(&what));
+        let found = tokio::time::timeout(PATIENCE, found)
+            .await
+            .map(|found| found.unwrap()[&target].clone());
+        found.unwrap_or_else(|_| {
+            panic!(
+                "{target}: still {:?}",
+                resolver.watch().borrow().get(&target)
+            )
+        })
+    }
+
+    async fn wait_for(
+        resolver: &Resolver,
+        target: &str,
+        what: impl Fn(&Result<NextHop, Unresolved>) -> bool,
+    ) -> NextHop {
+        wait_until(resolver, target, |found| found.is_ok() && what(found))
+            .await
+            .unwrap()
+    }
+
+    async fn wait_for_words(resolver: &Resolver, target: &str, words: &str) {
+        let said = |found: &Result<_, Unresolved>| {
+            found
+                .as_ref()
+                .is_err_and(|reason| reason.to_string() == words)
+        };
+        assert!(wait_until(resolver, target, said).await.is_err());
+    }
+
+    async fn entry(address: &str) -> Option<Neighbour> {
+        let kernel = Kernel::connect().unwrap();
+        let link = kernel.link("eth0").await.unwrap().unwrap();
+        kernel
+            .neighbours(link.ifindex)
+            .await
+            .unwrap()
+            .get(&ip(address))
+            .copied()
+    }
+
+    #[test]
+    fn resolves_both_families_on_the_link_and_has_the_kernel_keep_them() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let resolver = resolve(&["10.0.0.1", "2001:db8::1"]);
+            let v4 = wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            let expected = NextHop {
+                interface: "eth0".into(),
+                ifindex: v4.ifindex,
+                mtu: 1500,
+                source: ip("10.0.0.11"),
+                gateway: ip("10.0.0.1"),
+                source_mac: Peer::OUR_MAC,
+                destination_mac: Peer::MAC,
+            };
+            assert_eq!(v4, expected);
+            let v6 = wait_for(&resolver, "2001:db8::1", Result::is_ok).await;
+            assert_eq!(
+                v6,
+                NextHop {
+                    source: ip("2001:db8::11"),
+                    gateway: ip("2001:db8::1"),
+                    ..expected
+                }
+            );
+            for address in ["10.0.0.1", "2001:db8::1"] {
+                assert_eq!(
+                    entry(address).await.unwrap().upkeep,
+                    Upkeep::Managed,
+                    "{address}"
+                );
+            }
+
+            resolver.set_targets([ip("2001:db8::1")].into());
+            let mut watch = resolver.watch();
+            watch
+                .wait_for(|next_hops| next_hops.len() == 1)
+                .await
+                .unwrap();
+            assert_eq!(
+                entry("10.0.0.1").await.unwrap().upkeep,
+                Upkeep::None,
+                "no longer wanted: it may age"
+            );
+            assert_eq!(entry("2001:db8::1").await.unwrap().upkeep, Upkeep::Managed);
+        });
+    }
+
+    #[test]
+    fn follows_routes_and_their_mtu() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let resolver = resolve(&["10.1.0.1", "2001:db8:1::1"]);
+            wait_for_words(&resolver, "10.1.0.1", "no route").await;
+            wait_for_words(&resolver, "2001:db8:1::1", "no route").await;
+
+            ip_command("route add 10.1.0.0/24 via 10.0.0.1 mtu 1400");
+            ip_command("route add 2001:db8:1::/64 via 2001:db8::1 mtu 1300");
+            let v4 = wait_for(&resolver, "10.1.0.1", Result::is_ok).await;
+            assert_eq!(
+                (v4.gateway, v4.mtu, v4.destination_mac),
+                (ip("10.0.0.1"), 1400, Peer::MAC)
+            );
+            let v6 = wait_for(&resolver, "2001:db8:1::1", Result::is_ok).await;
+            assert_eq!(
+                (v6.gateway, v6.mtu, v6.source),
+                (ip("2001:db8::1"), 1300, ip("2001:db8::11"))
+            );
+
+            ip_command("link set eth0 mtu 1350");
+            wait_for(&resolver, "10.1.0.1", |found| {
+                found.as_ref().is_ok_and(|hop| hop.mtu == 1350)
+            })
+            .await;
+            for reject in ["unreachable", "prohibit", "blackhole"] {
+                ip_command(&format!("route replace {reject} 10.1.0.1/32"));
+                wait_for_words(&resolver, "10.1.0.1", "no route").await;
+                ip_command(&format!("route del {reject} 10.1.0.1/32"));
+                wait_for(&resolver, "10.1.0.1", Result::is_ok).await;
+            }
+        });
+    }
+
+    #[test]
+    fn follows_the_link_and_comes_back() {
+        in_namespace(|| async {
+            let peer = Peer::connect();
+            let resolver = resolve(&["10.0.0.1"]);
+            wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            peer.ip("link set peer0 down");
+            wait_for_words(&resolver, "10.0.0.1", "interface eth0 is down").await;
+            peer.ip("link set peer0 up");
+            wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            ip_command("link set eth0 down");
+            wait_for_words(&resolver, "10.0.0.1", "interface eth0 is down").await;
+            ip_command("link set eth0 up");
+            wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            assert_eq!(
+                entry("10.0.0.1").await.unwrap().upkeep,
+                Upkeep::Managed,
+                "kept again after the flush"
+            );
+            ip_command("link del eth0");
+            wait_for_words(&resolver, "10.0.0.1", "no interface eth0").await;
+        });
+    }
+
+    #[test]
+    fn the_interface_may_come_later_and_the_mac_may_change() {
+        in_namespace(|| async {
+            let resolver = resolve(&["10.0.0.1"]);
+            wait_for_words(&resolver, "10.0.0.1", "no interface eth0").await;
+            let peer = Peer::connect();
+            wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            ip_command("neigh replace 10.0.0.1 dev eth0 lladdr 02:00:00:00:00:99 nud reachable");
+            let moved = [2, 0, 0, 0, 0, 0x99];
+            let hop = wait_for(&resolver, "10.0.0.1", |found| {
+                found.as_ref().is_ok_and(|hop| hop.destination_mac == moved)
+            });
+            assert_eq!(hop.await.destination_mac, moved);
+            drop(peer);
+        });
+    }
+
+    #[test]
+    fn says_why_a_neighbour_is_not_there() {
+        in_namespace(|| async {
+            let peer = Peer::connect();
+            std::fs::write("/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms", "100").unwrap();
+            let resolver = resolve(&["10.0.0.99"]);
+            wait_for_words(
+                &resolver,
+                "10.0.0.99",
+                "neighbour 10.0.0.99 does not answer",
+            )
+            .await;
+            // The kernel asks again on its own; no packet of ours is needed.
+            peer.ip("addr add 10.0.0.99/24 dev peer0");
+            let (mut watch, target) = (resolver.watch(), ip("10.0.0.99"));
+            let back = watch.wait_for(|next_hops| next_hops[&target].is_ok());
+            tokio::time::timeout(Duration::from_secs(12), back)
+                .await
+                .expect("is found again")
+                .unwrap();
+        });
+    }
+
+    #[test]
+    fn a_permanent_neighbour_is_used_and_left_alone() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            ip_command("neigh add 10.0.0.50 dev eth0 lladdr 02:00:00:00:00:50 nud permanent");
+            let resolver = resolve(&["10.0.0.50"]);
+            let hop = wait_for(&resolver, "10.0.0.50", Result::is_ok).await;
+            assert_eq!(hop.destination_mac, [2, 0, 0, 0, 0, 0x50]);
+            resolver.set_targets(BTreeSet::new());
+            resolver
+                .watch()
+                .wait_for(|next_hops| next_hops.is_empty())
+                .await
+                .unwrap();
+            assert_eq!(entry("10.0.0.50").await.unwrap().upkeep, Upkeep::Static);
+        });
+    }
+
+    #[test]
+    fn refuses_what_this_version_cannot_forward_to() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            ip_command("link add eth9 type veth peer name eth8");
+            ip_command("addr add 10.9.0.1/24 dev eth9");
+            ip_command("link set eth9 up");
+            ip_command("link set eth8 up");
+            let resolver = resolve(&["10.9.0.2", "10.0.0.11", "10.0.0.255"]);
+            let words = "is reached by eth9, not by eth0: not supported in this version";
+            wait_for_words(&resolver, "10.9.0.2", words).await;
+            wait_for_words(&resolver, "10.0.0.11", "is an address of this node").await;
+            wait_for_words(&resolver, "10.0.0.255", "is not a unicast address").await;
+        });
     }
 }

@@ -254,3 +254,163 @@ fn v6_only(mut attributes: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+    use crate::netlink::Unresolved;
+    use crate::netlink::kernel::Kernel;
+    use crate::netlink::testing::{in_namespace, ip as ip_command};
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    async fn listen(address: &str) -> TcpListener {
+        TcpListener::bind(address).await.unwrap()
+    }
+
+    /// The kernel makes the local route of a new IPv6 address a little later than the address.
+    async fn until_local(address: IpAddr) {
+        let kernel = Kernel::connect().unwrap();
+        let wait = async {
+            while kernel.route(address).await.unwrap() != Err(Unresolved::Local) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), wait)
+            .await
+            .expect("the route comes");
+    }
+
+    fn listen_v6_only(address: &str) -> TcpListener {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+        socket.set_only_v6(true).unwrap();
+        socket
+            .bind(&address.parse::<SocketAddr>().unwrap().into())
+            .unwrap();
+        socket.set_nonblocking(true).unwrap();
+        TcpSocket::from_std_stream(socket.into())
+            .listen(16)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_listener_covers_its_address_or_all_of_its_families() {
+        in_namespace(|| async {
+            ip_command("addr add 192.0.2.10/32 dev lo");
+            ip_command("addr add 2001:db8::10/128 dev lo nodad");
+            let _any_v4 = listen("0.0.0.0:80").await;
+            let _dual_stack = listen("[::]:81").await;
+            let _only_v6 = listen_v6_only("[::]:82");
+            let _vip_v4 = listen("192.0.2.10:83").await;
+            let _vip_v6 = listen("[2001:db8::10]:84").await;
+            let _elsewhere = listen("127.0.0.1:85").await;
+            let listeners = Listeners::read().await.unwrap();
+            for (port, v4, v6) in [
+                (80, true, false),
+                (81, true, true),
+                (82, false, true),
+                (83, true, false),
+                (84, false, true),
+                (85, false, false),
+                (86, false, false),
+            ] {
+                assert_eq!(
+                    listeners.cover(ip("192.0.2.10"), port),
+                    v4,
+                    "IPv4, port {port}"
+                );
+                assert_eq!(
+                    listeners.cover(ip("2001:db8::10"), port),
+                    v6,
+                    "IPv6, port {port}"
+                );
+            }
+            assert!(listens(ip("192.0.2.10"), 83).await.unwrap());
+        });
+    }
+
+    #[test]
+    fn counts_established_connections_of_both_families_and_of_dual_stack_listeners() {
+        in_namespace(|| async {
+            ip_command("addr add 192.0.2.10/32 dev lo");
+            ip_command("addr add 2001:db8::10/128 dev lo nodad");
+            until_local(ip("2001:db8::10")).await;
+            let listeners = [listen("[::]:80").await, listen("192.0.2.10:81").await];
+            let mut connections = Vec::new();
+            for (address, listener) in [
+                ("192.0.2.10:80", 0),
+                ("192.0.2.10:80", 0),
+                ("[2001:db8::10]:80", 0),
+                ("192.0.2.10:81", 1),
+            ] {
+                let client = TcpStream::connect(address).await.unwrap();
+                connections.push((client, listeners[listener].accept().await.unwrap()));
+            }
+            let counts = established_by_local().await.unwrap();
+            assert_eq!(counts[&(ip("192.0.2.10"), 80)], 2);
+            assert_eq!(counts[&(ip("2001:db8::10"), 80)], 1);
+            assert_eq!(counts[&(ip("192.0.2.10"), 81)], 1);
+            assert_eq!(
+                counts.values().sum::<u64>(),
+                8,
+                "four pairs, and no listener"
+            );
+
+            drop(connections);
+            let counts = established_by_local().await.unwrap();
+            assert!(counts.is_empty(), "closed ones do not count: {counts:?}");
+        });
+    }
+
+    #[test]
+    fn more_sockets_than_fit_into_one_datagram() {
+        in_namespace(|| async {
+            let listener = listen("127.0.0.1:80").await;
+            let mut connections = Vec::new();
+            for _ in 0..300 {
+                let client = TcpStream::connect("127.0.0.1:80").await.unwrap();
+                connections.push((client, listener.accept().await.unwrap()));
+            }
+            let counts = established_by_local().await.unwrap();
+            assert_eq!(counts[&(ip("127.0.0.1"), 80)], 300);
+        });
+    }
+
+    #[test]
+    fn garbled_answers_are_errors_and_never_panic() {
+        let mut sockets = 0;
+        let mut read = |datagram: &[u8]| parse(datagram, &mut |_| sockets += 1);
+        let header = |length: u32, message_type: u16| {
+            Header {
+                length,
+                message_type,
+                flags: 0,
+                sequence: 1,
+                port_id: 0,
+            }
+            .as_bytes()
+            .to_vec()
+        };
+        assert!(read(&[]).unwrap(), "an empty datagram says nothing");
+        assert!(!read(&header(16, NLMSG_DONE)).unwrap());
+        assert!(read(&header(16, NLMSG_DONE)[..8]).is_err(), "half a header");
+        for length in [0, 15, 17, u32::MAX] {
+            assert!(
+                read(&header(length, NLMSG_DONE)).is_err(),
+                "length {length}"
+            );
+        }
+        assert!(read(&header(16, SOCK_DIAG_BY_FAMILY)).is_err(), "no body");
+        let error = [header(20, NLMSG_ERROR), (-2i32).to_ne_bytes().to_vec()].concat();
+        assert_eq!(read(&error).unwrap_err().errno(), Some(libc::ENOENT));
+        assert_eq!(sockets, 0);
+    }
+}
