@@ -8,6 +8,7 @@
 //! | [`abi`] | values of the BPF maps, limits, ABI version |
 //! | [`exit`] | how packets leave a program |
 //! | [`packet`] | how decision code reads and grows a packet |
+//! | [`frame`] | a packet in a buffer, for tests and the simulator |
 //! | [`lb`] | the LB node's decision |
 //!
 //! The decision code is generic over "read the packet" and "look up the tables": the kernel program, the host's tests and
@@ -22,6 +23,7 @@ extern crate std;
 pub mod abi;
 pub mod exit;
 pub mod flow;
+pub mod frame;
 pub mod lb;
 pub mod packet;
 pub mod siphash;

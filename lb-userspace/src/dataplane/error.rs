@@ -11,7 +11,9 @@ use aya::programs::ProgramError;
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The pin directory is on another kind of file system.
-    #[error("{pin_dir}: not on a BPF file system; run `mount -t bpf bpf {mount_point}`, or set node.pin_dir to a directory on one")]
+    #[error(
+        "{pin_dir}: not on a BPF file system; run `mount -t bpf bpf {mount_point}`, or set node.pin_dir to a directory on one"
+    )]
     NoBpfFs {
         /// `node.pin_dir`.
         pin_dir: PathBuf,
@@ -28,13 +30,17 @@ pub enum DataplaneError {
     #[error("interface {0} does not exist; correct node.interfaces")]
     NoInterface(String),
     /// The driver has no XDP of its own.
-    #[error("{interface}: the driver has no native XDP; use another interface (generic mode is not supported in this version)")]
+    #[error(
+        "{interface}: the driver has no native XDP; use another interface (generic mode is not supported in this version)"
+    )]
     NoNativeXdp {
         /// The interface.
         interface: String,
     },
     /// Somebody else's program is there.
-    #[error("{interface}: another XDP program is attached; remove it with `ip link set dev {interface} xdp off`, or use another interface")]
+    #[error(
+        "{interface}: another XDP program is attached; remove it with `ip link set dev {interface} xdp off`, or use another interface"
+    )]
     OtherProgram {
         /// The interface.
         interface: String,
@@ -61,7 +67,9 @@ pub enum DataplaneError {
         pin_dir: PathBuf,
     },
     /// A pinned map of another shape.
-    #[error("{path}: this pinned map is not of this version ({difference}); end the running datapath by removing the directory")]
+    #[error(
+        "{path}: this pinned map is not of this version ({difference}); end the running datapath by removing the directory"
+    )]
     Shape {
         /// The pin.
         path: PathBuf,
@@ -111,12 +119,19 @@ pub enum DataplaneError {
 
 impl DataplaneError {
     pub(super) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
-        move |source| Self::Map { map, source: Box::new(source) }
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
+        }
     }
 
     pub(super) fn load(error: ProgramError) -> Self {
         match &error {
-            ProgramError::LoadError { io_error, .. } if is_permission(io_error) => Self::NoPrivileges { what: "load a BPF program" },
+            ProgramError::LoadError { io_error, .. } if is_permission(io_error) => {
+                Self::NoPrivileges {
+                    what: "load a BPF program",
+                }
+            }
             _ => Self::LoadProgram(Box::new(error)),
         }
     }
@@ -124,8 +139,13 @@ impl DataplaneError {
     pub(super) fn object(error: EbpfError) -> Self {
         let mut source: Option<&dyn std::error::Error> = Some(&error);
         while let Some(current) = source {
-            if current.downcast_ref::<io::Error>().is_some_and(is_permission) {
-                return Self::NoPrivileges { what: "create BPF maps" };
+            if current
+                .downcast_ref::<io::Error>()
+                .is_some_and(is_permission)
+            {
+                return Self::NoPrivileges {
+                    what: "create BPF maps",
+                };
             }
             source = current.source();
         }
@@ -135,7 +155,9 @@ impl DataplaneError {
     pub(super) fn pin(path: PathBuf) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             if is_permission(&source) {
-                return Self::NoPrivileges { what: "use the BPF file system" };
+                return Self::NoPrivileges {
+                    what: "use the BPF file system",
+                };
             }
             Self::Pin { path, source }
         }

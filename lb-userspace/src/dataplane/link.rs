@@ -23,10 +23,18 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes over the pinned link and puts `program` in its place without a gap, or makes a new one and pins it.
-    pub(super) fn adopt_or_create(pin: &Path, interface: &str, program: BorrowedFd<'_>) -> Result<Self, DataplaneError> {
-        let ifindex = nix::net::if_::if_nametoindex(interface).map_err(|_| DataplaneError::NoInterface(interface.into()))?;
+    pub(super) fn adopt_or_create(
+        pin: &Path,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<Self, DataplaneError> {
+        let ifindex = nix::net::if_::if_nametoindex(interface)
+            .map_err(|_| DataplaneError::NoInterface(interface.into()))?;
         if pin.exists() {
-            let link = Self { fd: object_get(pin).map_err(DataplaneError::pin(pin.into()))?, ifindex };
+            let link = Self {
+                fd: object_get(pin).map_err(DataplaneError::pin(pin.into()))?,
+                ifindex,
+            };
             // A link whose interface went away stays pinned, detached from everything.
             if link.is_attached() {
                 link_update(&link.fd, program).map_err(|source| attach_error(interface, source))?;
@@ -50,7 +58,9 @@ fn attach_error(interface: &str, source: io::Error) -> DataplaneError {
     match source.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => DataplaneError::OtherProgram { interface },
         Some(libc::EOPNOTSUPP) => DataplaneError::NoNativeXdp { interface },
-        Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges { what: "attach an XDP program" },
+        Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges {
+            what: "attach an XDP program",
+        },
         Some(libc::ENODEV) => DataplaneError::NoInterface(interface),
         _ => DataplaneError::Attach { interface, source },
     }
@@ -111,7 +121,14 @@ fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
     // SAFETY: `attr` lives through the call, and so does whatever its fields point to in the callers above.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            std::ptr::from_mut(attr),
+            size,
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

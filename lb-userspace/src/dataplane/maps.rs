@@ -7,7 +7,9 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
-use lb_common::abi::{self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket};
+use lb_common::abi::{
+    self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket,
+};
 
 use super::DataplaneError;
 
@@ -23,7 +25,11 @@ pub(super) struct Shape {
 }
 
 const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
-    Shape { name, value_size: size_of::<T>(), max_entries }
+    Shape {
+        name,
+        value_size: size_of::<T>(),
+        max_entries,
+    }
 }
 
 /// Every map of the object.
@@ -41,10 +47,16 @@ pub(super) static SHAPES: [Shape; 9] = [
 
 /// Makes the directory and its parts, and refuses another kind of file system.
 pub(super) fn prepare_directory(pin_dir: &Path) -> Result<(), DataplaneError> {
-    let exists = pin_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let exists = pin_dir
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
     if !is_bpf_fs(exists).map_err(DataplaneError::pin(exists.into()))? {
         let mount_point = pin_dir.parent().unwrap_or(pin_dir).into();
-        return Err(DataplaneError::NoBpfFs { pin_dir: pin_dir.into(), mount_point });
+        return Err(DataplaneError::NoBpfFs {
+            pin_dir: pin_dir.into(),
+            mount_point,
+        });
     }
     for part in ["maps", "tables", "links"] {
         let path = pin_dir.join(part);
@@ -75,7 +87,9 @@ pub(super) fn check_pins(maps_dir: &Path) -> Result<bool, DataplaneError> {
         found = true;
         let map = MapData::from_pin(&path).map_err(DataplaneError::map(shape.name))?;
         let info = map.info().map_err(DataplaneError::map(shape.name))?;
-        let same = info.key_size() == 4 && info.value_size() as usize == shape.value_size && info.max_entries() == shape.max_entries;
+        let same = info.key_size() == 4
+            && info.value_size() as usize == shape.value_size
+            && info.max_entries() == shape.max_entries;
         if !same {
             let difference = format!(
                 "{} entries of {} bytes, expected {} of {}",
@@ -93,12 +107,16 @@ pub(super) fn check_pins(maps_dir: &Path) -> Result<bool, DataplaneError> {
 /// Names in a directory of numbered pins.
 pub(super) fn numbered_pins(directory: &Path) -> Result<Vec<u32>, DataplaneError> {
     let entries = fs::read_dir(directory).map_err(DataplaneError::pin(directory.into()))?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
 }
 
 /// A map of the object, by name.
 pub(super) fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, DataplaneError> {
-    object.take_map(name).ok_or(DataplaneError::Object("a map is missing"))
+    object
+        .take_map(name)
+        .ok_or(DataplaneError::Object("a map is missing"))
 }
 
 /// The data of an array of the object.

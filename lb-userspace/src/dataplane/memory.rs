@@ -29,7 +29,9 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
         let info = map.info().map_err(DataplaneError::map(name))?;
         let fits = info.value_size() as usize == size_of::<T>() && size_of::<T>() % 8 == 0;
         if !fits {
-            return Err(DataplaneError::Object("an array's values have another size than the agent's"));
+            return Err(DataplaneError::Object(
+                "an array's values have another size than the agent's",
+            ));
         }
         let bytes = info.max_entries() as usize * size_of::<T>();
         // SAFETY: a fresh shared mapping of `bytes` at an address of the kernel's choice; the result is checked.
@@ -44,10 +46,20 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
             )
         };
         if start == libc::MAP_FAILED {
-            return Err(DataplaneError::Memory { map: name, source: io::Error::last_os_error() });
+            return Err(DataplaneError::Memory {
+                map: name,
+                source: io::Error::last_os_error(),
+            });
         }
-        let start = NonNull::new(start.cast()).ok_or(DataplaneError::Object("an array was mapped at address zero"))?;
-        Ok(Self { start, entries: info.max_entries(), bytes, _entries: PhantomData })
+        let start = NonNull::new(start.cast()).ok_or(DataplaneError::Object(
+            "an array was mapped at address zero",
+        ))?;
+        Ok(Self {
+            start,
+            entries: info.max_entries(),
+            bytes,
+            _entries: PhantomData,
+        })
     }
 
     /// The entry at `index`.
@@ -60,19 +72,26 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
         unsafe { self.entry(index).read_volatile() }
     }
 
+    /// The entry at `index`, in place; none where it is not in the array. The kernel only reads these arrays, and `write` takes
+    /// `&mut self`: nothing changes under the reference.
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        // SAFETY: inside the mapping, aligned, and any bytes are a `T`.
+        (index < self.entries).then(|| unsafe { &*self.entry(index) })
+    }
+
     /// Replaces the entry at `index`, which no packet may be reading, or which is one word.
     ///
     /// # Panics
     ///
     /// As [`Memory::read`].
-    pub(super) fn write(&self, index: u32, value: T) {
+    pub(super) fn write(&mut self, index: u32, value: T) {
         std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
         // SAFETY: as in `read`.
         unsafe { self.entry(index).write_volatile(value) }
     }
 
     /// [`Memory::write`] where the entry differs, so that untouched pages stay shared zero pages.
-    pub(super) fn write_changed(&self, index: u32, value: T) {
+    pub(super) fn write_changed(&mut self, index: u32, value: T) {
         if self.read(index) != value {
             self.write(index, value);
         }
@@ -90,7 +109,11 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
     }
 
     fn entry(&self, index: u32) -> *mut T {
-        assert!(index < self.entries, "entry {index} of an array of {}", self.entries);
+        assert!(
+            index < self.entries,
+            "entry {index} of an array of {}",
+            self.entries
+        );
         // SAFETY: the offset is inside the mapping, see the assertion.
         unsafe { self.start.as_ptr().add(index as usize) }
     }

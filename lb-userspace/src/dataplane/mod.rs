@@ -13,7 +13,10 @@
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
 //! pins, checks their shape and ABI version, replaces the program by link update and reads the state back.
 
-#![allow(unsafe_code, reason = "system calls and map memory; each block states what proves it")]
+#![allow(
+    unsafe_code,
+    reason = "system calls and map memory; each block states what proves it"
+)]
 
 mod counters;
 pub mod error;
@@ -85,10 +88,13 @@ impl Dataplane {
             .ok_or(DataplaneError::Object("no XDP program named lb"))?;
         program.load().map_err(DataplaneError::load)?;
 
-        let mut tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?).map_err(DataplaneError::map("TABLES"))?;
+        let mut tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
+            .map_err(DataplaneError::map("TABLES"))?;
         let inner = open_tables(&options.pin_dir.join("tables"))?;
         for (index, table) in &inner {
-            tables.set(*index, &table.map, 0).map_err(DataplaneError::map("TABLES"))?;
+            tables
+                .set(*index, &table.map, 0)
+                .map_err(DataplaneError::map("TABLES"))?;
         }
         let mut plane = Self {
             root: open_array(&mut object, "ROOT")?,
@@ -105,7 +111,11 @@ impl Dataplane {
             object,
         };
         plane.check_abi()?;
-        plane.link = options.interface.as_deref().map(|name| plane.attach(name)).transpose()?;
+        plane.link = options
+            .interface
+            .as_deref()
+            .map(|name| plane.attach(name))
+            .transpose()?;
         plane.adopted = found && plane.root.read(0).abi_version != 0;
         Ok(plane)
     }
@@ -141,16 +151,38 @@ impl Dataplane {
         }
         let bank = root.bank & 1;
         let slice = |count: u32| bank * count..(bank + 1) * count;
-        let vips = slice(abi::VIP_BUCKETS).flat_map(|i| self.vips.read(i).entries).filter(|entry| entry.kind != abi::kind::EMPTY);
-        let services: Vec<_> =
-            slice(abi::SERVICE_BUCKETS).flat_map(|i| self.services.read(i).entries).filter(|entry| entry.key != 0).collect();
-        let backends: Vec<_> = slice(abi::BACKENDS_MAX).map(|i| self.backends.read(i)).collect();
-        let used = backends.iter().rposition(|backend| backend.address[1] != 0).map_or(0, |last| last + 1);
+        let vips = slice(abi::VIP_BUCKETS)
+            .flat_map(|i| self.vips.read(i).entries)
+            .filter(|entry| entry.kind != abi::kind::EMPTY);
+        let services: Vec<_> = slice(abi::SERVICE_BUCKETS)
+            .flat_map(|i| self.services.read(i).entries)
+            .filter(|entry| entry.key != 0)
+            .collect();
+        let backends: Vec<_> = slice(abi::BACKENDS_MAX)
+            .map(|i| self.backends.read(i))
+            .collect();
+        let used = backends
+            .iter()
+            .rposition(|backend| backend.address[1] != 0)
+            .map_or(0, |last| last + 1);
         let tables = services
             .iter()
-            .filter_map(|service| Some((service.table, self.inner.get(&service.table)?.memory.to_vec().into())))
+            .filter_map(|service| {
+                Some((
+                    service.table,
+                    self.inner.get(&service.table)?.memory.to_vec().into(),
+                ))
+            })
             .collect();
-        let observed = Observed::new(bank, &self.banks.read(bank), vips.collect(), services, backends[..used].to_vec(), tables);
+        let mut observed = Observed::new(
+            bank,
+            &self.banks.read(bank),
+            vips.collect(),
+            services,
+            backends[..used].to_vec(),
+            tables,
+        );
+        observed.existing = self.inner.keys().copied().collect();
         self.release_memory();
         observed
     }
@@ -163,9 +195,17 @@ impl Dataplane {
                 Op::CreateTable { index } => self.create_table(*index)?,
                 Op::FillTable { index, rows } => self.fill_table(*index, rows)?,
                 Op::ZeroServiceCounter { counter } => self.counters.zero_service(*counter)?,
-                Op::ZeroBackendCounters { first, count } => self.counters.zero_backends(*first, *count)?,
+                Op::ZeroBackendCounters { first, count } => {
+                    self.counters.zero_backends(*first, *count)?
+                }
                 Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds),
-                Op::Switch { bank } => self.root.write(0, Root { bank: *bank, abi_version: abi::ABI_VERSION }),
+                Op::Switch { bank } => self.root.write(
+                    0,
+                    Root {
+                        bank: *bank,
+                        abi_version: abi::ABI_VERSION,
+                    },
+                ),
                 Op::Barrier => self.barrier()?,
             }
         }
@@ -184,7 +224,11 @@ impl Dataplane {
     }
 
     /// Packets and bytes of `count` backend counters from `first` on.
-    pub fn backend_counts(&self, first: u32, count: u32) -> Result<Vec<abi::BackendCount>, DataplaneError> {
+    pub fn backend_counts(
+        &self,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<abi::BackendCount>, DataplaneError> {
         self.counters.backends(first, count)
     }
 
@@ -193,7 +237,8 @@ impl Dataplane {
         self.link = None;
         for directory in ["links", "maps", "tables"] {
             let path = self.options.pin_dir.join(directory);
-            std::fs::remove_dir_all(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            std::fs::remove_dir_all(&path)
+                .map_err(|source| DataplaneError::Pin { path, source })?;
         }
         Ok(())
     }
@@ -201,24 +246,37 @@ impl Dataplane {
     fn check_abi(&self) -> Result<(), DataplaneError> {
         match self.root.read(0).abi_version {
             0 | abi::ABI_VERSION => Ok(()),
-            found => Err(DataplaneError::Abi { found, expected: abi::ABI_VERSION, pin_dir: self.options.pin_dir.clone() }),
+            found => Err(DataplaneError::Abi {
+                found,
+                expected: abi::ABI_VERSION,
+                pin_dir: self.options.pin_dir.clone(),
+            }),
         }
     }
 
     fn attach(&self, interface: &str) -> Result<Link, DataplaneError> {
         let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
-        Link::adopt_or_create(&self.options.pin_dir.join("links").join(interface), interface, program)
+        Link::adopt_or_create(
+            &self.options.pin_dir.join("links").join(interface),
+            interface,
+            program,
+        )
     }
 
     fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
         let table = Table::create(&self.options.pin_dir.join("tables").join(index.to_string()))?;
-        self.tables.set(index, &table.map, 0).map_err(DataplaneError::map("TABLES"))?;
+        self.tables
+            .set(index, &table.map, 0)
+            .map_err(DataplaneError::map("TABLES"))?;
         self.inner.insert(index, table);
         Ok(())
     }
 
     fn fill_table(&mut self, index: u32, rows: &[u64]) -> Result<(), DataplaneError> {
-        let table = self.inner.get(&index).ok_or(DataplaneError::NoTable(index))?;
+        let table = self
+            .inner
+            .get_mut(&index)
+            .ok_or(DataplaneError::NoTable(index))?;
         for (row, value) in (0..).zip(rows) {
             table.memory.write(row, *value);
         }
@@ -232,19 +290,25 @@ impl Dataplane {
             self.vips.write_changed(bank * abi::VIP_BUCKETS + i, bucket);
         }
         for (i, bucket) in (0..).zip(services) {
-            self.services.write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
+            self.services
+                .write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
         }
         for i in 0..abi::BACKENDS_MAX {
             let backend = image.backends.get(i as usize).copied().unwrap_or_default();
-            self.backends.write_changed(bank * abi::BACKENDS_MAX + i, backend);
+            self.backends
+                .write_changed(bank * abi::BACKENDS_MAX + i, backend);
         }
         self.banks.write(bank, seeds.bank(&image.bank));
     }
 
     /// Waits until every packet that saw the former root has left: an update of the outer map waits for RCU.
     fn barrier(&mut self) -> Result<(), DataplaneError> {
-        let Some(table) = self.inner.values().next() else { return Ok(()) };
-        self.tables.set(abi::TABLE_BARRIER, &table.map, 0).map_err(DataplaneError::map("TABLES"))
+        let Some(table) = self.inner.values().next() else {
+            return Ok(());
+        };
+        self.tables
+            .set(abi::TABLE_BARRIER, &table.map, 0)
+            .map_err(DataplaneError::map("TABLES"))
     }
 
     /// Map memory that was touched need not stay in our page tables.
@@ -259,8 +323,12 @@ impl Dataplane {
 impl Table {
     /// Makes a table and pins it.
     fn create(path: &Path) -> Result<Self, DataplaneError> {
-        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE).map_err(DataplaneError::map("table"))?;
-        map.pin(path).map_err(|error| DataplaneError::Pin { path: path.into(), source: std::io::Error::other(error) })?;
+        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
+            .map_err(DataplaneError::map("table"))?;
+        map.pin(path).map_err(|error| DataplaneError::Pin {
+            path: path.into(),
+            source: std::io::Error::other(error),
+        })?;
         Self::open(path)
     }
 
@@ -268,7 +336,10 @@ impl Table {
         let data = MapData::from_pin(path).map_err(DataplaneError::map("table"))?;
         let memory = Memory::of_map(&data, "table")?;
         let map = aya::maps::Map::from_map_data(data).map_err(DataplaneError::map("table"))?;
-        Ok(Self { map: map.try_into().map_err(DataplaneError::map("table"))?, memory })
+        Ok(Self {
+            map: map.try_into().map_err(DataplaneError::map("table"))?,
+            memory,
+        })
     }
 }
 
@@ -289,7 +360,7 @@ fn open_array<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq>(
 
 fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
-    for shape in maps::SHAPES {
+    for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
     }
     loader.load(OBJECT).map_err(DataplaneError::object)

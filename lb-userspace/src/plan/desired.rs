@@ -91,40 +91,73 @@ impl Desired {
     /// The image of this state. Takes and gives up numbers in `slots`; the operations returned zero counters that start anew.
     pub fn image(&self, slots: &mut Slots) -> Result<(Image, Vec<Op>), PlanError> {
         let mut ops = Vec::new();
-        let services: BTreeSet<_> = self.services.iter().map(|service| service.name.as_str()).collect();
+        let services: BTreeSet<_> = self
+            .services
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
         slots.retain(&services, &self.pools.keys().collect());
-        let mut image = Image { bank: self.bank(), vips: self.vip_entries(), ..Image::default() };
-        let vip_ids: BTreeMap<_, _> = image.vips.iter().filter(|entry| entry.kind == kind::VIP).map(|entry| (entry.address, entry.id)).collect();
+        let mut image = Image {
+            bank: self.bank(),
+            vips: self.vip_entries(),
+            ..Image::default()
+        };
+        let vip_ids: BTreeMap<_, _> = image
+            .vips
+            .iter()
+            .filter(|entry| entry.kind == kind::VIP)
+            .map(|entry| (entry.address, entry.id))
+            .collect();
         let mut placed = BTreeMap::new();
         for (name, pool) in &self.pools {
             let pair = slots.pair(name)?;
             let addresses: Vec<_> = pool.members.iter().map(|member| member.address).collect();
             let indexes = slots.members(name, &addresses)?;
             let first = image.backends.len();
-            let length = indexes.values().max().map_or(0, |&last| usize::from(last) + 1);
+            let length = indexes
+                .values()
+                .max()
+                .map_or(0, |&last| usize::from(last) + 1);
             image.backends.resize(first + length, Backend::default());
             for member in &pool.members {
-                image.backends[first + usize::from(indexes[&member.address])] = self.backend(member);
+                image.backends[first + usize::from(indexes[&member.address])] =
+                    self.backend(member);
             }
             image.tables.insert(pair, pool.packed_rows(indexes));
             placed.insert(name, (pair, first as u32, length, pool));
         }
         if image.backends.len() > abi::BACKENDS_MAX as usize {
             let wanted = image.backends.len();
-            return Err(PlanError::Limit { what: "backends", wanted, limit: abi::BACKENDS_MAX as usize });
+            return Err(PlanError::Limit {
+                what: "backends",
+                wanted,
+                limit: abi::BACKENDS_MAX as usize,
+            });
         }
         for service in &self.services {
-            let Some(&(table, first_backend, length, pool)) = placed.get(&service.pool) else { continue };
+            let Some(&(table, first_backend, length, pool)) = placed.get(&service.pool) else {
+                continue;
+            };
             let (service_counter, block) = slots.counters(&service.name, length, &mut ops)?;
-            image.services.extend(service.ports.iter().map(|&port| ServiceEntry {
-                key: abi::service_key(vip_ids[&words(service.vip)], protocol_number(service.protocol), port),
-                table,
-                first_backend,
-                service_counter,
-                first_counter: block.first,
-                tunnel_mtu: pool.mtu(),
-                tunnel_flags: if pool.settling { u32::from(tunnel::flags::SETTLING) } else { 0 },
-            }));
+            image
+                .services
+                .extend(service.ports.iter().map(|&port| ServiceEntry {
+                    key: abi::service_key(
+                        vip_ids[&words(service.vip)],
+                        protocol_number(service.protocol),
+                        port,
+                    ),
+                    table,
+                    first_backend,
+                    service_counter,
+                    first_counter: block.first,
+                    tunnel_mtu: pool.mtu(),
+                    tunnel_flags: if pool.settling {
+                        u32::from(tunnel::flags::SETTLING)
+                    } else {
+                        0
+                    },
+                }));
         }
         Ok((image.sorted(), ops))
     }
@@ -132,8 +165,12 @@ impl Desired {
     fn bank(&self) -> Bank {
         Bank {
             flow: self.flow_key,
-            source_v4: self.source_v4.map_or(0, |address| u32::from_ne_bytes(address.octets())),
-            source_v6: self.source_v6.map_or([0; 2], |address| address_words(address.octets())),
+            source_v4: self
+                .source_v4
+                .map_or(0, |address| u32::from_ne_bytes(address.octets())),
+            source_v6: self
+                .source_v6
+                .map_or([0; 2], |address| address_words(address.octets())),
             tunnel_port: tunnel::PORT.to_be(),
             generation: (self.generation as u16).to_be(),
             ..Bank::default()
@@ -143,21 +180,35 @@ impl Desired {
     /// VIPs are numbered in the order of their addresses; an address that is both is a VIP.
     fn vip_entries(&self) -> Vec<VipEntry> {
         let vips: BTreeSet<_> = self.services.iter().map(|service| service.vip).collect();
-        let own = self.own.difference(&vips).map(|&address| VipEntry { address: words(address), kind: kind::OWN, id: 0 });
-        let numbered = (1..).zip(&vips).map(|(id, &vip)| VipEntry { address: words(vip), kind: kind::VIP, id });
+        let own = self.own.difference(&vips).map(|&address| VipEntry {
+            address: words(address),
+            kind: kind::OWN,
+            id: 0,
+        });
+        let numbered = (1..).zip(&vips).map(|(id, &vip)| VipEntry {
+            address: words(vip),
+            kind: kind::VIP,
+            id,
+        });
         numbered.chain(own).collect()
     }
 
     fn backend(&self, member: &DesiredBackend) -> Backend {
         let address = words(member.address);
-        let source = self.source_v4.map_or(0, |address| u32::from_ne_bytes(address.octets()));
+        let source = self
+            .source_v4
+            .map_or(0, |address| u32::from_ne_bytes(address.octets()));
         let verdict = match member.health {
             Health::Unknown => 0,
             Health::Up => backend_flags::JUDGED | backend_flags::UP,
             Health::Down => backend_flags::JUDGED,
         };
         let Some(hop) = member.next_hop else {
-            return Backend { address, flags: verdict, ..Backend::default() };
+            return Backend {
+                address,
+                flags: verdict,
+                ..Backend::default()
+            };
         };
         let [d0, d1, d2, d3, d4, d5] = hop.destination_mac;
         let [s0, s1, s2, s3, s4, s5] = hop.source_mac;
@@ -165,7 +216,11 @@ impl Desired {
             address,
             macs_low: u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]),
             macs_high: u32::from_ne_bytes([s2, s3, s4, s5]),
-            checksum: if member.address.is_ipv4() { outer_checksum(source, v4_of(address)) } else { 0 },
+            checksum: if member.address.is_ipv4() {
+                outer_checksum(source, v4_of(address))
+            } else {
+                0
+            },
             ifindex: hop.ifindex,
             flags: verdict | backend_flags::REACHABLE,
             mtu: hop.mtu,
@@ -177,13 +232,29 @@ impl Desired {
 impl DesiredPool {
     /// The smallest MTU of the members' ways: a second-chance leg may take any of them.
     fn mtu(&self) -> u32 {
-        self.members.iter().filter_map(|member| Some(member.next_hop?.mtu)).min().unwrap_or(MTU_DEFAULT)
+        self.members
+            .iter()
+            .filter_map(|member| Some(member.next_hop?.mtu))
+            .min()
+            .unwrap_or(MTU_DEFAULT)
     }
 
     fn packed_rows(&self, indexes: &BTreeMap<IpAddr, u16>) -> Arc<[u64]> {
-        let translate: Vec<u16> = self.members.iter().map(|member| indexes[&member.address]).collect();
-        let slot = |hop: u16| translate.get(usize::from(hop)).copied().unwrap_or(abi::ABSENT);
-        self.rows.iter().map(|row| abi::pack_row(row.map(slot))).collect()
+        let translate: Vec<u16> = self
+            .members
+            .iter()
+            .map(|member| indexes[&member.address])
+            .collect();
+        let slot = |hop: u16| {
+            translate
+                .get(usize::from(hop))
+                .copied()
+                .unwrap_or(abi::ABSENT)
+        };
+        self.rows
+            .iter()
+            .map(|row| abi::pack_row(row.map(slot)))
+            .collect()
     }
 }
 

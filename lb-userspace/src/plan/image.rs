@@ -35,17 +35,41 @@ pub struct Observed {
 
 impl Observed {
     /// From what was read of the live bank.
-    pub fn new(bank: u32, header: &Bank, vips: Vec<VipEntry>, services: Vec<ServiceEntry>, backends: Vec<Backend>, tables: BTreeMap<u32, Arc<[u64]>>) -> Self {
-        let header = Bank { vip_seed: 0, service_seed: 0, ..*header };
-        let existing = BTreeSet::new();
-        Self { bank, image: Some(Image { bank: header, vips, services, backends, tables }.sorted()), existing }
+    pub fn new(
+        bank: u32,
+        header: &Bank,
+        vips: Vec<VipEntry>,
+        services: Vec<ServiceEntry>,
+        backends: Vec<Backend>,
+        tables: BTreeMap<u32, Arc<[u64]>>,
+    ) -> Self {
+        let header = Bank {
+            vip_seed: 0,
+            service_seed: 0,
+            ..*header
+        };
+        Self {
+            bank,
+            image: Some(
+                Image {
+                    bank: header,
+                    vips,
+                    services,
+                    backends,
+                    tables,
+                }
+                .sorted(),
+            ),
+            existing: BTreeSet::new(),
+        }
     }
 }
 
 impl Image {
     /// The same with its entries in order.
     pub fn sorted(mut self) -> Self {
-        self.vips.sort_by_key(|entry| (entry.kind, entry.id, entry.address));
+        self.vips
+            .sort_by_key(|entry| (entry.kind, entry.id, entry.address));
         self.services.sort_by_key(|entry| entry.key);
         self
     }
@@ -71,7 +95,11 @@ impl Image {
         for service in &mut placed.services {
             service.table = chosen.get(&service.table).copied().unwrap_or(service.table);
         }
-        placed.tables = self.tables.iter().map(|(pair, rows)| (chosen[pair], Arc::clone(rows))).collect();
+        placed.tables = self
+            .tables
+            .iter()
+            .map(|(pair, rows)| (chosen[pair], Arc::clone(rows)))
+            .collect();
         (placed, fills)
     }
 }
@@ -87,20 +115,42 @@ impl Seeds {
     /// The first seeds that fit, from zero: the same for the same image.
     pub(super) fn find(image: &Image) -> Result<Self, PlanError> {
         let vip = first_seed(|seed| {
-            fits(abi::VIP_BUCKETS, image.vips.iter().map(|entry| abi::vip_bucket(seed, entry.address)))
+            fits(
+                abi::VIP_BUCKETS,
+                image
+                    .vips
+                    .iter()
+                    .map(|entry| abi::vip_bucket(seed, entry.address)),
+            )
         });
         let service = first_seed(|seed| {
-            fits(abi::SERVICE_BUCKETS, image.services.iter().map(|entry| abi::service_bucket(seed, entry.key)))
+            fits(
+                abi::SERVICE_BUCKETS,
+                image
+                    .services
+                    .iter()
+                    .map(|entry| abi::service_bucket(seed, entry.key)),
+            )
         });
         Ok(Self {
-            vip: vip.ok_or(PlanError::Index { what: "VIPs, nodes and backends", count: image.vips.len() })?,
-            service: service.ok_or(PlanError::Index { what: "services and ports", count: image.services.len() })?,
+            vip: vip.ok_or(PlanError::Index {
+                what: "VIPs, nodes and backends",
+                count: image.vips.len(),
+            })?,
+            service: service.ok_or(PlanError::Index {
+                what: "services and ports",
+                count: image.services.len(),
+            })?,
         })
     }
 
     /// `bank` with these seeds.
     pub fn bank(&self, bank: &Bank) -> Bank {
-        Bank { vip_seed: self.vip, service_seed: self.service, ..*bank }
+        Bank {
+            vip_seed: self.vip,
+            service_seed: self.service,
+            ..*bank
+        }
     }
 
     /// The VIP index, bucket by bucket.
@@ -108,7 +158,11 @@ impl Seeds {
         let mut buckets = vec![VipBucket::default(); abi::VIP_BUCKETS as usize];
         for entry in entries {
             let bucket = &mut buckets[abi::vip_bucket(self.vip, entry.address) as usize];
-            if let Some(free) = bucket.entries.iter_mut().find(|slot| slot.kind == abi::kind::EMPTY) {
+            if let Some(free) = bucket
+                .entries
+                .iter_mut()
+                .find(|slot| slot.kind == abi::kind::EMPTY)
+            {
                 *free = *entry;
             }
         }
@@ -130,7 +184,9 @@ impl Seeds {
 
 fn first_seed(fits: impl Fn(u64) -> bool) -> Option<u64> {
     const TRIES: u64 = 256;
-    (0..TRIES).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).find(|&seed| fits(seed))
+    (0..TRIES)
+        .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .find(|&seed| fits(seed))
 }
 
 fn fits(buckets: u32, places: impl Iterator<Item = u32>) -> bool {

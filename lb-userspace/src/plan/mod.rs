@@ -71,7 +71,9 @@ pub enum Op {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A limit of the datapath.
-    #[error("{what}: {wanted} wanted, {limit} possible in this version; split the configuration over more nodes")]
+    #[error(
+        "{what}: {wanted} wanted, {limit} possible in this version; split the configuration over more nodes"
+    )]
     Limit {
         /// What there is too much of.
         what: &'static str,
@@ -81,7 +83,9 @@ pub enum PlanError {
         limit: usize,
     },
     /// No seed was found.
-    #[error("{what}: {count} entries do not fit the index; split the configuration over more nodes")]
+    #[error(
+        "{what}: {count} entries do not fit the index; split the configuration over more nodes"
+    )]
     Index {
         /// Which index.
         what: &'static str,
@@ -103,10 +107,18 @@ pub fn plan(image: &Image, observed: &Observed) -> Result<Vec<Op>, PlanError> {
     let mut ops = Vec::new();
     for (index, rows) in fills {
         let pair = [index & !1, index | 1];
-        ops.extend(pair.into_iter().filter(|index| !observed.existing.contains(index)).map(|index| Op::CreateTable { index }));
+        ops.extend(
+            pair.into_iter()
+                .filter(|index| !observed.existing.contains(index))
+                .map(|index| Op::CreateTable { index }),
+        );
         ops.push(Op::FillTable { index, rows });
     }
-    ops.push(Op::FillBank { bank, image: Arc::new(placed), seeds });
+    ops.push(Op::FillBank {
+        bank,
+        image: Arc::new(placed),
+        seeds,
+    });
     ops.push(Op::Switch { bank });
     ops.push(Op::Barrier);
     Ok(ops)

@@ -33,15 +33,25 @@ pub struct Block {
 
 impl Slots {
     /// Pool-local indexes of `members`; those that left give theirs up.
-    pub fn members(&mut self, pool: &PoolName, members: &[IpAddr]) -> Result<&BTreeMap<IpAddr, u16>, PlanError> {
+    pub fn members(
+        &mut self,
+        pool: &PoolName,
+        members: &[IpAddr],
+    ) -> Result<&BTreeMap<IpAddr, u16>, PlanError> {
         let wanted: BTreeSet<_> = members.iter().copied().collect();
         let slots = self.members.entry(pool.clone()).or_default();
         slots.retain(|address, _| wanted.contains(address));
         for address in wanted {
             if !slots.contains_key(&address) {
                 let used: BTreeSet<_> = slots.values().copied().collect();
-                let limit = PlanError::Limit { what: "backends of a pool", wanted: members.len(), limit: usize::from(abi::ABSENT) };
-                let free = (0..abi::ABSENT).find(|slot| !used.contains(slot)).ok_or(limit)?;
+                let limit = PlanError::Limit {
+                    what: "backends of a pool",
+                    wanted: members.len(),
+                    limit: usize::from(abi::ABSENT),
+                };
+                let free = (0..abi::ABSENT)
+                    .find(|slot| !used.contains(slot))
+                    .ok_or(limit)?;
                 slots.insert(address, free);
             }
         }
@@ -54,20 +64,38 @@ impl Slots {
             return Ok(pair);
         }
         let used: BTreeSet<_> = self.pairs.values().copied().collect();
-        let limit = PlanError::Limit { what: "pools", wanted: used.len() + 1, limit: abi::TABLES_MAX as usize / 2 };
-        let free = (0..abi::TABLES_MAX).step_by(2).find(|pair| !used.contains(pair)).ok_or(limit)?;
+        let limit = PlanError::Limit {
+            what: "pools",
+            wanted: used.len() + 1,
+            limit: abi::TABLES_MAX as usize / 2,
+        };
+        let free = (0..abi::TABLES_MAX)
+            .step_by(2)
+            .find(|pair| !used.contains(pair))
+            .ok_or(limit)?;
         self.pairs.insert(pool.clone(), free);
         Ok(free)
     }
 
     /// Counters of a service whose pool has `members` indexes; new ones are zeroed first.
-    pub fn counters(&mut self, service: &str, members: usize, ops: &mut Vec<Op>) -> Result<(u32, Block), PlanError> {
+    pub fn counters(
+        &mut self,
+        service: &str,
+        members: usize,
+        ops: &mut Vec<Op>,
+    ) -> Result<(u32, Block), PlanError> {
         let counter = match self.services.get(service) {
             Some(&counter) => counter,
             None => {
                 let used: BTreeSet<_> = self.services.values().copied().collect();
-                let limit = PlanError::Limit { what: "services", wanted: used.len() + 1, limit: abi::SERVICE_COUNTERS_MAX as usize };
-                let counter = (0..abi::SERVICE_COUNTERS_MAX).find(|slot| !used.contains(slot)).ok_or(limit)?;
+                let limit = PlanError::Limit {
+                    what: "services",
+                    wanted: used.len() + 1,
+                    limit: abi::SERVICE_COUNTERS_MAX as usize,
+                };
+                let counter = (0..abi::SERVICE_COUNTERS_MAX)
+                    .find(|slot| !used.contains(slot))
+                    .ok_or(limit)?;
                 ops.push(Op::ZeroServiceCounter { counter });
                 self.services.insert(service.to_owned(), counter);
                 counter
@@ -78,7 +106,10 @@ impl Slots {
             _ => {
                 self.blocks.remove(service);
                 let block = self.free_block(members.next_power_of_two().max(16) as u32)?;
-                ops.push(Op::ZeroBackendCounters { first: block.first, count: block.count });
+                ops.push(Op::ZeroBackendCounters {
+                    first: block.first,
+                    count: block.count,
+                });
                 self.blocks.insert(service.to_owned(), block);
                 block
             }
@@ -98,8 +129,10 @@ impl Slots {
 
     /// Forgets services and pools that are not among these.
     pub fn retain(&mut self, services: &BTreeSet<&str>, pools: &BTreeSet<&PoolName>) {
-        self.services.retain(|name, _| services.contains(name.as_str()));
-        self.blocks.retain(|name, _| services.contains(name.as_str()));
+        self.services
+            .retain(|name, _| services.contains(name.as_str()));
+        self.blocks
+            .retain(|name, _| services.contains(name.as_str()));
         self.pairs.retain(|name, _| pools.contains(name));
         self.members.retain(|name, _| pools.contains(name));
     }
@@ -116,7 +149,11 @@ impl Slots {
         }
         if first + count > abi::BACKEND_COUNTERS_MAX {
             let wanted = (first + count) as usize;
-            return Err(PlanError::Limit { what: "counters by service and backend", wanted, limit: abi::BACKEND_COUNTERS_MAX as usize });
+            return Err(PlanError::Limit {
+                what: "counters by service and backend",
+                wanted,
+                limit: abi::BACKEND_COUNTERS_MAX as usize,
+            });
         }
         Ok(Block { first, count })
     }
