@@ -164,6 +164,7 @@ impl DataplaneError {
     }
 }
 
+/// The verifier refuses a program with EACCES: that is no matter of privileges.
 fn is_permission(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
+    error.raw_os_error() == Some(libc::EPERM)
 }

@@ -90,7 +90,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
         unsafe { self.entry(index).write_volatile(value) }
     }
 
-    /// [`Memory::write`] where the entry differs, so that untouched pages stay shared zero pages.
+    /// [`Memory::write`] where the entry differs, so that what stays the same stays untouched.
     pub(super) fn write_changed(&mut self, index: u32, value: T) {
         if self.read(index) != value {
             self.write(index, value);
@@ -100,12 +100,6 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
     /// All entries.
     pub(super) fn to_vec(&self) -> Vec<T> {
         (0..self.entries).map(|index| self.read(index)).collect()
-    }
-
-    /// Drops the pages from our page tables; the contents stay in the kernel.
-    pub(super) fn release(&self) {
-        // SAFETY: the range is our own shared mapping; the kernel's pages are not freed by this.
-        unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, libc::MADV_DONTNEED) };
     }
 
     fn entry(&self, index: u32) -> *mut T {

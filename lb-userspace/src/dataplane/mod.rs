@@ -70,9 +70,10 @@ pub struct Dataplane {
     adopted: bool,
 }
 
+/// Rows of a pool. Mapped only while they are read or filled: the kernel counts what is mapped as ours.
 struct Table {
     map: Array<MapData, u64>,
-    memory: Memory<u64>,
+    pin: PathBuf,
 }
 
 impl Dataplane {
@@ -170,7 +171,12 @@ impl Dataplane {
             .filter_map(|service| {
                 Some((
                     service.table,
-                    self.inner.get(&service.table)?.memory.to_vec().into(),
+                    self.inner
+                        .get(&service.table)?
+                        .memory()
+                        .ok()?
+                        .to_vec()
+                        .into(),
                 ))
             })
             .collect();
@@ -183,7 +189,6 @@ impl Dataplane {
             tables,
         );
         observed.existing = self.inner.keys().copied().collect();
-        self.release_memory();
         observed
     }
 
@@ -209,7 +214,6 @@ impl Dataplane {
                 Op::Barrier => self.barrier()?,
             }
         }
-        self.release_memory();
         Ok(())
     }
 
@@ -277,8 +281,9 @@ impl Dataplane {
             .inner
             .get_mut(&index)
             .ok_or(DataplaneError::NoTable(index))?;
+        let mut memory = table.memory()?;
         for (row, value) in (0..).zip(rows) {
-            table.memory.write(row, *value);
+            memory.write(row, *value);
         }
         Ok(())
     }
@@ -310,14 +315,6 @@ impl Dataplane {
             .set(abi::TABLE_BARRIER, &table.map, 0)
             .map_err(DataplaneError::map("TABLES"))
     }
-
-    /// Map memory that was touched need not stay in our page tables.
-    fn release_memory(&self) {
-        self.vips.release();
-        self.services.release();
-        self.backends.release();
-        self.inner.values().for_each(|table| table.memory.release());
-    }
 }
 
 impl Table {
@@ -334,12 +331,17 @@ impl Table {
 
     fn open(path: &Path) -> Result<Self, DataplaneError> {
         let data = MapData::from_pin(path).map_err(DataplaneError::map("table"))?;
-        let memory = Memory::of_map(&data, "table")?;
         let map = aya::maps::Map::from_map_data(data).map_err(DataplaneError::map("table"))?;
+        let map = map.try_into().map_err(DataplaneError::map("table"))?;
         Ok(Self {
-            map: map.try_into().map_err(DataplaneError::map("table"))?,
-            memory,
+            map,
+            pin: path.into(),
         })
+    }
+
+    fn memory(&self) -> Result<Memory<u64>, DataplaneError> {
+        let data = MapData::from_pin(&self.pin).map_err(DataplaneError::map("table"))?;
+        Memory::of_map(&data, "table")
     }
 }
 

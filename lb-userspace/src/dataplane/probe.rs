@@ -57,7 +57,11 @@ impl Dataplane {
             .program()?
             .test_run(options)
             .map_err(|error| DataplaneError::TestRun(Box::new(error)))?;
-        output.truncate(result.data_size_out as usize);
+        // The kernel hands the metadata back before the packet.
+        let output = output
+            .get(size_of::<u64>()..result.data_size_out as usize)
+            .unwrap_or_default()
+            .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
         let exit = lb::run(&mut frame, &HostTables(self), true);
@@ -201,7 +205,7 @@ impl Tables for HostTables<'_> {
     }
 
     fn row(&self, table: u32, row: u32) -> Option<u64> {
-        self.0.inner.get(&table)?.memory.get(row).copied()
+        self.0.inner.get(&table)?.map.get(&row, 0).ok()
     }
 
     fn backend(&self, index: u32) -> Option<&Backend> {

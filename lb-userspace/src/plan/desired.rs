@@ -28,7 +28,7 @@ pub struct Desired {
     pub generation: u64,
     /// Addresses of nodes and backends: never clients of a VIP.
     pub own: BTreeSet<IpAddr>,
-    /// By name.
+    /// By name; one that no service names has no place in the datapath.
     pub pools: BTreeMap<PoolName, DesiredPool>,
     /// Services with a pool.
     pub services: Vec<DesiredService>,
@@ -96,7 +96,13 @@ impl Desired {
             .iter()
             .map(|service| service.name.as_str())
             .collect();
-        slots.retain(&services, &self.pools.keys().collect());
+        let served: BTreeSet<_> = self.services.iter().map(|service| &service.pool).collect();
+        let pools: Vec<_> = self
+            .pools
+            .iter()
+            .filter(|(name, _)| served.contains(name))
+            .collect();
+        slots.retain(&services, &served);
         let mut image = Image {
             bank: self.bank(),
             vips: self.vip_entries(),
@@ -109,7 +115,7 @@ impl Desired {
             .map(|entry| (entry.address, entry.id))
             .collect();
         let mut placed = BTreeMap::new();
-        for (name, pool) in &self.pools {
+        for (name, pool) in pools {
             let pair = slots.pair(name)?;
             let addresses: Vec<_> = pool.members.iter().map(|member| member.address).collect();
             let indexes = slots.members(name, &addresses)?;
