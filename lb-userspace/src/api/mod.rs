@@ -12,6 +12,8 @@
 
 pub mod admin;
 mod caller;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod metrics;
 pub mod node;
 pub mod scrape;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, verdict};
+use super::super::output::{Style, number, optional, span, text, verdict};
 use crate::status::{PeerList, PeerStatus};
 
 /// One line per session, and below what ended the last one; wide: capabilities and routes as well.
@@ -12,14 +12,14 @@ pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
     if list.peers.is_empty() {
         return "this node has no BGP peers\n".to_string();
     }
-    let text = match style.wide() {
+    let sessions = match style.wide() {
         true => wide(&list.peers, style),
         false => narrow(&list.peers, style),
     };
     let resets: String = list.peers.iter().filter_map(reset).collect();
     match resets.is_empty() {
-        true => text,
-        false => format!("{text}\n{resets}"),
+        true => sessions,
+        false => format!("{sessions}\n{resets}"),
     }
 }
 
@@ -27,27 +27,27 @@ fn narrow(peers: &[PeerStatus], style: Style) -> String {
     let row = |peer: &PeerStatus| {
         [
             Cell::new(peer.address),
-            number(peer.asn),
+            Cell::new(peer.asn),
             state(peer),
-            number(span(peer.since_secs)),
-            number(hold_time(peer)),
-            number(total(&peer.received)),
-            number(total(&peer.sent)),
-            number(total(&peer.flaps)),
-            number(peer.announced.len()),
+            Cell::new(span(peer.since_secs)),
+            Cell::new(hold_time(peer)),
+            Cell::new(total(&peer.received)),
+            Cell::new(total(&peer.sent)),
+            Cell::new(total(&peer.flaps)),
+            Cell::new(peer.announced.len()),
         ]
     };
     style.table(
         [
-            "PEER",
-            "AS",
-            "STATE",
-            "SINCE",
-            "HOLD",
-            "IN",
-            "OUT",
-            "FLAPS",
-            "ANNOUNCED",
+            text("PEER"),
+            number("AS"),
+            text("STATE"),
+            number("SINCE"),
+            number("HOLD"),
+            number("IN"),
+            number("OUT"),
+            number("FLAPS"),
+            number("ANNOUNCED"),
         ],
         peers.iter().map(row).collect(),
     )
@@ -58,31 +58,31 @@ fn wide(peers: &[PeerStatus], style: Style) -> String {
         let routes: Vec<String> = peer.announced.iter().map(ToString::to_string).collect();
         [
             Cell::new(peer.address),
-            number(peer.asn),
+            Cell::new(peer.asn),
             optional(peer.router_id.map(|id| id.to_string()).as_deref()),
             state(peer),
-            number(span(peer.since_secs)),
-            number(hold_time(peer)),
-            number(total(&peer.received)),
-            number(total(&peer.sent)),
-            number(total(&peer.flaps)),
+            Cell::new(span(peer.since_secs)),
+            Cell::new(hold_time(peer)),
+            Cell::new(total(&peer.received)),
+            Cell::new(total(&peer.sent)),
+            Cell::new(total(&peer.flaps)),
             or_dash(peer.capabilities.join(", ")),
             or_dash(routes.join(", ")),
         ]
     };
     style.table(
         [
-            "PEER",
-            "AS",
-            "ROUTER ID",
-            "STATE",
-            "SINCE",
-            "HOLD",
-            "IN",
-            "OUT",
-            "FLAPS",
-            "CAPABILITIES",
-            "ANNOUNCED",
+            text("PEER"),
+            number("AS"),
+            text("ROUTER ID"),
+            text("STATE"),
+            number("SINCE"),
+            number("HOLD"),
+            number("IN"),
+            number("OUT"),
+            number("FLAPS"),
+            text("CAPABILITIES"),
+            text("ANNOUNCED"),
         ],
         peers.iter().map(row).collect(),
     )
@@ -101,8 +101,8 @@ fn total(counts: &BTreeMap<String, u64>) -> u64 {
     counts.values().sum()
 }
 
-fn or_dash(text: String) -> Cell {
-    optional(Some(text.as_str()).filter(|text| !text.is_empty()))
+fn or_dash(words: String) -> Cell {
+    optional(Some(&words))
 }
 
 fn reset(peer: &PeerStatus) -> Option<String> {
