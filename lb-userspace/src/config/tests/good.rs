@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{GOOD, read};
+use super::{BACKEND, GOOD, read};
 use crate::model::*;
 
 #[test]
@@ -86,22 +86,7 @@ fn the_example_of_a_load_balancer() {
 
 #[test]
 fn the_example_of_a_backend() {
-    let text = r#"
-        version = 1
-        [node]
-        name = "web1"
-        interfaces = ["eth0"]
-        [backend]
-        trusted_lbs = ["10.0.0.0/24", "2001:db8:0:1::/64"]
-        trusted_backends = ["10.1.0.0/24"]
-        mss = 1400
-        [[service]]
-        name = "web-v4"
-        vip = "192.0.2.10"
-        protocol = "tcp"
-        ports = [80]
-    "#;
-    let settings = read(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let settings = read(BACKEND).unwrap_or_else(|errors| panic!("{errors}"));
     let role = BackendRole {
         trusted_lbs: vec![
             "10.0.0.0/24".parse().expect("a prefix"),
