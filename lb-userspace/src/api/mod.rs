@@ -21,5 +21,7 @@ pub mod scrape;
 pub(crate) mod scratch;
 mod serve;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use node::Node;
