@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(notification.data.len(), 1 + 254);
         assert_eq!(notification.data[0], 254);
         assert_eq!(notification.communication(), Some("é".repeat(127)));
-        assert_eq!(Notification::shutdown("").data, []);
+        assert!(Notification::shutdown("").data.is_empty());
         assert_eq!(Notification::shutdown("").communication(), None);
     }
 
