@@ -21,6 +21,9 @@ const PURE: &[&str] = &[
     "lb-userspace/src/status.rs",
 ];
 
+/// The thin edge of `config`: the real machine behind a trait.
+const HOST: &[&str] = &["lb-userspace/src/config/host.rs"];
+
 /// `part` (without `except`) does not mention `words`.
 struct Rule {
     part: &'static [&'static str],
@@ -46,7 +49,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: &[],
+        except: HOST,
         words: &[
             "TcpListener",
             "TcpStream",
@@ -64,7 +67,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: &[],
+        except: HOST,
         words: &["std::fs", "File"],
         why: "pure code is given the bytes",
     },

@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::args::Format;
 use super::error::CliError;
-use super::output::{Answer, Style, colour_on, plural, to_json};
-use crate::config;
-use crate::model::Settings;
+use super::output::{Answer, Style, colour_on, to_json};
+use crate::config::{self, Summary};
 use crate::status::{Envelope, Exit, Version};
 
 /// `anylb version`. No agent is asked, so its generation is 0.
@@ -27,6 +26,7 @@ pub(super) fn version(style: Style) -> Result<Answer, CliError> {
 struct Checked {
     file: String,
     errors: [(); 0],
+    summary: Summary,
 }
 
 /// `anylb check`. No agent is asked, so its generation is 0.
@@ -38,9 +38,10 @@ pub(super) fn check(file: &Path, style: Style) -> Result<Answer, CliError> {
             let checked = Checked {
                 file: file.display().to_string(),
                 errors: [],
+                summary: Summary::of(&settings),
             };
             Answer::new(style, &Envelope::new(0, checked), |checked| {
-                format!("{}: ok: {}\n", checked.file, summary(&settings))
+                format!("{}: ok\n{}", checked.file, checked.summary)
             })
         }
         Err(errors) if style.format == Format::Json => Ok(Answer {
@@ -52,20 +53,4 @@ pub(super) fn check(file: &Path, style: Style) -> Result<Answer, CliError> {
             Err(CliError::new(Exit::ConfigInvalid, errors.render(colour)))
         }
     }
-}
-
-fn summary(settings: &Settings) -> String {
-    let backends = settings
-        .pools
-        .values()
-        .map(|pool| pool.backends.len())
-        .sum();
-    let peers = settings.bgp.as_ref().map_or(0, |bgp| bgp.peers.len());
-    [
-        plural(settings.services.len(), "service"),
-        plural(settings.pools.len(), "pool"),
-        plural(backends, "backend"),
-        plural(peers, "BGP peer"),
-    ]
-    .join(", ")
 }

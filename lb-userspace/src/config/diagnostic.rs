@@ -83,9 +83,6 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Exit code of a command that was given such a file.
-    pub const EXIT_CODE: u8 = 3;
-
     /// `errors` of the file `path`, whose content is `text`.
     pub(super) fn new(path: &Path, text: &str, mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by_key(|error| error.span.as_ref().map(|span| (span.start, span.end)));

@@ -16,6 +16,7 @@ mod limits;
 mod node;
 mod place;
 mod pool;
+mod reference;
 pub mod schema;
 mod secret;
 mod service;
@@ -34,6 +35,7 @@ use toml::de::DeTable;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use host::{Host, HostFile, ThisHost};
 pub use place::{Placed, Position, Span};
+pub use reference::markdown;
 pub use summary::Summary;
 
 use crate::model::Settings;

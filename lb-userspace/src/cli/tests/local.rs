@@ -55,19 +55,32 @@ fn check_of_a_good_file_says_what_is_in_it() {
     assert_eq!(
         answer.text,
         format!(
-            "{}: ok: 1 service, 0 pools, 0 backends, 0 BGP peers\n",
+            "{}: ok\nbackend b1 on lo\n1 service, 1 VIP\n",
             file.display()
         )
     );
     assert_eq!(answer.exit, Exit::Ok);
     let answer = local::check(&file, JSON).unwrap();
-    assert_eq!(
-        answer.text,
-        format!(
-            "{{\n  \"schema\": \"anylb/v1\",\n  \"generation\": 0,\n  \"file\": \"{}\",\n  \"errors\": []\n}}\n",
-            file.display()
-        )
-    );
+    let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+    let expected = serde_json::json!({
+        "schema": "anylb/v1",
+        "generation": 0,
+        "file": file.display().to_string(),
+        "errors": [],
+        "summary": {
+            "role": "backend",
+            "node": "b1",
+            "interfaces": ["lo"],
+            "asn": null,
+            "peers": 0,
+            "pools": 0,
+            "backends": 0,
+            "services": 1,
+            "vips": 1,
+            "notes": [],
+        },
+    });
+    assert_eq!(json, expected);
 }
 
 #[test]
@@ -82,14 +95,14 @@ fn check_of_a_bad_file_ends_with_3() {
         text.starts_with("error: "),
         "no prefix before a caret: {text}"
     );
-    assert!(text.contains(&format!("{}:11:1", file.display())), "{text}");
+    assert!(text.contains(&format!("{}:13:1", file.display())), "{text}");
 
     let answer = local::check(&file, JSON).unwrap();
     assert_eq!(answer.exit, Exit::ConfigInvalid);
     let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(json["schema"], "anylb/v1");
     assert_eq!(json["file"], file.display().to_string());
-    assert_eq!(json["errors"][0]["line"], 11);
+    assert_eq!(json["errors"][0]["line"], 13);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod any;
 mod bad;
 mod good;
+mod json;
 
 use std::path::Path;
 
