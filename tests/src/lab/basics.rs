@@ -17,9 +17,10 @@ const SESSIONS: usize = 4;
 const REQUESTS: u64 = 4000;
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// No backend owns more rows than this many times its share.
-const ROWS_BOUND: f64 = 1.05;
-/// Standard deviations of a binomial that chance does not exceed in this lifetime.
+/// The most and the least rows of a backend, in fair shares.
+const ROWS_MOST: f64 = 1.05;
+const ROWS_LEAST: f64 = 0.85;
+/// Standard deviations that chance does not exceed in this lifetime.
 const SIGMAS: f64 = 5.0;
 const RESIDENT_MAX_MIB: f64 = 24.0;
 
@@ -86,28 +87,31 @@ async fn requests_to(site: &Site, report: &mut Report, vip: IpAddr, family: &str
     for (reason, count) in &tally.failures {
         report.note(&format!("         {count} x {reason}"));
     }
-    let backends = usize::from(BACKENDS_FIRST).max(tally.by_server.len());
-    let share = REQUESTS as f64 / backends as f64;
-    let most = tally.by_server.values().copied().max().unwrap_or_default();
-    let name = format!("requests-{family}-most-on-one-backend");
-    report.check(Check::at_most(
-        name,
-        most as f64,
-        "requests",
-        load_bound(share).floor(),
-    ));
-    report.check(Check::none(
-        format!("requests-{family}-idle-backends"),
-        backends.saturating_sub(tally.by_server.len()),
-        "backends",
-    ));
+    let share = REQUESTS as f64 / f64::from(BACKENDS_FIRST);
+    let chance = SIGMAS * share.sqrt();
+    // A backend that answered nothing is as far below its share as can be.
+    let idle = tally.by_server.len() < usize::from(BACKENDS_FIRST);
+    let counts = || tally.by_server.values().map(|count| *count as f64);
+    let above = counts().fold(0.0, f64::max) - share;
+    let below = share
+        - if idle {
+            0.0
+        } else {
+            counts().fold(share, f64::min)
+        };
+    for (what, value, bound) in [
+        ("above", above, (ROWS_MOST - 1.0) * share + chance),
+        ("below", below, (1.0 - ROWS_LEAST) * share + chance),
+    ] {
+        let name = format!("requests-{family}-most-{what}-fair-share");
+        report.check(Check::at_most(
+            name,
+            value.round(),
+            "requests",
+            bound.floor(),
+        ));
+    }
     Ok(())
-}
-
-/// The most requests that rows within their bound and chance can put on one backend, given its fair share.
-fn load_bound(share: f64) -> f64 {
-    let expected = share * ROWS_BOUND;
-    expected + SIGMAS * expected.sqrt()
 }
 
 /// Memory, and nothing that the kernel had to complain about.

@@ -27,6 +27,10 @@ pub const VIPS: [IpAddr; 2] = [
 ];
 /// Their port.
 pub const PORT: u16 = 80;
+/// State directories of lb2: in use, and put aside.
+const STATE: &str = "state";
+const SITE_STATE: &str = "state-of-the-site";
+const OTHER_STATE: &str = "state-of-the-control";
 /// For what takes a moment.
 pub const SOON: Duration = Duration::from_secs(10);
 /// For a BGP session that has to come back, and checks that have to pass.
@@ -308,10 +312,9 @@ impl Site {
         Ok(())
     }
 
-    /// Ends lb2's agent and datapath and starts it with another hash key: a node that disagrees with the first about
-    /// every row.
+    /// Gives lb2 another hash key: a node that disagrees with the first about every row.
     pub async fn start_lb2_with_other_key(&mut self) -> Result<()> {
-        self.remove_lb(2).await?;
+        self.remove_lb2(SITE_STATE).await?;
         self.write_lb_file(2, true)?;
         self.start_lb_agent(2)?;
         self.start_lb_agents().await?;
@@ -319,31 +322,27 @@ impl Site {
         Ok(())
     }
 
-    /// Back to the key of the site.
+    /// Back to the key of the site, and to the inputs it remembered.
     pub async fn start_lb2_with_its_key(&mut self) -> Result<()> {
-        self.remove_lb(2).await?;
+        self.remove_lb2(OTHER_STATE).await?;
+        let dir = &self.lb(2).dir;
+        std::fs::rename(dir.join(SITE_STATE), dir.join(STATE)).context("lb2's state")?;
         self.start_lb_agents().await?;
         self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
         Ok(())
     }
 
-    /// Ends an LB node's agent and removes its datapath and everything it remembers.
-    async fn remove_lb(&mut self, number: usize) -> Result<()> {
-        let agent = self.take_lb_agent(number)?;
-        self.star.set_link(self.lb(number), false)?;
+    /// Ends lb2's agent, takes its datapath away and puts what it remembers aside.
+    async fn remove_lb2(&mut self, state: &str) -> Result<()> {
+        let agent = self.take_lb_agent(2)?;
+        self.star.set_link(self.lb(2), false)?;
         agent.kill()?;
-        let dir = &self.lb(number).dir;
-        for folder in ["bpf/anylb", "state", "run"] {
-            match std::fs::remove_dir_all(dir.join(folder)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| dir.join(folder).display().to_string());
-                }
-                _ => {}
-            }
-        }
-        let other = if number == 1 { "lb2" } else { "lb1" };
-        self.wait_serving(&[other], SOON).await?;
-        self.star.set_link(self.lb(number), true)
+        let dir = &self.lb(2).dir;
+        remove_dir(&dir.join("bpf/anylb"))?;
+        remove_dir(&dir.join(state))?;
+        std::fs::rename(dir.join(STATE), dir.join(state)).context("lb2's state")?;
+        self.wait_serving(&["lb1"], SOON).await?;
+        self.star.set_link(self.lb(2), true)
     }
 
     /// Puts everything back as it was before any scenario: links, programs, pools; idempotent.
@@ -396,6 +395,16 @@ fn members(pool: &PoolStatus) -> impl Iterator<Item = &anylb::status::BackendSta
     pool.backends
         .iter()
         .filter(|backend| backend.admin == AdminState::Ready)
+}
+
+/// Removes a folder that may not be there.
+fn remove_dir(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn index(backend: u8) -> usize {
