@@ -44,6 +44,8 @@ pub struct Table {
     link: Option<Link>,
     routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
     neighbours: BTreeMap<IpAddr, Neighbour>,
+    /// Gateways that the kernel would not take into its table, and what it said.
+    refusals: BTreeMap<IpAddr, String>,
 }
 
 impl Table {
@@ -55,6 +57,7 @@ impl Table {
             link: None,
             routes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -84,6 +87,12 @@ impl Table {
         self.link = link;
         self.routes = routes;
         self.neighbours = neighbours;
+        self.refusals.clear();
+    }
+
+    /// The kernel would not take a gateway into its neighbour table; forgotten with the next [`Table::sync`].
+    pub fn refused(&mut self, gateway: IpAddr, reason: String) {
+        self.refusals.insert(gateway, reason);
     }
 
     /// Takes one change of the neighbour table; none: the entry is gone.
@@ -169,12 +178,11 @@ impl Table {
             return Err(Unresolved::LinkDown(link.name.clone()));
         }
         let route = route.as_ref().map_err(Clone::clone)?;
-        NextHop::resolve(
-            target,
-            link,
-            route,
-            self.neighbours.get(&route.neighbour_of(target)),
-        )
+        let gateway = route.neighbour_of(target);
+        match (self.neighbours.get(&gateway), self.refusals.get(&gateway)) {
+            (None, Some(reason)) => Err(Unresolved::Refused(gateway, reason.clone())),
+            (neighbour, _) => NextHop::resolve(target, link, route, neighbour),
+        }
     }
 
     fn usable_routes(&self) -> impl Iterator<Item = (IpAddr, &Route)> {
@@ -381,6 +389,16 @@ mod tests {
         assert!(only(&table).is_ok());
         table.neighbour_changed(7, ip("10.1.0.1"), None);
         assert_eq!(only(&table), Err(Unresolved::Incomplete(ip("10.1.0.1"))));
+    }
+
+    #[test]
+    fn a_refusal_counts_while_there_is_no_entry() {
+        let mut table = table(Some(link()), Ok(route(None)), &[]);
+        table.refused(ip("10.1.0.1"), "No buffer space available".into());
+        let words = "neighbour 10.1.0.1 is refused by the kernel: No buffer space available";
+        assert_eq!(only(&table).unwrap_err().to_string(), words);
+        table.neighbour_changed(7, ip("10.1.0.1"), Some(KNOWN));
+        assert!(only(&table).is_ok());
     }
 
     #[test]
