@@ -3,6 +3,8 @@
 //! `config` turns a file into these types or into errors with a place; nothing here can be invalid any more.
 //! Pure data: no clock, no socket, no task.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

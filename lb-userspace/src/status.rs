@@ -2,6 +2,8 @@
 //!
 //! Every answer is an [`Envelope`]; its fields only grow. Pure data, read by the CLI as well.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -533,10 +535,4 @@ pub enum Exit {
     Timeout = 8,
     /// Two things that were compared differ.
     Differs = 10,
-}
-
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
-        (exit as u8).into()
-    }
 }

@@ -16,7 +16,7 @@ const PURE: &[&str] = &[
     "lb-common/src",
     "lb-userspace/src/config",
     "lb-userspace/src/model.rs",
-    "lb-userspace/src/plan.rs",
+    "lb-userspace/src/plan",
     "lb-userspace/src/rows",
     "lb-userspace/src/status.rs",
 ];
