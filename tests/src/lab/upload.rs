@@ -23,7 +23,6 @@ pub async fn upload(site: &mut Site, report: &mut Report) -> Result<()> {
     site.stop_backend_agents().await?;
     site.start_backend_agents(false).await?;
     let control = uploads(site).await?;
-    site.stop_backend_agents().await?;
     site.recover().await?;
     for ((vip, clamped), control) in VIPS.iter().zip(clamped).zip(control) {
         let family = if vip.is_ipv4() { "ipv4" } else { "ipv6" };
