@@ -47,7 +47,12 @@ pub struct Servable {
 impl Core {
     /// From a configuration and what was remembered.
     pub fn new(settings: Settings, state: State) -> Self {
-        Self { settings, state, rows: BTreeMap::new(), sources: Sources::default() }
+        Self {
+            settings,
+            state,
+            rows: BTreeMap::new(),
+            sources: Sources::default(),
+        }
     }
 
     /// What is to be checked, and how.
@@ -55,25 +60,46 @@ impl Core {
         let of_pool = |pool: &crate::model::Pool| {
             let (name, check) = (pool.name.clone(), pool.check.clone());
             let backends = pool.backends.clone().into_iter();
-            backends.map(move |backend| (Target { pool: name.clone(), address: backend.address }, check.clone()))
+            backends.map(move |backend| {
+                (
+                    Target {
+                        pool: name.clone(),
+                        address: backend.address,
+                    },
+                    check.clone(),
+                )
+            })
         };
         self.settings.pools.values().flat_map(of_pool).collect()
     }
 
     /// Whose next hops are needed: every configured backend, and those that rows still name.
     pub fn next_hop_targets(&self) -> BTreeSet<IpAddr> {
-        let configured = self.settings.pools.values().flat_map(|pool| &pool.backends).map(|backend| backend.address);
-        let named = self.rows.values().filter_map(PoolRows::table).flat_map(|table| table.members.iter().copied());
+        let configured = self
+            .settings
+            .pools
+            .values()
+            .flat_map(|pool| &pool.backends)
+            .map(|backend| backend.address);
+        let named = self
+            .rows
+            .values()
+            .filter_map(PoolRows::table)
+            .flat_map(|table| table.members.iter().copied());
         configured.chain(named).collect()
     }
 
     /// Brings inputs, histories and rows up to date. True where the remembered state changed.
     pub fn update(&mut self, world: World<'_>) -> Result<bool, TooManyMembers> {
-        let Some(key) = self.settings.node.hash_key else { return Ok(false) };
+        let Some(key) = self.settings.node.hash_key else {
+            return Ok(false);
+        };
         let before = self.state.clone();
         let pools = &self.settings.pools;
         self.rows.retain(|name, _| pools.contains_key(name));
-        self.state.histories.retain(|name, _| pools.contains_key(name));
+        self.state
+            .histories
+            .retain(|name, _| pools.contains_key(name));
         let mut changed = false;
         for (name, pool) in pools {
             let none = BTreeMap::new();
@@ -81,7 +107,10 @@ impl Core {
             let history = self.state.histories.entry(name.clone()).or_default();
             changed |= history.remember(&input, world.now_secs);
             history.expire(world.now_secs, self.settings.node.flow_memory);
-            let rows = self.rows.entry(name.clone()).or_insert_with(|| PoolRows::new(&key));
+            let rows = self
+                .rows
+                .entry(name.clone())
+                .or_insert_with(|| PoolRows::new(&key));
             rows.update(pool, history, world);
         }
         self.state.generation += u64::from(changed);
@@ -92,10 +121,20 @@ impl Core {
     /// What the datapath should hold.
     pub fn desired(&self, world: World<'_>) -> Option<Desired> {
         let HashKey(key) = self.settings.node.hash_key?;
-        let pools: BTreeMap<_, _> =
-            self.rows.iter().filter_map(|(name, rows)| Some((name.clone(), rows.desired(name, world)?))).collect();
-        let members = pools.values().flat_map(|pool| pool.members.iter().map(|member| member.address));
-        let sources = self.sources.v4.map(IpAddr::V4).into_iter().chain(self.sources.v6.map(IpAddr::V6));
+        let pools: BTreeMap<_, _> = self
+            .rows
+            .iter()
+            .filter_map(|(name, rows)| Some((name.clone(), rows.desired(name, world)?)))
+            .collect();
+        let members = pools
+            .values()
+            .flat_map(|pool| pool.members.iter().map(|member| member.address));
+        let sources = self
+            .sources
+            .v4
+            .map(IpAddr::V4)
+            .into_iter()
+            .chain(self.sources.v6.map(IpAddr::V6));
         let own = members.chain(sources).collect();
         let services = self.settings.services.iter().filter_map(|service| {
             Some(DesiredService {
@@ -119,47 +158,103 @@ impl Core {
 
     /// Whether a service has what it needs, apart from the datapath.
     pub fn servable(&self, service: &Service, world: World<'_>) -> Servable {
-        let Some(pool) = service.pool.as_ref().and_then(|name| self.settings.pools.get(name)) else {
-            return Servable { healthy: 0, configured: 0, need: 0, obstacle: Some("it has no pool".into()) };
+        let Some(pool) = service
+            .pool
+            .as_ref()
+            .and_then(|name| self.settings.pools.get(name))
+        else {
+            return Servable {
+                healthy: 0,
+                configured: 0,
+                need: 0,
+                obstacle: Some("it has no pool".into()),
+            };
         };
-        let up = |address: IpAddr| world.verdicts.health(&Target { pool: pool.name.clone(), address }) == Health::Up;
+        let up = |address: IpAddr| {
+            world.verdicts.health(&Target {
+                pool: pool.name.clone(),
+                address,
+            }) == Health::Up
+        };
         let reachable = |address: IpAddr| {
-            self.settings.node.interfaces.is_empty() || world.next_hops.get(&address).is_some_and(Result::is_ok)
+            self.settings.node.interfaces.is_empty()
+                || world.next_hops.get(&address).is_some_and(Result::is_ok)
         };
-        let healthy: Vec<_> = pool.backends.iter().map(|backend| backend.address).filter(|&address| up(address)).collect();
-        let served = healthy.iter().filter(|&&address| reachable(address)).count();
+        let healthy: Vec<_> = pool
+            .backends
+            .iter()
+            .map(|backend| backend.address)
+            .filter(|&address| up(address))
+            .collect();
+        let served = healthy
+            .iter()
+            .filter(|&&address| reachable(address))
+            .count();
         let (configured, need) = (pool.backends.len(), service.need.of(pool.backends.len()));
         let obstacle = if healthy.len() < need {
-            Some(format!("{} of {configured} backends healthy, {need} needed", healthy.len()))
+            Some(format!(
+                "{} of {configured} backends healthy, {need} needed",
+                healthy.len()
+            ))
         } else if served < need {
-            Some(format!("{served} healthy backends have a resolved next hop, {need} needed"))
+            Some(format!(
+                "{served} healthy backends have a resolved next hop, {need} needed"
+            ))
         } else {
             None
         };
-        Servable { healthy: healthy.len(), configured, need, obstacle }
+        Servable {
+            healthy: healthy.len(),
+            configured,
+            need,
+            obstacle,
+        }
     }
 
     /// Whether every service's pool has been judged by checks of this process.
     pub fn judged(&self, service: &Service, world: World<'_>) -> bool {
-        let Some(pool) = service.pool.as_ref().and_then(|name| self.settings.pools.get(name)) else { return true };
-        let targets: Vec<_> =
-            pool.backends.iter().map(|backend| Target { pool: pool.name.clone(), address: backend.address }).collect();
+        let Some(pool) = service
+            .pool
+            .as_ref()
+            .and_then(|name| self.settings.pools.get(name))
+        else {
+            return true;
+        };
+        let targets: Vec<_> = pool
+            .backends
+            .iter()
+            .map(|backend| Target {
+                pool: pool.name.clone(),
+                address: backend.address,
+            })
+            .collect();
         world.verdicts.judged(&targets)
     }
 
     /// Takes the operator's word about a backend, by address or name; says what was done.
-    pub fn set_admin(&mut self, pool: Option<&PoolName>, backend: &str, admin: AdminState) -> Result<String, Refusal> {
+    pub fn set_admin(
+        &mut self,
+        pool: Option<&PoolName>,
+        backend: &str,
+        admin: AdminState,
+    ) -> Result<String, Refusal> {
         let address: Option<IpAddr> = backend.parse().ok();
         let named = |candidate: &&crate::model::Backend| {
             Some(candidate.address) == address || candidate.name.as_deref() == Some(backend)
         };
-        let pools = self.settings.pools.values().filter(|candidate| pool.is_none_or(|wanted| *wanted == candidate.name));
+        let pools = self
+            .settings
+            .pools
+            .values()
+            .filter(|candidate| pool.is_none_or(|wanted| *wanted == candidate.name));
         let found: Vec<_> = pools
             .filter_map(|pool| Some((pool.name.clone(), pool.backends.iter().find(named)?.address)))
             .collect();
         if found.is_empty() {
             let place = pool.map_or_else(|| "any pool".to_owned(), |pool| format!("pool {pool}"));
-            return Err(Refusal::not_found(format!("no backend {backend} in {place}: see `anylb backend list`")));
+            return Err(Refusal::not_found(format!(
+                "no backend {backend} in {place}: see `anylb backend list`"
+            )));
         }
         for (pool, address) in &found {
             let overrides = self.state.overrides.entry(pool.clone()).or_default();
@@ -168,13 +263,18 @@ impl Core {
                 AdminState::Draining => overrides.insert(*address, admin),
             };
         }
-        self.state.overrides.retain(|_, overrides| !overrides.is_empty());
+        self.state
+            .overrides
+            .retain(|_, overrides| !overrides.is_empty());
         let pools: Vec<_> = found.iter().map(|(pool, _)| pool.to_string()).collect();
         let word = match admin {
             AdminState::Ready => "ready",
             AdminState::Draining => "draining",
         };
-        Ok(format!("{backend} is {word} in {}; this node only", pools.join(", ")))
+        Ok(format!(
+            "{backend} is {word} in {}; this node only",
+            pools.join(", ")
+        ))
     }
 
     /// Rows of a pool.
@@ -184,12 +284,20 @@ impl Core {
 
     /// What the operator said about a backend.
     pub fn admin(&self, pool: &PoolName, address: IpAddr) -> AdminState {
-        self.state.overrides.get(pool).and_then(|pool| pool.get(&address)).copied().unwrap_or_default()
+        self.state
+            .overrides
+            .get(pool)
+            .and_then(|pool| pool.get(&address))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn learn_sources(&mut self, world: World<'_>) {
         let node = &self.settings.node;
-        let mut resolved = world.next_hops.values().filter_map(|hop| Some(hop.as_ref().ok()?.source));
+        let mut resolved = world
+            .next_hops
+            .values()
+            .filter_map(|hop| Some(hop.as_ref().ok()?.source));
         let learned_v4 = resolved.clone().find_map(|source| match source {
             IpAddr::V4(v4) => Some(v4),
             IpAddr::V6(_) => None,

@@ -67,24 +67,38 @@ impl PoolRows {
 
     /// Brings the table up to date. `history` already has the current input.
     pub fn update(&mut self, pool: &Pool, history: &History, world: World<'_>) {
-        let Some(input) = history.current() else { return };
+        let Some(input) = history.current() else {
+            return;
+        };
         let basis = Basis {
             input: input.clone(),
             previous: history.previous().into_iter().cloned().collect(),
             view: self.view(pool, world),
             hops: pool.hops,
         };
-        if self.current.as_ref().is_some_and(|current| current.basis == basis) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.basis == basis)
+        {
             return;
         }
         let previous: Vec<_> = basis.previous.iter().collect();
-        let table = self.builder.build(&basis.input, &previous, &basis.view, basis.hops);
-        let changed = self.current.as_ref().is_some_and(|current| !same_hops(&current.table, &table));
+        let table = self
+            .builder
+            .build(&basis.input, &previous, &basis.view, basis.hops);
+        let changed = self
+            .current
+            .as_ref()
+            .is_some_and(|current| !same_hops(&current.table, &table));
         if changed {
             let check = &pool.check;
             self.settling_until = Some(world.now + check.interval * check.fall + check.timeout);
         }
-        self.rows_moved += self.current.as_ref().map_or(0, |current| table.moved(&current.table) as u64);
+        self.rows_moved += self
+            .current
+            .as_ref()
+            .map_or(0, |current| table.moved(&current.table) as u64);
         let rows = Arc::new(table.rows.clone());
         self.current = Some(Current { basis, table, rows });
     }
@@ -95,7 +109,10 @@ impl PoolRows {
         let members = current.table.members.iter().map(|&address| DesiredBackend {
             address,
             next_hop: next_hop(world.next_hops, address),
-            health: world.verdicts.health(&Target { pool: name.clone(), address }),
+            health: world.verdicts.health(&Target {
+                pool: name.clone(),
+                address,
+            }),
         });
         Some(DesiredPool {
             members: members.collect(),
@@ -120,24 +137,43 @@ impl PoolRows {
     }
 
     fn view(&mut self, pool: &Pool, world: World<'_>) -> View {
-        let health = |address| world.verdicts.health(&Target { pool: pool.name.clone(), address });
-        let down: BTreeSet<_> =
-            pool.backends.iter().map(|backend| backend.address).filter(|&address| health(address) != Health::Up).collect();
+        let health = |address| {
+            world.verdicts.health(&Target {
+                pool: pool.name.clone(),
+                address,
+            })
+        };
+        let down: BTreeSet<_> = pool
+            .backends
+            .iter()
+            .map(|backend| backend.address)
+            .filter(|&address| health(address) != Health::Up)
+            .collect();
         let unreachable = |address: &IpAddr| {
-            matches!(world.next_hops.get(address), Some(Err(Unresolved::NeighbourFailed(_))))
+            matches!(
+                world.next_hops.get(address),
+                Some(Err(Unresolved::NeighbourFailed(_)))
+            )
         };
         let failing: BTreeSet<_> = down.iter().copied().filter(unreachable).collect();
-        self.unreachable_since.retain(|address, _| failing.contains(address));
+        self.unreachable_since
+            .retain(|address, _| failing.contains(address));
         for address in failing {
             self.unreachable_since.entry(address).or_insert(world.now);
         }
-        let gone = self.unreachable_since.iter().filter(|(_, since)| world.now >= **since + DEAD_HOLD);
+        let gone = self
+            .unreachable_since
+            .iter()
+            .filter(|(_, since)| world.now >= **since + DEAD_HOLD);
         View::new(down, gone.map(|(&address, _)| address).collect::<Vec<_>>())
     }
 }
 
 /// The input of a pool: its configuration and what the operator said.
-pub fn input(pool: &Pool, overrides: &BTreeMap<IpAddr, AdminState>) -> Result<Input, crate::rows::input::TooManyMembers> {
+pub fn input(
+    pool: &Pool,
+    overrides: &BTreeMap<IpAddr, AdminState>,
+) -> Result<Input, crate::rows::input::TooManyMembers> {
     Input::new(pool.backends.iter().map(|backend| Member {
         address: backend.address,
         weight: backend.weight,

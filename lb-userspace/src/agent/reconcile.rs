@@ -21,7 +21,9 @@ use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
 use crate::netlink::{NextHops, Resolver};
 use crate::plan::{Observed, PlanError, plan};
-use crate::status::{Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal};
+use crate::status::{
+    Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+};
 
 /// RFC 8326.
 const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
@@ -37,7 +39,10 @@ pub enum Event {
     /// Counters are wanted.
     Counters(oneshot::Sender<Result<Counters, Refusal>>),
     /// An explanation is wanted.
-    Explain(ExplainRequest, oneshot::Sender<Result<Explanation, Refusal>>),
+    Explain(
+        ExplainRequest,
+        oneshot::Sender<Result<Explanation, Refusal>>,
+    ),
     /// The operator wants something.
     Command(Command, oneshot::Sender<Result<String, Refusal>>),
     /// The node is to be left by traffic: graceful shutdown.
@@ -113,13 +118,20 @@ enum RoundError {
 impl Reconciler {
     /// Ready to run.
     pub fn new(parts: Parts) -> Self {
-        let observed = parts.plane.as_ref().map_or_else(Observed::default, Dataplane::observed);
+        let observed = parts
+            .plane
+            .as_ref()
+            .map_or_else(Observed::default, Dataplane::observed);
         let now_secs = wall_secs();
         Self {
             mode: Mode::Serving,
             pending: None,
             observed,
-            config: ConfigStatus { last_reload_successful: true, last_success_time_secs: now_secs, ..ConfigStatus::default() },
+            config: ConfigStatus {
+                last_reload_successful: true,
+                last_success_time_secs: now_secs,
+                ..ConfigStatus::default()
+            },
             started: Instant::now(),
             start_time_secs: now_secs,
             ready: false,
@@ -166,7 +178,12 @@ impl Reconciler {
     fn round(&mut self) {
         self.finish_pending();
         let (verdicts, next_hops) = self.snapshot();
-        let world = World { verdicts: &verdicts, next_hops: &next_hops, now: Instant::now(), now_secs: wall_secs() };
+        let world = World {
+            verdicts: &verdicts,
+            next_hops: &next_hops,
+            now: Instant::now(),
+            now_secs: wall_secs(),
+        };
         if !self.ready && !self.is_ready(world) {
             return;
         }
@@ -175,7 +192,10 @@ impl Reconciler {
         let applied = self.apply(world);
         self.note("datapath", applied.map_err(|error| error.to_string()));
         if self.parts.core.state.generation != before {
-            info!(generation = self.parts.core.state.generation, "inputs changed");
+            info!(
+                generation = self.parts.core.state.generation,
+                "inputs changed"
+            );
         }
         self.publish(world);
     }
@@ -199,7 +219,12 @@ impl Reconciler {
         }
         if changed {
             let saved = self.parts.state_file.save(&self.parts.core.state);
-            self.note("state", saved.map_err(|error: StateError| format!("{error}: a restart would forget inputs and overrides")));
+            self.note(
+                "state",
+                saved.map_err(|error: StateError| {
+                    format!("{error}: a restart would forget inputs and overrides")
+                }),
+            );
         }
         Ok(())
     }
@@ -210,11 +235,16 @@ impl Reconciler {
             resolver.set_targets(self.parts.core.next_hop_targets());
         }
         let targets = self.parts.core.targets();
-        let checked = targets.keys().all(|target| world.verdicts.by_target.contains_key(target));
+        let checked = targets
+            .keys()
+            .all(|target| world.verdicts.by_target.contains_key(target));
         let needed = self.parts.core.next_hop_targets();
         let settled = |address: &IpAddr| {
             use crate::netlink::Unresolved::{Incomplete, Pending};
-            !matches!(world.next_hops.get(address), None | Some(Err(Pending | Incomplete(_))))
+            !matches!(
+                world.next_hops.get(address),
+                None | Some(Err(Pending | Incomplete(_)))
+            )
         };
         let resolved = self.parts.resolver.is_none() || needed.iter().all(settled);
         (checked && resolved) || self.started.elapsed() > START_WAIT
@@ -229,12 +259,20 @@ impl Reconciler {
             .iter()
             .map(|service| {
                 let mut servable = self.parts.core.servable(service, world);
-                servable.obstacle = servable.obstacle.or_else(|| self.datapath_obstacle(service));
+                servable.obstacle = servable
+                    .obstacle
+                    .or_else(|| self.datapath_obstacle(service));
                 (service.clone(), servable)
             })
             .collect();
         let announced = self.announced(&services);
-        let judged = self.parts.core.settings.services.iter().all(|service| self.parts.core.judged(service, world));
+        let judged = self
+            .parts
+            .core
+            .settings
+            .services
+            .iter()
+            .all(|service| self.parts.core.judged(service, world));
         let routes = self.route_set(&announced, judged);
         self.parts.routes.send_if_modified(|current| {
             let differs = current.as_deref() != Some(&routes);
@@ -275,7 +313,10 @@ impl Reconciler {
             }
         }
         for (vip, state) in &mut vips {
-            let leaving = self.pending.as_ref().is_some_and(|pending| pending.settings.services.iter().all(|s| s.vip != *vip));
+            let leaving = self
+                .pending
+                .as_ref()
+                .is_some_and(|pending| pending.settings.services.iter().all(|s| s.vip != *vip));
             if self.mode == Mode::Withdrawn {
                 *state = Err("this node is stopping".into());
             } else if leaving {
@@ -285,17 +326,34 @@ impl Reconciler {
         vips
     }
 
-    fn route_set(&self, announced: &BTreeMap<IpAddr, Result<(), String>>, judged: bool) -> RouteSet {
+    fn route_set(
+        &self,
+        announced: &BTreeMap<IpAddr, Result<(), String>>,
+        judged: bool,
+    ) -> RouteSet {
         let bgp = self.parts.core.settings.bgp.as_ref();
         let mut communities = bgp.map_or_else(Vec::new, |bgp| bgp.communities.clone());
         if self.mode == Mode::Draining {
             communities.push(GRACEFUL_SHUTDOWN);
         }
-        let routes = announced.iter().filter(|(_, state)| state.is_ok()).map(|(&vip, _)| {
-            let prefix = ipnet::IpNet::from(vip);
-            (prefix, Route { prefix, communities: communities.clone(), med: None })
-        });
-        RouteSet { routes: routes.collect(), complete: judged || announced.values().all(Result::is_ok) }
+        let routes = announced
+            .iter()
+            .filter(|(_, state)| state.is_ok())
+            .map(|(&vip, _)| {
+                let prefix = ipnet::IpNet::from(vip);
+                (
+                    prefix,
+                    Route {
+                        prefix,
+                        communities: communities.clone(),
+                        med: None,
+                    },
+                )
+            });
+        RouteSet {
+            routes: routes.collect(),
+            complete: judged || announced.values().all(Result::is_ok),
+        }
     }
 
     /// Why the datapath cannot serve this service now, found by running the loaded program.
@@ -312,7 +370,10 @@ impl Reconciler {
             let packet = Dataplane::probe_syn(source, SocketAddr::new(service.vip, port));
             match plane.probe(&packet) {
                 Ok(result) if result.sent() => None,
-                Ok(result) => Some(format!("the self-probe of port {port} ended in {}", result.exit.name())),
+                Ok(result) => Some(format!(
+                    "the self-probe of port {port} ended in {}",
+                    result.exit.name()
+                )),
                 Err(error) => Some(error.to_string()),
             }
         })
@@ -320,7 +381,11 @@ impl Reconciler {
 
     fn command(&mut self, command: Command, reply: oneshot::Sender<Result<String, Refusal>>) {
         let answer = match command {
-            Command::SetAdmin { pool, backend, admin } => {
+            Command::SetAdmin {
+                pool,
+                backend,
+                admin,
+            } => {
                 let answer = self.parts.core.set_admin(pool.as_ref(), &backend, admin);
                 self.round();
                 answer
@@ -333,7 +398,9 @@ impl Reconciler {
     }
 
     fn reload(&mut self, reply: oneshot::Sender<Result<String, Refusal>>) {
-        let outcome = (self.parts.reload)().map_err(Refusal::invalid).and_then(|settings| self.check_reload(settings));
+        let outcome = (self.parts.reload)()
+            .map_err(Refusal::invalid)
+            .and_then(|settings| self.check_reload(settings));
         let settings = match outcome {
             Ok(settings) => settings,
             Err(refusal) => {
@@ -345,8 +412,16 @@ impl Reconciler {
         };
         let gone = |service: &Service| settings.services.iter().all(|kept| kept.vip != service.vip);
         let removes_vip = self.parts.core.settings.services.iter().any(gone);
-        let wait = if removes_vip { WITHDRAW_WAIT } else { Duration::ZERO };
-        self.pending = Some(Pending { settings, at: Instant::now() + wait, reply });
+        let wait = if removes_vip {
+            WITHDRAW_WAIT
+        } else {
+            Duration::ZERO
+        };
+        self.pending = Some(Pending {
+            settings,
+            at: Instant::now() + wait,
+            reply,
+        });
         self.round();
     }
 
@@ -354,26 +429,40 @@ impl Reconciler {
     fn check_reload(&self, settings: Settings) -> Result<Settings, Refusal> {
         let current = &self.parts.core.settings;
         if self.pending.is_some() {
-            return Err(Refusal::refused("the reload before this one is not finished: try again in a moment"));
+            return Err(Refusal::refused(
+                "the reload before this one is not finished: try again in a moment",
+            ));
         }
         let fixed = [
             ("[node]", current.node != settings.node),
             ("[bgp]", current.bgp != settings.bgp),
             ("[metrics]", current.metrics != settings.metrics),
         ];
-        let changed: Vec<_> = fixed.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect();
+        let changed: Vec<_> = fixed
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(section, _)| section)
+            .collect();
         if changed.is_empty() {
             return Ok(settings);
         }
         let sections = changed.join(", ");
-        Err(Refusal::refused(format!("{sections} cannot be changed by a reload in this version: run `anylb restart`; nothing changed")))
+        Err(Refusal::refused(format!(
+            "{sections} cannot be changed by a reload in this version: run `anylb restart`; nothing changed"
+        )))
     }
 
     fn finish_pending(&mut self) {
-        if !self.pending.as_ref().is_some_and(|pending| pending.at <= Instant::now()) {
+        if !self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.at <= Instant::now())
+        {
             return;
         }
-        let Some(pending) = self.pending.take() else { return };
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
         let before = self.parts.core.settings.services.len();
         self.parts.core.settings = pending.settings;
         self.parts.checker.update(self.parts.core.targets());
@@ -382,11 +471,18 @@ impl Reconciler {
         self.config.last_success_time_secs = wall_secs();
         let after = self.parts.core.settings.services.len();
         let (verdicts, next_hops) = self.snapshot();
-        let world = World { verdicts: &verdicts, next_hops: &next_hops, now: Instant::now(), now_secs: wall_secs() };
+        let world = World {
+            verdicts: &verdicts,
+            next_hops: &next_hops,
+            now: Instant::now(),
+            now_secs: wall_secs(),
+        };
         let result = self.apply(world).map_err(|error| error.to_string());
         self.publish(world);
         info!(services = after, "configuration applied");
-        let answer = result.map(|()| format!("applied: {after} services, {before} before")).map_err(Refusal::failed);
+        let answer = result
+            .map(|()| format!("applied: {after} services, {before} before"))
+            .map_err(Refusal::failed);
         let _ = pending.reply.send(answer);
     }
 
@@ -398,21 +494,38 @@ impl Reconciler {
     }
 
     fn counters(&self) -> Result<Counters, Refusal> {
-        report::counters(&self.parts.core, self.parts.plane.as_ref(), &self.parts.checker.stats())
-            .map_err(|error| Refusal::failed(error.to_string()))
+        report::counters(
+            &self.parts.core,
+            self.parts.plane.as_ref(),
+            &self.parts.checker.stats(),
+        )
+        .map_err(|error| Refusal::failed(error.to_string()))
     }
 
     fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
-        let plane = self.parts.plane.as_ref().ok_or_else(|| Refusal::refused("this node has no datapath: node.interfaces is empty"))?;
+        let plane = self.parts.plane.as_ref().ok_or_else(|| {
+            Refusal::refused("this node has no datapath: node.interfaces is empty")
+        })?;
         let packet = Dataplane::probe_syn(request.source, request.destination);
-        let result = plane.probe(&packet).map_err(|error| Refusal::failed(error.to_string()))?;
+        let result = plane
+            .probe(&packet)
+            .map_err(|error| Refusal::failed(error.to_string()))?;
         let (verdicts, _) = self.snapshot();
-        Ok(report::explanation(&self.parts.core, &verdicts, request, &result))
+        Ok(report::explanation(
+            &self.parts.core,
+            &verdicts,
+            request,
+            &result,
+        ))
     }
 
     fn snapshot(&self) -> (Arc<Verdicts>, Arc<NextHops>) {
         let verdicts = Arc::clone(&self.verdicts.borrow());
-        let next_hops = self.next_hops.as_ref().map(|watch| Arc::clone(&watch.borrow())).unwrap_or_default();
+        let next_hops = self
+            .next_hops
+            .as_ref()
+            .map(|watch| Arc::clone(&watch.borrow()))
+            .unwrap_or_default();
         (verdicts, next_hops)
     }
 
@@ -431,7 +544,11 @@ impl Reconciler {
 }
 
 fn wall_secs() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "the reconcile loop is the driver that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the reconcile loop is the driver that reads the clock"
+    )]
     let now = SystemTime::now();
-    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -13,8 +13,9 @@ use crate::health::{Stats, Target, Verdicts};
 use crate::model::{AdminState, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
-    BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount, ExplainRequest, Explanation, Histogram,
-    HopStatus, InterfaceStatus, NodeStatus, PoolStatus, ServiceCount, ServiceStatus,
+    BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
+    ExplainRequest, Explanation, Histogram, HopStatus, InterfaceStatus, NodeStatus, PoolStatus,
+    ServiceCount, ServiceStatus,
 };
 
 /// What a status is made from.
@@ -55,8 +56,18 @@ pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
         adopted: facts.adopted,
         config: facts.config.clone(),
         interfaces: interfaces.collect(),
-        services: facts.services.iter().map(|(service, servable)| service_status(facts, service, servable)).collect(),
-        pools: facts.core.settings.pools.iter().map(|(name, pool)| (name.clone(), pool_status(facts, pool))).collect(),
+        services: facts
+            .services
+            .iter()
+            .map(|(service, servable)| service_status(facts, service, servable))
+            .collect(),
+        pools: facts
+            .core
+            .settings
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool_status(facts, pool)))
+            .collect(),
         peers: Vec::new(),
         problems: facts.problems.clone(),
     }
@@ -85,11 +96,22 @@ fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> 
 fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
     let rows = facts.core.rows(&pool.name);
     let table = rows.and_then(|rows| rows.table());
-    let shares: BTreeMap<IpAddr, usize> =
-        table.map(|table| table.members.iter().copied().zip(table.first_hops()).collect()).unwrap_or_default();
+    let shares: BTreeMap<IpAddr, usize> = table
+        .map(|table| {
+            table
+                .members
+                .iter()
+                .copied()
+                .zip(table.first_hops())
+                .collect()
+        })
+        .unwrap_or_default();
     let history = facts.core.state.histories.get(&pool.name);
     let one = |address: IpAddr, name: Option<String>, weight: u16, admin: AdminState| {
-        let verdict = facts.world.verdicts.by_target.get(&Target { pool: pool.name.clone(), address });
+        let verdict = facts.world.verdicts.by_target.get(&Target {
+            pool: pool.name.clone(),
+            address,
+        });
         BackendStatus {
             address,
             name,
@@ -98,17 +120,29 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
             health: verdict.map(|verdict| verdict.health).unwrap_or_default(),
             reason: verdict.and_then(|verdict| verdict.reason.clone()),
             row_ratio: shares.get(&address).copied().unwrap_or(0) as f64 / ROWS as f64,
-            reachable: facts.world.next_hops.get(&address).is_some_and(Result::is_ok),
+            reachable: facts
+                .world
+                .next_hops
+                .get(&address)
+                .is_some_and(Result::is_ok),
         }
     };
-    let configured = pool
-        .backends
-        .iter()
-        .map(|backend| one(backend.address, backend.name.clone(), backend.weight, facts.core.admin(&pool.name, backend.address)));
+    let configured = pool.backends.iter().map(|backend| {
+        one(
+            backend.address,
+            backend.name.clone(),
+            backend.weight,
+            facts.core.admin(&pool.name, backend.address),
+        )
+    });
     let removed = table
         .iter()
         .flat_map(|table| &table.members)
-        .filter(|&&address| pool.backends.iter().all(|backend| backend.address != address))
+        .filter(|&&address| {
+            pool.backends
+                .iter()
+                .all(|backend| backend.address != address)
+        })
         .map(|&address| one(address, None, 0, AdminState::Draining));
     PoolStatus {
         table_hash: table.map(|table| table.hash()).unwrap_or_default(),
@@ -119,9 +153,19 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
 }
 
 /// Everything that is counted.
-pub fn counters(core: &Core, plane: Option<&Dataplane>, stats: &Stats) -> Result<Counters, DataplaneError> {
-    let mut counters = Counters { checks: checks(stats), health_state_changes: stats.state_changes_total, ..Counters::default() };
-    let Some(plane) = plane else { return Ok(counters) };
+pub fn counters(
+    core: &Core,
+    plane: Option<&Dataplane>,
+    stats: &Stats,
+) -> Result<Counters, DataplaneError> {
+    let mut counters = Counters {
+        checks: checks(stats),
+        health_state_changes: stats.state_changes_total,
+        ..Counters::default()
+    };
+    let Some(plane) = plane else {
+        return Ok(counters);
+    };
     let mut received = Count::default();
     for (exit, count) in plane.counters()?.exits {
         received.packets += count.packets;
@@ -134,13 +178,38 @@ pub fn counters(core: &Core, plane: Option<&Dataplane>, stats: &Stats) -> Result
             advice: (!advice.is_empty()).then(|| advice.into()),
         });
     }
-    counters.received.extend(core.settings.node.interfaces.first().map(|name| (name.clone(), received)));
+    counters.received.extend(
+        core.settings
+            .node
+            .interfaces
+            .first()
+            .map(|name| (name.clone(), received)),
+    );
     for service in &core.settings.services {
-        let (Some((counter, block)), Some(pool)) = (core.state.slots.of_service(&service.name), &service.pool) else { continue };
+        let (Some((counter, block)), Some(pool)) =
+            (core.state.slots.of_service(&service.name), &service.pool)
+        else {
+            continue;
+        };
         let count = plane.service_count(counter)?;
-        let all = Count { packets: count.packets, bytes: count.bytes };
-        counters.services.insert(service.name.clone(), ServiceCount { count: all, new_flows: count.new_flows });
-        counters.backends.extend(backend_counts(core, plane, &service.name, pool, block.first)?);
+        let all = Count {
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        counters.services.insert(
+            service.name.clone(),
+            ServiceCount {
+                count: all,
+                new_flows: count.new_flows,
+            },
+        );
+        counters.backends.extend(backend_counts(
+            core,
+            plane,
+            &service.name,
+            pool,
+            block.first,
+        )?);
     }
     Ok(counters)
 }
@@ -152,13 +221,22 @@ fn backend_counts(
     pool: &PoolName,
     first: u32,
 ) -> Result<Vec<BackendCount>, DataplaneError> {
-    let Some(slots) = core.state.slots.of_pool(pool) else { return Ok(Vec::new()) };
+    let Some(slots) = core.state.slots.of_pool(pool) else {
+        return Ok(Vec::new());
+    };
     let length = slots.values().max().map_or(0, |&last| u32::from(last) + 1);
     let counts = plane.backend_counts(first, length)?;
     let of = |(&backend, &slot): (&IpAddr, &u16)| {
         let count = counts[usize::from(slot)];
-        let count = Count { packets: count.packets, bytes: count.bytes };
-        BackendCount { service: service.to_owned(), backend, count }
+        let count = Count {
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        BackendCount {
+            service: service.to_owned(),
+            backend,
+            count,
+        }
     };
     Ok(slots.iter().map(of).collect())
 }
@@ -166,7 +244,11 @@ fn backend_counts(
 fn checks(stats: &Stats) -> BTreeMap<String, CheckCount> {
     let mut checks: BTreeMap<String, CheckCount> = BTreeMap::new();
     for ((kind, result), &count) in &stats.checks_total {
-        checks.entry((*kind).to_owned()).or_default().results.insert(result.name().to_owned(), count);
+        checks
+            .entry((*kind).to_owned())
+            .or_default()
+            .results
+            .insert(result.name().to_owned(), count);
     }
     for (kind, histogram) in &stats.duration {
         checks.entry((*kind).to_owned()).or_default().duration = Histogram {
@@ -179,14 +261,22 @@ fn checks(stats: &Stats) -> BTreeMap<String, CheckCount> {
 }
 
 /// `anylb explain`.
-pub fn explanation(core: &Core, verdicts: &Verdicts, request: ExplainRequest, result: &ProbeResult) -> Explanation {
-    let service = core
-        .settings
-        .services
-        .iter()
-        .find(|service| service.vip == request.destination.ip() && service.ports.contains(&request.destination.port()));
+pub fn explanation(
+    core: &Core,
+    verdicts: &Verdicts,
+    request: ExplainRequest,
+    result: &ProbeResult,
+) -> Explanation {
+    let service = core.settings.services.iter().find(|service| {
+        service.vip == request.destination.ip()
+            && service.ports.contains(&request.destination.port())
+    });
     let pool = service.and_then(|service| core.settings.pools.get(service.pool.as_ref()?));
-    let hops: Vec<_> = result.hops.iter().map(|&address| hop(core, verdicts, pool, address)).collect();
+    let hops: Vec<_> = result
+        .hops
+        .iter()
+        .map(|&address| hop(core, verdicts, pool, address))
+        .collect();
     Explanation {
         source: request.source.to_string(),
         destination: request.destination.to_string(),
@@ -196,17 +286,29 @@ pub fn explanation(core: &Core, verdicts: &Verdicts, request: ExplainRequest, re
         row: result.sent().then_some(result.row),
         because: because(result, pool, &hops),
         hops,
-        interface: result.sent().then(|| core.settings.node.interfaces.first().cloned()).flatten(),
+        interface: result
+            .sent()
+            .then(|| core.settings.node.interfaces.first().cloned())
+            .flatten(),
     }
 }
 
 fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -> HopStatus {
-    let configured = pool.and_then(|pool| pool.backends.iter().find(|backend| backend.address == address));
+    let configured = pool.and_then(|pool| {
+        pool.backends
+            .iter()
+            .find(|backend| backend.address == address)
+    });
     HopStatus {
         address,
         name: configured.and_then(|backend| backend.name.clone()),
         health: pool
-            .map(|pool| verdicts.health(&Target { pool: pool.name.clone(), address }))
+            .map(|pool| {
+                verdicts.health(&Target {
+                    pool: pool.name.clone(),
+                    address,
+                })
+            })
             .unwrap_or_default(),
         admin: match (pool, configured) {
             (Some(pool), Some(_)) => core.admin(&pool.name, address),

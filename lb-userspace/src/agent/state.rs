@@ -70,7 +70,8 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => return Err(StateError::new(&self.path, error)),
         };
-        let state: State = serde_json::from_str(&text).map_err(|error| StateError::new(&self.path, error))?;
+        let state: State =
+            serde_json::from_str(&text).map_err(|error| StateError::new(&self.path, error))?;
         if state.version != VERSION {
             let reason = format!("version {}, this agent knows {VERSION}", state.version);
             return Err(StateError::new(&self.path, reason));
@@ -93,7 +94,10 @@ impl StateFile {
 
 impl StateError {
     fn new(path: &Path, reason: impl ToString) -> Self {
-        Self { path: path.into(), reason: reason.to_string() }
+        Self {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -106,13 +110,26 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("anylb-state-{}", std::process::id()));
         let file = StateFile::in_directory(&directory).expect("a directory");
         assert_eq!(file.load().expect("no file yet"), State::default());
-        let mut state = State { generation: 7, ..State::default() };
-        let drained = [("10.1.0.1".parse().expect("an address"), AdminState::Draining)];
-        state.overrides.insert(PoolName("web".into()), drained.into());
+        let mut state = State {
+            generation: 7,
+            ..State::default()
+        };
+        let drained = [(
+            "10.1.0.1".parse().expect("an address"),
+            AdminState::Draining,
+        )];
+        state
+            .overrides
+            .insert(PoolName("web".into()), drained.into());
         file.save(&state).expect("written");
         assert_eq!(file.load().expect("read"), state);
         fs::write(directory.join("state.json"), "{").expect("written");
-        assert!(file.load().expect_err("not JSON").to_string().contains("state.json"));
+        assert!(
+            file.load()
+                .expect_err("not JSON")
+                .to_string()
+                .contains("state.json")
+        );
         fs::remove_dir_all(directory).expect("removed");
     }
 }
