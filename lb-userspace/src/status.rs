@@ -210,13 +210,16 @@ pub struct PeerStatus {
     pub hold_time_secs: Option<u64>,
     /// Why the last session ended, in words.
     pub last_reset: Option<String>,
+    /// Why the last attempt to get a session came to nothing, in words; none once there is one.
+    #[serde(default)]
+    pub last_failure: Option<String>,
     /// What both sides offered, by name.
     pub capabilities: Vec<String>,
     /// Prefixes sent and not withdrawn.
     pub announced: Vec<IpNet>,
     /// Sessions that ended, by reason.
     pub flaps: BTreeMap<String, u64>,
-    /// Messages by type.
+    /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
     pub received: BTreeMap<String, u64>,
     /// Messages by type.
     pub sent: BTreeMap<String, u64>,

@@ -7,7 +7,7 @@ use comfy_table::Cell;
 use super::super::output::{Style, number, optional, span, text, verdict};
 use crate::status::{PeerList, PeerStatus};
 
-/// One line per session, and below what ended the last one; wide: capabilities and routes as well.
+/// One line per session, and below what went wrong; wide: capabilities and routes as well.
 pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
     if list.peers.is_empty() {
         return "this node has no BGP peers\n".to_string();
@@ -16,10 +16,10 @@ pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
         true => wide(&list.peers, style),
         false => narrow(&list.peers, style),
     };
-    let resets: String = list.peers.iter().filter_map(reset).collect();
-    match resets.is_empty() {
+    let troubles: String = list.peers.iter().flat_map(troubles).collect();
+    match troubles.is_empty() {
         true => sessions,
-        false => format!("{sessions}\n{resets}"),
+        false => format!("{sessions}\n{troubles}"),
     }
 }
 
@@ -105,7 +105,12 @@ fn or_dash(words: String) -> Cell {
     optional(Some(&words))
 }
 
-fn reset(peer: &PeerStatus) -> Option<String> {
-    let reason = peer.last_reset.as_ref()?;
-    Some(format!("{}: last reset: {reason}\n", peer.address))
+/// What went wrong with a session, in a line each.
+fn troubles(peer: &PeerStatus) -> Vec<String> {
+    let line = |what: &str, reason: &String| format!("{}: {what}: {reason}\n", peer.address);
+    let reset = peer.last_reset.as_ref();
+    let failure = peer.last_failure.as_ref();
+    let reset = reset.map(|reason| line("last reset", reason));
+    let failure = failure.map(|reason| line("last attempt", reason));
+    reset.into_iter().chain(failure).collect()
 }

@@ -14,6 +14,7 @@ PEER              AS  STATE        SINCE  HOLD    IN   OUT  FLAPS  ANNOUNCED
 10.0.0.2  4200000001  Active         12s     -     0     0      0          0
 
 10.0.0.1: last reset: the peer closed the connection
+10.0.0.2: last attempt: nothing answers on port 179
 "
             .to_string(),
             Exit::Ok
@@ -30,6 +31,7 @@ PEER              AS  ROUTER ID  STATE        SINCE  HOLD    IN   OUT  FLAPS  CA
 10.0.0.2  4200000001  -          Active         12s     -     0     0      0  -                               -
 
 10.0.0.1: last reset: the peer closed the connection
+10.0.0.2: last attempt: nothing answers on port 179
 ".to_string(), Exit::Ok));
 }
 
