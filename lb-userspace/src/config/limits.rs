@@ -60,3 +60,45 @@ pub fn check(draft: &Draft, errors: &Errors) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{GOOD, read};
+
+    fn messages(text: &str) -> String {
+        let errors = read(text).expect_err("too many");
+        let all: Vec<&str> = errors
+            .errors()
+            .iter()
+            .map(|error| error.message.as_str())
+            .collect();
+        all.join("; ")
+    }
+
+    #[test]
+    fn too_many_of_each_kind() {
+        let pools: String = (1..=POOLS_MAX)
+            .map(|n| format!("[[pool]]\nname = \"p{n}\"\ncheck = {{ type = \"tcp\", port = 1 }}\nbackend = [{{ address = \"10.2.0.1\" }}]\n"))
+            .collect();
+        assert_eq!(messages(&format!("{GOOD}{pools}")), "more than 1024 pools");
+
+        let ports: Vec<String> = (1..=PORTS_MAX).map(|port| port.to_string()).collect();
+        let ports = GOOD.replace("443, 80", &ports.join(","));
+        read(&ports).expect("as many as there may be");
+        let one_more = ports.replace("[1,", "[65535,1,");
+        assert_eq!(messages(&one_more), "more than 16384 ports in all services");
+
+        let backends: String = (0..BACKENDS_MAX)
+            .map(|n| {
+                format!(
+                    "[[pool.backend]]\naddress = \"10.2.{}.{}\"\n",
+                    n / 256,
+                    n % 256
+                )
+            })
+            .collect();
+        let backends = GOOD.replace("[[service]]", &format!("{backends}[[service]]"));
+        assert_eq!(messages(&backends), "more than 16384 backends in all pools");
+    }
+}

@@ -19,7 +19,7 @@ pub struct Secrets<'a> {
 impl Secrets<'_> {
     /// The key of rows and flow hash: 32 hexadecimal digits on one line.
     pub fn hash_key(&self, path: &Placed<PathBuf>, errors: &Errors) -> Option<HashKey> {
-        let line = self.line("hash key file", path, errors)?;
+        let line = self.line(HASH_KEY_FILE, path, errors)?;
         let key = parse_hash_key(&line);
         if key.is_none() {
             errors.add(
@@ -78,8 +78,11 @@ impl Secrets<'_> {
             plain(error)
         );
         let diagnostic = Diagnostic::at(&path.span, message);
-        if path.value.is_relative() {
+        let absent = error.kind() == std::io::ErrorKind::NotFound;
+        if absent && path.value.is_relative() {
             diagnostic.help("relative paths start at the directory of this file")
+        } else if absent && what == HASH_KEY_FILE {
+            diagnostic.help(MAKE_KEY)
         } else {
             diagnostic
         }
@@ -90,6 +93,9 @@ impl Secrets<'_> {
         Diagnostic::at(&path.span, format!("{message}: {}", full.display()))
     }
 }
+
+/// What messages call it.
+const HASH_KEY_FILE: &str = "hash key file";
 
 /// Permission bits of those who are neither owner nor in the group.
 const OTHERS: u32 = 0o007;

@@ -357,3 +357,48 @@ pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
     }
     Ok(net)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(written: &str) -> Option<Duration> {
+        let value = DeValue::String(written.into());
+        duration(&value, Duration::ZERO..=Duration::from_secs(86_400)).ok()
+    }
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        let cases = [
+            ("0s", Some(0)),
+            ("1500ms", Some(1_500)),
+            ("90s", Some(90_000)),
+            ("90m", Some(5_400_000)),
+            ("24h", Some(86_400_000)),
+            ("1d", Some(86_400_000)),
+            ("2d", None),
+            ("18446744073709551615d", None),
+            ("18446744073709551616s", None),
+            ("1h30m", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("1 s", None),
+            ("1S", None),
+            ("s", None),
+            ("1", None),
+            ("", None),
+        ];
+        for (written, ms) in cases {
+            assert_eq!(read(written), ms.map(Duration::from_millis), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for written in ["1500ms", "59s", "90m", "23h", "1d"] {
+            let duration = read(written).expect("in range");
+            assert_eq!(in_words(duration), written);
+        }
+        assert_eq!(in_words(Duration::from_secs(7200)), "2h");
+    }
+}
