@@ -530,14 +530,33 @@ mod tests {
                 "neighbour 10.0.0.99 does not answer",
             )
             .await;
-            // The kernel asks again on its own; no packet of ours is needed.
-            peer.ip("addr add 10.0.0.99/24 dev peer0");
-            let (mut watch, target) = (resolver.watch(), ip("10.0.0.99"));
-            let back = watch.wait_for(|next_hops| next_hops[&target].is_ok());
+            // The kernel asks again on its own: no packet of ours is needed. Until the answer there is no news.
+            let failed = Err(Unresolved::NeighbourFailed(ip("10.0.0.99")));
+            let (mut watch, mut rounds) = (resolver.watch(), 0);
+            let kernel = Kernel::connect().unwrap();
+            let ifindex = kernel.link("eth0").await.unwrap().unwrap().ifindex;
+            let back = async {
+                loop {
+                    tokio::select! {
+                        changed = watch.changed() => changed.unwrap(),
+                        () = tokio::time::sleep(Duration::from_millis(150)) => {
+                            // As a packet of a health check would.
+                            kernel.keep_resolved(ifindex, ip("10.0.0.99")).await.unwrap();
+                            rounds += 1;
+                            if rounds == 10 {
+                                peer.ip("addr add 10.0.0.99/24 dev peer0");
+                            }
+                        }
+                    }
+                    match watch.borrow_and_update()[&ip("10.0.0.99")].clone() {
+                        Ok(_) => return,
+                        unresolved => assert_eq!(unresolved, failed),
+                    }
+                }
+            };
             tokio::time::timeout(Duration::from_secs(12), back)
                 .await
-                .expect("is found again")
-                .unwrap();
+                .expect("is found again");
         });
     }
 
