@@ -15,6 +15,8 @@
 pub mod desired;
 pub mod image;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

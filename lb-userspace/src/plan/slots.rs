@@ -41,18 +41,16 @@ impl Slots {
         let wanted: BTreeSet<_> = members.iter().copied().collect();
         let slots = self.members.entry(pool.clone()).or_default();
         slots.retain(|address, _| wanted.contains(address));
+        let used: BTreeSet<_> = slots.values().copied().collect();
+        let mut free = (0..abi::ABSENT).filter(|slot| !used.contains(slot));
         for address in wanted {
             if !slots.contains_key(&address) {
-                let used: BTreeSet<_> = slots.values().copied().collect();
                 let limit = PlanError::Limit {
                     what: "backends of a pool",
                     wanted: members.len(),
                     limit: usize::from(abi::ABSENT),
                 };
-                let free = (0..abi::ABSENT)
-                    .find(|slot| !used.contains(slot))
-                    .ok_or(limit)?;
-                slots.insert(address, free);
+                slots.insert(address, free.next().ok_or(limit)?);
             }
         }
         Ok(slots)
