@@ -99,7 +99,7 @@ impl Packet for XdpPacket {
 /// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier
 /// refuses.
 #[inline(always)]
-fn opaque(number: usize) -> usize {
+pub(crate) fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;

@@ -37,6 +37,15 @@ pub enum DataplaneError {
         /// The interface.
         interface: String,
     },
+    /// The kernel is older than Linux 6.6.
+    #[error(
+        "{interface}: this kernel has no TCX (Linux 6.6), which lowers the MSS in SYN-ACKs; set backend.mss = \"off\" and raise the \
+         MTU between LB nodes and backends, or give the VIPs' routes an advmss"
+    )]
+    NoTcx {
+        /// The interface.
+        interface: String,
+    },
     /// Somebody else's program is there.
     #[error(
         "{interface}: another XDP program is attached; remove it with `ip link set dev {interface} xdp off`, or use another interface"
@@ -46,7 +55,7 @@ pub enum DataplaneError {
         interface: String,
     },
     /// Attaching or replacing failed for another reason.
-    #[error("{interface}: attaching the XDP program failed: {source}")]
+    #[error("{interface}: attaching the BPF program failed: {source}")]
     Attach {
         /// The interface.
         interface: String,
@@ -91,7 +100,7 @@ pub enum DataplaneError {
     #[error("loading the BPF maps failed: {0}")]
     LoadObject(#[source] Box<EbpfError>),
     /// The verifier refused the program.
-    #[error("the kernel refused the XDP program: {0}")]
+    #[error("the kernel refused the BPF program: {0}")]
     LoadProgram(#[source] Box<ProgramError>),
     /// A map operation failed.
     #[error("map {map}: {source}")]
@@ -118,14 +127,14 @@ pub enum DataplaneError {
 }
 
 impl DataplaneError {
-    pub(super) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
+    pub(crate) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
         move |source| Self::Map {
             map,
             source: Box::new(source),
         }
     }
 
-    pub(super) fn load(error: ProgramError) -> Self {
+    pub(crate) fn load(error: ProgramError) -> Self {
         match &error {
             ProgramError::LoadError { io_error, .. } if is_permission(io_error) => {
                 Self::NoPrivileges {
@@ -136,7 +145,7 @@ impl DataplaneError {
         }
     }
 
-    pub(super) fn object(error: EbpfError) -> Self {
+    pub(crate) fn object(error: EbpfError) -> Self {
         let mut source: Option<&dyn std::error::Error> = Some(&error);
         while let Some(current) = source {
             if current
@@ -152,7 +161,7 @@ impl DataplaneError {
         Self::LoadObject(Box::new(error))
     }
 
-    pub(super) fn pin(path: PathBuf) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn pin(path: PathBuf) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             if is_permission(&source) {
                 return Self::NoPrivileges {

@@ -1,5 +1,5 @@
-//! XDP links by their own system calls: the library would fall back to netlink, which replaces another's program in silence
-//! and dies with nobody.
+//! XDP and TCX links by their own system calls: the library would fall back to netlink, which replaces another's program in
+//! silence and dies with nobody.
 
 use std::fs;
 use std::io;
@@ -15,15 +15,25 @@ use super::DataplaneError;
 /// `XDP_FLAGS_DRV_MODE` of the kernel's uapi: native, or an error.
 const NATIVE: u32 = 1 << 2;
 
+/// Where on an interface a program hangs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// The driver's own XDP.
+    Xdp,
+    /// Egress, beside programs of others (Linux 6.6).
+    TcxEgress,
+}
+
 /// A pinned link: it holds the program on the interface, with or without us.
-pub(super) struct Link {
+pub(crate) struct Link {
     fd: OwnedFd,
     ifindex: u32,
 }
 
 impl Link {
     /// Takes over the pinned link and puts `program` in its place without a gap, or makes a new one and pins it.
-    pub(super) fn adopt_or_create(
+    pub(crate) fn adopt_or_create(
+        hook: Hook,
         pin: &Path,
         interface: &str,
         program: BorrowedFd<'_>,
@@ -37,42 +47,49 @@ impl Link {
             };
             // A link whose interface went away stays pinned, detached from everything.
             if link.is_attached() {
-                link_update(&link.fd, program).map_err(|source| attach_error(interface, source))?;
+                link_update(&link.fd, program)
+                    .map_err(|source| attach_error(hook, interface, source))?;
                 return Ok(link);
             }
             fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
         }
-        let fd = link_create(ifindex, program).map_err(|source| attach_error(interface, source))?;
+        let fd = link_create(hook, ifindex, program)
+            .map_err(|source| attach_error(hook, interface, source))?;
         object_pin(&fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
         Ok(Self { fd, ifindex })
     }
 
     /// Whether the link still holds the program on the interface it was made for.
-    pub(super) fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         link_ifindex(&self.fd).is_ok_and(|found| found == self.ifindex)
     }
 }
 
-fn attach_error(interface: &str, source: io::Error) -> DataplaneError {
+fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneError {
     let interface = interface.to_owned();
     match source.raw_os_error() {
+        Some(libc::EINVAL) if hook == Hook::TcxEgress => DataplaneError::NoTcx { interface },
         Some(libc::EBUSY | libc::EEXIST) => DataplaneError::OtherProgram { interface },
         Some(libc::EOPNOTSUPP) => DataplaneError::NoNativeXdp { interface },
         Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges {
-            what: "attach an XDP program",
+            what: "attach a BPF program",
         },
         Some(libc::ENODEV) => DataplaneError::NoInterface(interface),
         _ => DataplaneError::Attach { interface, source },
     }
 }
 
-fn link_create(ifindex: u32, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn link_create(hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: `bpf_attr` is plain data, for which zeroes are a value.
     let mut attr: bpf_attr = unsafe { zeroed() };
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
-    attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
-    attr.link_create.flags = NATIVE;
+    let (attach_type, flags) = match hook {
+        Hook::Xdp => (bpf_attach_type::BPF_XDP, NATIVE),
+        Hook::TcxEgress => (bpf_attach_type::BPF_TCX_EGRESS, 0),
+    };
+    attr.link_create.attach_type = attach_type as u32;
+    attr.link_create.flags = flags;
     descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
@@ -91,7 +108,7 @@ fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the kernel filled in the part for XDP links, and every part is plain data.
+    // SAFETY: the kernel filled in the part for XDP or TCX links, which both begin with the interface; every part is plain data.
     Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
 }
 

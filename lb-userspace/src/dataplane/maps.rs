@@ -45,8 +45,8 @@ pub(super) static SHAPES: [Shape; 9] = [
     shape::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
 ];
 
-/// Makes the directory and its parts, and refuses another kind of file system.
-pub(super) fn prepare_directory(pin_dir: &Path) -> Result<(), DataplaneError> {
+/// Makes the directory and its `parts`, and refuses another kind of file system.
+pub(crate) fn prepare_directory(pin_dir: &Path, parts: &[&str]) -> Result<(), DataplaneError> {
     let exists = pin_dir
         .ancestors()
         .find(|path| path.exists())
@@ -58,7 +58,7 @@ pub(super) fn prepare_directory(pin_dir: &Path) -> Result<(), DataplaneError> {
             mount_point,
         });
     }
-    for part in ["maps", "tables", "links"] {
+    for part in parts {
         let path = pin_dir.join(part);
         fs::create_dir_all(&path).map_err(DataplaneError::pin(path))?;
     }
@@ -113,7 +113,7 @@ pub(super) fn numbered_pins(directory: &Path) -> Result<Vec<u32>, DataplaneError
 }
 
 /// A map of the object, by name.
-pub(super) fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, DataplaneError> {
+pub(crate) fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, DataplaneError> {
     object
         .take_map(name)
         .ok_or(DataplaneError::Object("a map is missing"))

@@ -20,8 +20,8 @@
 
 mod counters;
 pub mod error;
-mod link;
-mod maps;
+pub(crate) mod link;
+pub(crate) mod maps;
 mod memory;
 pub mod probe;
 
@@ -39,7 +39,7 @@ pub use counters::DatapathCounters;
 pub use error::DataplaneError;
 
 use crate::plan::{Image, Observed, Op, Seeds};
-use link::Link;
+use link::{Hook, Link};
 use memory::Memory;
 
 /// The object of the LB node, built by the build script.
@@ -79,7 +79,7 @@ struct Table {
 impl Dataplane {
     /// Loads the program, or takes over what a former agent left pinned; attaches it to the interface.
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
-        maps::prepare_directory(&options.pin_dir)?;
+        maps::prepare_directory(&options.pin_dir, &["maps", "tables", "links"])?;
         let maps_dir = options.pin_dir.join("maps");
         let found = maps::check_pins(&maps_dir)?;
         let mut object = load_object(&maps_dir)?;
@@ -261,6 +261,7 @@ impl Dataplane {
     fn attach(&self, interface: &str) -> Result<Link, DataplaneError> {
         let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
         Link::adopt_or_create(
+            Hook::Xdp,
             &self.options.pin_dir.join("links").join(interface),
             interface,
             program,
