@@ -40,7 +40,7 @@ pub const BACKENDS_MAX: u32 = 16_384;
 /// Counters by service.
 pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
 /// Counters by service and backend.
-pub const BACKEND_COUNTERS_MAX: u32 = 65_536;
+pub const BACKEND_COUNTERS_MAX: u32 = 131_072;
 /// Slots for counters by exit.
 pub const EXITS_MAX: u32 = 64;
 /// A hop that is not there.

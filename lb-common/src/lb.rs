@@ -99,10 +99,10 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
     let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotIp)?.ethertype;
     if ethertype == ETHERTYPE_IPV4 {
-        let ip = *packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
+        let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
         let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
         let vip = find_vip(tables, number, bank, v4_mapped(ip.destination))?;
-        let inner = ipv4(packet, &ip, vip)?;
+        let inner = ipv4(packet, ip, vip)?;
         let ports = transport(packet, tables, number, bank, &inner, L4_V4)?;
         let hash = bank
             .flow
@@ -110,10 +110,10 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Resu
         age_ipv4(packet)?;
         forward(packet, tables, (number, bank), &inner, ports, hash, probe)
     } else if ethertype == ETHERTYPE_IPV6 {
-        let ip = *packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
+        let ip = packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
         let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
         let vip = find_vip(tables, number, bank, ip.destination)?;
-        let inner = ipv6(packet, &ip, vip)?;
+        let inner = ipv6(packet, ip, vip)?;
         let ports = transport(packet, tables, number, bank, &inner, L4_V6)?;
         let hash = bank
             .flow

@@ -86,6 +86,18 @@ fn desired() -> Desired {
     }
 }
 
+/// Numbers without pattern (splitmix64), the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % below as u64) as usize
+    }
+}
+
 /// A loaded datapath with `desired` applied; the file system goes with it.
 struct Loaded {
     plane: Option<Dataplane>,
@@ -279,6 +291,81 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
         BTreeMap::from([("probe", 21)]),
         "probes count only as probes"
     );
+}
+
+/// Bytes changed, tails cut, options and extension headers put in: whatever comes, kernel and host decide alike and make the same
+/// bytes, headroom included.
+#[test]
+fn kernel_and_host_agree_on_mutated_packets() {
+    if !privileged::available("kernel_and_host_agree_on_mutated_packets") {
+        return;
+    }
+    let loaded = Loaded::new("mutated", &desired());
+    let mut dice = Dice(1);
+    let mut exits = BTreeMap::new();
+    for _ in 0..20_000 {
+        let v4 = dice.next(2) == 0;
+        let mut packet = if v4 {
+            Dataplane::probe_syn(at("192.0.2.7:4001"), at("198.51.100.1:80"))
+        } else {
+            Dataplane::probe_syn(at("[2001:db8:c::7]:4001"), at("[2001:db8:100::1]:80"))
+        };
+        if v4 && dice.next(4) == 0 {
+            with_options(&mut packet, dice.next(11));
+        } else if !v4 && dice.next(3) == 0 {
+            with_extensions(&mut packet, dice.next(6), &mut dice);
+        }
+        packet.extend(std::iter::repeat_n(0x5a, dice.next(40)));
+        for _ in 0..dice.next(3) {
+            let offset = dice.next(packet.len());
+            packet[offset] = dice.next(256) as u8;
+        }
+        if dice.next(8) == 0 {
+            packet.truncate(14 + dice.next(packet.len() - 14));
+        }
+        let result = loaded.plane().probe(&packet).expect("a test run");
+        assert!(result.agrees, "{result:?} for {packet:02x?}");
+        *exits.entry(result.exit.name()).or_insert(0) += 1;
+    }
+    for expected in [
+        "sent",
+        "not_ip",
+        "not_vip",
+        "malformed",
+        "bad_source",
+        "no_service",
+        "fragment",
+        "ttl_exceeded",
+    ] {
+        assert!(
+            exits.contains_key(expected),
+            "{expected} was never reached: {exits:?}"
+        );
+    }
+}
+
+/// Puts `words` words of options into an IPv4 packet.
+fn with_options(packet: &mut Vec<u8>, words: usize) {
+    packet.splice(34..34, vec![1; words * 4]);
+    packet[14] += words as u8;
+    packet[17] += words as u8 * 4;
+}
+
+/// Puts `count` extension headers between IPv6 and TCP.
+fn with_extensions(packet: &mut Vec<u8>, count: usize, dice: &mut Dice) {
+    let mut next = packet[20];
+    for _ in 0..count {
+        let kind = [0, 43, 60, 51][dice.next(4)];
+        let mut header = vec![next, 0, 1, 4, 0, 0, 0, 0];
+        if dice.next(3) == 0 {
+            header[1] = if kind == 51 { 2 } else { 1 };
+            header.extend([0; 8]);
+        }
+        packet[19] += header.len() as u8;
+        packet.splice(54..54, header);
+        next = kind;
+    }
+    packet[20] = next;
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -
 }
 
 fn because(result: &ProbeResult, pool: Option<&Pool>, hops: &[HopStatus]) -> String {
-    if result.action != result.exit.action() {
+    if !result.agrees {
         return "the loaded program and the agent's copy of it disagree: restart the agent".into();
     }
     match (hops.first(), pool) {

@@ -31,12 +31,14 @@ pub struct ProbeResult {
     pub hops: Vec<IpAddr>,
     /// The packet as it left the program.
     pub packet: Vec<u8>,
+    /// The same code on the host decided alike and made the same bytes.
+    pub agrees: bool,
 }
 
 impl ProbeResult {
-    /// Whether kernel and host agree, and the packet was sent to a backend.
+    /// Whether kernel and host agree that the packet goes to a backend.
     pub fn sent(&self) -> bool {
-        self.action == Action::Transmit && self.exit == Exit::Sent
+        self.agrees && self.exit == Exit::Sent
     }
 }
 
@@ -65,11 +67,15 @@ impl Dataplane {
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
         let exit = lb::run(&mut frame, &HostTables(self), true);
+        let action = action(result.return_value);
+        // A dropped packet may have been changed on its way; nobody sees it.
+        let same_bytes = action == Action::Drop || frame.bytes() == output;
         Ok(ProbeResult {
-            action: action(result.return_value),
+            action,
             exit,
             row: self.row_of(packet).unwrap_or_default(),
             hops: hops(&output).unwrap_or_default(),
+            agrees: action == exit.action() && same_bytes,
             packet: output,
         })
     }
