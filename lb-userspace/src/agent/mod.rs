@@ -34,7 +34,7 @@ use tracing::info;
 
 use self::core::Core;
 use self::node::AgentNode;
-use self::reconcile::{Event, Parts, Reconciler};
+use self::reconcile::{Event, Parts, Reconciler, wall_secs};
 use self::state::{StateError, StateFile};
 use crate::api::{admin, scrape};
 use crate::bgp::{Speaker, SpeakerError};
@@ -149,7 +149,7 @@ impl Agent {
         let speaker = announce::start(&settings, adopted, routes_seen).await?;
         let (status, status_seen) = watch::channel(Arc::new(Envelope::new(
             state.generation,
-            NodeStatus::default(),
+            NodeStatus::starting(&settings.node.name, "lb", wall_secs()),
         )));
         let (events, queue) = mpsc::channel(64);
         let checker = Checker::start(adopted_verdicts(&settings, &observed));

@@ -543,7 +543,8 @@ impl Reconciler {
     }
 }
 
-fn wall_secs() -> u64 {
+/// Seconds since the epoch.
+pub(super) fn wall_secs() -> u64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "the reconcile loop is the driver that reads the clock"

@@ -156,7 +156,8 @@ pub(crate) fn lb() -> NodeStatus {
         ]),
         peers: vec![established(), idle()],
         problems: vec![
-            "10.0.0.2: no session: nothing answers on port 179: check the peer's address".into(),
+            "state: cannot write /var/lib/anylb: a restart would forget inputs and overrides"
+                .into(),
         ],
     }
 }

@@ -104,8 +104,8 @@ pub enum Command {
 pub enum Ask {
     /// Show interfaces, VIPs, pools and BGP sessions of this node
     ///
-    /// Exits 7 when the node is degraded: a datapath is not attached, a VIP is not announced although there is
-    /// a BGP peer, or the agent reports a problem. The answer is printed all the same.
+    /// Exits 7 when the node is degraded: a datapath is not attached, a BGP session is down, a VIP is not
+    /// announced although there is a BGP peer, or the agent reports a problem. The answer is printed all the same.
     Status,
     /// Show BGP
     #[command(subcommand)]

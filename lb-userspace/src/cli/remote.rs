@@ -54,10 +54,9 @@ async fn backend(client: &Client, ask: BackendAsk, style: Style) -> Result<Answe
 
 async fn status(client: &Client, style: Style, now_secs: u64) -> Result<Answer, CliError> {
     let envelope = client.status().await?;
-    let exit = if envelope.body.degraded() {
-        Exit::Degraded
-    } else {
-        Exit::Ok
+    let exit = match envelope.body.troubles().is_empty() {
+        true => Exit::Ok,
+        false => Exit::Degraded,
     };
     let generation = envelope.generation;
     let answer = Answer::new(style, &envelope, |node| {

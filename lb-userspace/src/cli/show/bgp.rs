@@ -89,7 +89,7 @@ fn wide(peers: &[PeerStatus], style: Style) -> String {
 }
 
 fn state(peer: &PeerStatus) -> Cell {
-    verdict(&peer.state, peer.state == "Established")
+    verdict(&peer.state, peer.established())
 }
 
 fn hold_time(peer: &PeerStatus) -> String {

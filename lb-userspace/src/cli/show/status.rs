@@ -14,8 +14,8 @@ pub(in super::super) fn table(
     style: Style,
 ) -> String {
     let mut sections = vec![head(node, generation, now_secs)];
-    let mut push = |lines: usize, section: String| {
-        if lines > 0 {
+    let mut push = |length: usize, section: String| {
+        if length > 0 {
             sections.push(section);
         }
     };
@@ -23,8 +23,8 @@ pub(in super::super) fn table(
     push(node.services.len(), services(&node.services, style));
     push(node.pools.len(), pools(node, style));
     push(node.peers.len(), peers(&node.peers, style));
-    let problems = problems(node);
-    push(problems.lines().count(), problems);
+    let troubles = troubles(node);
+    push(troubles.len(), troubles);
     sections.join("\n")
 }
 
@@ -170,7 +170,7 @@ fn peers(peers: &[PeerStatus], style: Style) -> String {
         [
             Cell::new(peer.address),
             Cell::new(peer.asn),
-            verdict(&peer.state, peer.state == "Established"),
+            verdict(&peer.state, peer.established()),
             Cell::new(span(peer.since_secs)),
             Cell::new(peer.announced.len()),
         ]
@@ -187,8 +187,7 @@ fn peers(peers: &[PeerStatus], style: Style) -> String {
     )
 }
 
-fn problems(node: &NodeStatus) -> String {
-    let mut lines: Vec<String> = node.not_serving();
-    lines.extend(node.problems.iter().cloned());
-    lines.iter().map(|line| format!("! {line}\n")).collect()
+fn troubles(node: &NodeStatus) -> String {
+    let line = |trouble: &String| format!("! {trouble}\n");
+    node.troubles().iter().map(line).collect()
 }

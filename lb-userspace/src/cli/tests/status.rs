@@ -27,7 +27,8 @@ PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.2  4200000001  Active         12s          0
 
 ! web-v6: 2001:db8:ffff:ffff:ffff:ffff:ffff:10 is not announced: 0 of 1 needed backends are healthy
-! 10.0.0.2: no session: nothing answers on port 179: check the peer's address
+! 10.0.0.2: BGP session is Active: nothing answers on port 179
+! state: cannot write /var/lib/anylb: a restart would forget inputs and overrides
 "
     );
     assert_eq!(exit, Exit::Degraded);
@@ -57,7 +58,8 @@ PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.2  4200000001  Active         12s          0
 
 ! web-v6: 2001:db8:ffff:ffff:ffff:ffff:ffff:10 is not announced: 0 of 1 needed backends are healthy
-! 10.0.0.2: no session: nothing answers on port 179: check the peer's address
+! 10.0.0.2: BGP session is Active: nothing answers on port 179
+! state: cannot write /var/lib/anylb: a restart would forget inputs and overrides
 "
     );
     assert_eq!(exit, Exit::Degraded);
@@ -166,8 +168,36 @@ fn a_vip_without_a_peer_to_tell_is_not_degraded() {
 #[test]
 fn a_detached_datapath_is_degraded() {
     let mut node: NodeStatus = fake::healthy();
-    assert!(!node.degraded());
+    assert_eq!(node.troubles(), Vec::<String>::new());
     node.interfaces[0].attached = false;
     assert_eq!(node.not_serving(), ["eth0: the datapath is not attached"]);
-    assert!(node.degraded());
+    assert_eq!(node.troubles(), node.not_serving());
+}
+
+#[test]
+fn one_session_down_is_trouble_and_all_down_is_not_serving() {
+    let mut node = fake::healthy();
+    node.peers = fake::lb().peers;
+    assert_eq!(node.not_serving(), Vec::<String>::new());
+    let down = "10.0.0.2: BGP session is Active: nothing answers on port 179";
+    assert_eq!(node.troubles(), [down]);
+    node.peers.remove(0);
+    let unheard = "no BGP session is Established: no router hears of the VIPs";
+    assert_eq!(node.not_serving(), [unheard]);
+    assert_eq!(node.troubles(), [unheard, down]);
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_says_so() {
+    let node = NodeStatus::starting("lb1", "lb", fake::START_TIME_SECS);
+    let (text, exit) = Bench::new(FakeNode::new(node, None)).run("status").await;
+    assert_eq!(
+        text,
+        "\
+lb1: LB node, anylb 0.1.0, generation 12, up 2h5m
+
+! starting: checks and next hops are not all in yet
+"
+    );
+    assert_eq!(exit, Exit::Degraded);
 }
