@@ -76,9 +76,7 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        // Hidden, or the compiler drops a bounds check that follows from a comparison with this length; the verifier does not see
-        // that it follows.
-        opaque(self.end - self.data)
+        self.end - self.data
     }
 
     #[inline(always)]
@@ -96,19 +94,19 @@ impl Packet for XdpPacket {
     }
 }
 
-/// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier
-/// refuses.
+/// Hides where a pointer came from: otherwise the compiler may check one register and read through another, which the
+/// verifier refuses.
 #[inline(always)]
-pub(crate) fn opaque(number: usize) -> usize {
+fn opaque(pointer: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
-        let mut number = number;
+        let mut pointer = pointer;
         // SAFETY: moves a register to itself.
         unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack, preserves_flags))
+            core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags))
         };
-        number
+        pointer
     }
     #[cfg(not(target_arch = "bpf"))]
-    core::hint::black_box(number)
+    core::hint::black_box(pointer)
 }

@@ -16,13 +16,10 @@ const PURE: &[&str] = &[
     "lb-common/src",
     "lb-userspace/src/config",
     "lb-userspace/src/model.rs",
-    "lb-userspace/src/plan",
+    "lb-userspace/src/plan.rs",
     "lb-userspace/src/rows",
     "lb-userspace/src/status.rs",
 ];
-
-/// The thin edge of `config`: the real machine behind a trait.
-const HOST: &[&str] = &["lb-userspace/src/config/host.rs"];
 
 /// `part` (without `except`) does not mention `words`.
 struct Rule {
@@ -49,7 +46,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: HOST,
+        except: &[],
         words: &[
             "TcpListener",
             "TcpStream",
@@ -67,7 +64,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: HOST,
+        except: &[],
         words: &["std::fs", "File"],
         why: "pure code is given the bytes",
     },

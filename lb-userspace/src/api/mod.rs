@@ -12,8 +12,6 @@
 
 pub mod admin;
 mod caller;
-#[cfg(test)]
-pub(crate) mod fake;
 pub mod metrics;
 pub mod node;
 pub mod scrape;
@@ -21,7 +19,5 @@ pub mod scrape;
 pub(crate) mod scratch;
 mod serve;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 pub use node::Node;

@@ -22,10 +22,12 @@ impl BackendRoleDraft {
     /// Reads the section.
     pub fn read(fields: &Fields<'_, '_>) -> Self {
         let trusted_lbs = prefixes(fields, "trusted_lbs");
-        if let Some(list) = fields
-            .raw("trusted_lbs")
-            .filter(|_| fields.is_empty("trusted_lbs"))
-        {
+        let written = fields.raw("trusted_lbs");
+        if let Some(list) = written.filter(|list| {
+            list.get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        }) {
             fields.errors().add(
                 Diagnostic::at(
                     &list.span(),
@@ -53,7 +55,9 @@ impl BackendRoleDraft {
 }
 
 fn prefixes(fields: &Fields<'_, '_>, name: &str) -> Vec<IpNet> {
-    fields.demand(name);
+    if fields.raw(name).is_none() {
+        fields.missing(name);
+    }
     let list = fields
         .list(name, value::prefix)
         .map_or(Vec::new(), |list| list.value);

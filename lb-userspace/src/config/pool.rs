@@ -50,14 +50,13 @@ impl PoolDraft {
             .filter_map(|backend| backend.address.as_ref())
     }
 
-    /// Whether there are backends of both families.
-    pub fn is_mixed(&self) -> bool {
-        let v4 = self.addresses().filter(|address| address.value.is_ipv4());
-        !matches!(v4.count(), count if count == 0 || count == self.addresses().count())
-    }
-
     fn check_backends(&self, fields: &Fields<'_, '_>) {
-        if fields.is_empty("backend") {
+        if fields.raw("backend").is_none_or(|value| {
+            value
+                .get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        }) {
             self.report_empty(fields);
         }
         let addresses: Vec<_> = self.addresses().cloned().collect();
@@ -72,7 +71,7 @@ impl PoolDraft {
         repeated(fields.errors(), &names, |name| {
             format!("two backends have the name `{name}`")
         });
-        let Some(first) = addresses.first().filter(|_| self.is_mixed()) else {
+        let Some(first) = addresses.first() else {
             return;
         };
         let family = Family::of(first.value);
@@ -97,7 +96,7 @@ impl PoolDraft {
             Some(name) => (&name.span, format!("pool `{}`", name.value)),
             None => (&fields.place, "this pool".to_owned()),
         };
-        fields.errors().add_absence(
+        fields.errors().add(
             Diagnostic::at(place, format!("{name} has no backend"))
                 .help("add a `[[pool.backend]]` below it"),
         );
@@ -174,7 +173,9 @@ impl std::fmt::Display for Family {
 }
 
 fn check(pool: &Fields<'_, '_>) -> Option<Check> {
-    pool.demand("check");
+    if pool.raw("check").is_none() {
+        pool.missing("check");
+    }
     // A type of a later version brings keys of its own: one error says it all.
     let later = pool
         .raw("check")
@@ -189,7 +190,9 @@ fn check(pool: &Fields<'_, '_>) -> Option<Check> {
         return None;
     }
     let fields = pool.table("check", &CHECK)?;
-    fields.demand("type");
+    if fields.raw("type").is_none() {
+        fields.missing("type");
+    }
     let kind = fields.word("type", &[("tcp", ())]);
     let port = fields.must("port", value::port);
     let interval = fields.get_or("interval", INTERVAL, |value| {

@@ -209,10 +209,7 @@ fn route(message: &RouteMessage) -> Result<Route, Unresolved> {
             RouteAttribute::Via(RouteVia::Inet6(address)) => {
                 route.gateway = Some((*address).into())
             }
-            // Unspecified while an address is tentative.
-            RouteAttribute::PrefSource(address) => {
-                route.source = ip(address).filter(|source| !source.is_unspecified());
-            }
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
             _ => {}
         }

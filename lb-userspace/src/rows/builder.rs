@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::hops::Chooser;
 use super::input::identity;
 use super::keys::Keys;
-use super::owner::owners;
+use super::owner::Owners;
 use super::rank::Ranking;
 use super::{ABSENT, HOPS_MAX, Input, PREVIOUS_MAX, ROWS, Table, View};
 use crate::model::HashKey;
@@ -17,13 +17,13 @@ pub fn build(current: &Input, previous: &[&Input], view: &View, key: &HashKey, h
     Builder::new(key).build(current, previous, view, hops)
 }
 
-/// Builds the tables of one pool. What it keeps (ranks, 1 MiB, and owners, 128 KiB per input) is a cache: a table never
+/// Builds the tables of one pool. What it keeps (ranks, 1 MiB, and owners, 256 KiB per input) is a cache: a table never
 /// depends on what was built before.
 pub struct Builder {
     keys: Keys,
     walk: Vec<u32>,
     ranking: Ranking,
-    owners: Vec<(Input, Arc<[u16]>)>,
+    owners: Vec<(Input, Arc<Owners>)>,
 }
 
 impl Builder {
@@ -47,7 +47,7 @@ impl Builder {
         self.owners
             .retain(|(input, _)| input == current || previous.contains(&input));
         // Oldest first, so that each ranking is near the one before it and the last is that of `current`.
-        let past_owners: Vec<Arc<[u16]>> = previous
+        let past_owners: Vec<Arc<Owners>> = previous
             .iter()
             .rev()
             .map(|input| self.owners(input))
@@ -85,14 +85,14 @@ impl Builder {
     fn rows(
         &self,
         mut chooser: Chooser<'_>,
-        owners: &[u16],
+        owners: &Owners,
         past: &[Past],
     ) -> Vec<[u16; HOPS_MAX]> {
         let mut rows = vec![[ABSENT; HOPS_MAX]; ROWS];
         for &row in &self.walk {
-            let owner = owners[row as usize];
+            let owner = owners.owner[row as usize];
             if owner != ABSENT {
-                let previous = past.iter().filter_map(|past| past.owner(row));
+                let previous = past.iter().map(|past| past.row(row));
                 rows[row as usize] = chooser.row(row, owner, previous);
             }
         }
@@ -100,12 +100,12 @@ impl Builder {
     }
 
     /// Owners under an input, health apart.
-    fn owners(&mut self, input: &Input) -> Arc<[u16]> {
+    fn owners(&mut self, input: &Input) -> Arc<Owners> {
         if let Some((_, owners)) = self.owners.iter().find(|(known, _)| known == input) {
             return owners.clone();
         }
         self.ranking.update(&self.keys, input.members());
-        let owners: Arc<[u16]> = owners(input, &self.ranking, &self.walk).into();
+        let owners = Arc::new(Owners::new(input, &self.ranking, &self.walk));
         self.owners.push((input.clone(), owners.clone()));
         owners
     }
@@ -113,15 +113,18 @@ impl Builder {
 
 /// Owners under a previous input, and the number in the table of each of its members.
 struct Past {
-    owners: Arc<[u16]>,
+    owners: Arc<Owners>,
     numbers: Vec<u16>,
 }
 
 impl Past {
-    fn owner(&self, row: u32) -> Option<u16> {
-        self.numbers
-            .get(usize::from(self.owners[row as usize]))
-            .copied()
+    /// Owner and heir of a row as numbers in the table.
+    fn row(&self, row: u32) -> (Option<u16>, Option<u16>) {
+        let number = |m: u16| self.numbers.get(usize::from(m)).copied();
+        (
+            number(self.owners.owner[row as usize]),
+            number(self.owners.heir[row as usize]),
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! From owners and ranks to the hops of a row. Backends go by their number in the table: members of the input first.
 
-use super::owner::caps;
+use super::owner::{Owners, caps};
 use super::rank::{DEPTH, Ranking};
-use super::{ABSENT, HOPS_MAX, Input, PREVIOUS_OWNERS_MAX, View};
+use super::{ABSENT, HOPS_MAX, Input, View};
 
 /// Gives out first hops and alternates under one view. Rows must come in the order of the walk.
 pub(super) struct Chooser<'a> {
@@ -12,6 +12,9 @@ pub(super) struct Chooser<'a> {
     load: Vec<u32>,
     hops: usize,
 }
+
+/// Owner and heir of a row under a previous input.
+pub(super) type Past = (Option<u16>, Option<u16>);
 
 /// What the view says of a backend.
 #[derive(Clone, Copy)]
@@ -27,13 +30,13 @@ impl<'a> Chooser<'a> {
         input: &Input,
         members: &[std::net::IpAddr],
         ranking: &'a Ranking,
-        owners: &[u16],
+        owners: &Owners,
         view: &View,
         hops: u8,
     ) -> Self {
         let eligible = eligible(input, view);
         let mut load = vec![0; eligible.len()];
-        for &owner in owners {
+        for &owner in &owners.owner {
             if let Some(load) = load.get_mut(usize::from(owner)) {
                 *load += 1;
             }
@@ -54,12 +57,12 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    /// The hops of a row, by its owner and its owners under previous inputs, newest first.
+    /// The hops of a row, by its owner, and its owners and heirs under previous inputs, newest first.
     pub fn row(
         &mut self,
         row: u32,
         owner: u16,
-        previous: impl Iterator<Item = u16>,
+        previous: impl Iterator<Item = Past> + Clone,
     ) -> [u16; HOPS_MAX] {
         let set = self.set(row, owner, previous);
         let first = if self.may_be_first(owner) {
@@ -71,26 +74,23 @@ impl<'a> Chooser<'a> {
     }
 
     /// Whose flows may live in this row: the same under every view, but for backends that are gone.
-    fn set(&self, row: u32, owner: u16, previous: impl Iterator<Item = u16>) -> Set {
+    fn set(&self, row: u32, owner: u16, previous: impl Iterator<Item = Past> + Clone) -> Set {
         let mut set = Set {
             backends: [ABSENT; HOPS_MAX],
             len: 0,
             max: self.hops,
         };
         let here = |m: &u16| !self.standing[usize::from(*m)].gone;
-        let owners_max = 1 + PREVIOUS_OWNERS_MAX - usize::from(!here(&owner));
-        for m in std::iter::once(owner).chain(previous).filter(here) {
-            if set.len < owners_max {
-                set.add(m);
-            }
-        }
-        for m in self.ranking.top(row).filter(here) {
-            set.add(m);
-        }
+        let (owners, heirs) = (
+            previous.clone().filter_map(|(owner, _)| owner),
+            previous.filter_map(|(_, heir)| heir),
+        );
+        set.add_first(1, std::iter::once(owner).filter(here));
+        set.add_first(HOPS_MAX, owners.filter(here));
+        set.add_first(1, heirs.filter(here));
+        set.add_first(HOPS_MAX, self.ranking.top(row).filter(here));
         if set.len < set.max && self.standing.len() > DEPTH {
-            for m in self.ranking.all(row).into_iter().filter(here) {
-                set.add(m);
-            }
+            set.add_first(HOPS_MAX, self.ranking.all(row).into_iter().filter(here));
         }
         set
     }
@@ -159,10 +159,17 @@ struct Set {
 }
 
 impl Set {
-    fn add(&mut self, m: u16) {
-        if self.len < self.max && !self.iter().any(|other| other == m) {
-            self.backends[self.len] = m;
-            self.len += 1;
+    /// Adds the first `count` that are not in the set, as far as there is room.
+    fn add_first(&mut self, count: usize, backends: impl Iterator<Item = u16>) {
+        let end = self.max.min(self.len + count);
+        for m in backends {
+            if self.len == end {
+                return;
+            }
+            if !self.iter().any(|other| other == m) {
+                self.backends[self.len] = m;
+                self.len += 1;
+            }
         }
     }
 

@@ -1,41 +1,39 @@
-//! From the node's key to the keys of ranking, walk and digest, so that no two uses share one.
+//! From the node's key to the keys of ranks, walk and digest, so that no two uses share one.
 
-use std::net::IpAddr;
+use lb_common::siphash::siphash_2_4;
 
 use super::ROWS;
-use super::input::identity;
-use super::sip::{Key, siphash, siphash_row};
+use super::sip::{Key, siphash_1_3};
 use crate::model::HashKey;
 
 /// The keys of tables, all derived from one [`HashKey`].
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    rank: Key,
-    walk: Key,
-    digest: Key,
+    rank: [u8; 16],
+    walk: [u8; 16],
+    digest: [u8; 16],
 }
 
 impl Keys {
     /// Derives them; the labels are part of the format.
     pub fn new(key: &HashKey) -> Self {
-        let (words, _) = key.0.as_chunks::<8>();
-        let key = [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])];
         Self {
-            rank: subkey(key, b"anylb rows rank"),
-            walk: subkey(key, b"anylb rows walk"),
-            digest: subkey(key, b"anylb rows digest"),
+            rank: subkey(key.0, b"anylb rows rank"),
+            walk: subkey(key.0, b"anylb rows walk"),
+            digest: subkey(key.0, b"anylb rows digest"),
         }
     }
 
-    /// Key of one backend's costs.
-    pub fn backend(&self, address: IpAddr) -> Key {
-        subkey(self.rank, &identity(address))
+    /// Key of one backend's draws.
+    pub fn backend(&self, identity: [u8; 16]) -> Key {
+        words(subkey(self.rank, &identity))
     }
 
     /// All rows in the order in which they are given out.
     pub fn walk(&self) -> Vec<u32> {
+        let key = words(self.walk);
         let mut rows: Vec<(u64, u32)> = (0..ROWS as u32)
-            .map(|row| (siphash_row(self.walk, row), row))
+            .map(|row| (siphash_1_3(key, row.to_le_bytes()), row))
             .collect();
         rows.sort_unstable();
         rows.into_iter().map(|(_, row)| row).collect()
@@ -43,21 +41,28 @@ impl Keys {
 
     /// 64-bit digest of a table's bytes. Keyed, so that it tells two keys apart and gives away none.
     pub fn digest(&self, bytes: &[u8]) -> u64 {
-        siphash::<2, 4>(self.digest, bytes)
+        siphash_2_4(self.digest, bytes)
     }
 }
 
-fn subkey(key: Key, message: &[u8]) -> Key {
-    [0, 1].map(|half| {
-        let bytes: Vec<u8> = std::iter::once(half)
-            .chain(message.iter().copied())
-            .collect();
-        siphash::<2, 4>(key, &bytes)
-    })
+/// Two SipHash words of a message after a byte that tells them apart. No label of the flow hash begins with these bytes.
+fn subkey(key: [u8; 16], message: &[u8]) -> [u8; 16] {
+    let half = |half: u8| siphash_2_4(key, &[&[half], message].concat()).to_le_bytes();
+    let mut subkey = [0; 16];
+    subkey[..8].copy_from_slice(&half(0));
+    subkey[8..].copy_from_slice(&half(1));
+    subkey
+}
+
+fn words(key: [u8; 16]) -> Key {
+    let (words, _) = key.as_chunks::<8>();
+    [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -65,17 +70,15 @@ mod tests {
         let walk = Keys::new(&HashKey([7; 16])).walk();
         let mut sorted = walk.clone();
         sorted.sort_unstable();
-        assert!(sorted.iter().copied().eq(0..ROWS as u32));
+        assert!(sorted.into_iter().eq(0..ROWS as u32));
         assert_ne!(walk, Keys::new(&HashKey([8; 16])).walk());
     }
 
     #[test]
     fn the_uses_of_a_key_share_nothing() {
         let keys = Keys::new(&HashKey([7; 16]));
-        let words: std::collections::BTreeSet<u64> = [keys.rank, keys.walk, keys.digest]
-            .concat()
-            .into_iter()
-            .collect();
-        assert_eq!(words.len(), 6);
+        let all = [keys.rank, keys.walk, keys.digest].map(words).concat();
+        let distinct: BTreeSet<u64> = all.iter().copied().collect();
+        assert_eq!(distinct.len(), 6);
     }
 }

@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(neg_log2(u64::MAX), 0);
     }
 
+    /// Made with another implementation.
     #[test]
     fn golden_values() {
         for (h, expected) in [

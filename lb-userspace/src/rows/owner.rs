@@ -25,20 +25,41 @@ pub(super) fn caps(input: &Input, eligible: &[bool]) -> Vec<u32> {
         .collect()
 }
 
-/// The owner of each row as a number in the input; `ABSENT` everywhere for an empty input. `ranking` ranks this input.
-pub(super) fn owners(input: &Input, ranking: &Ranking, walk: &[u32]) -> Vec<u16> {
-    let caps = caps(input, &input.active());
-    let mut load = vec![0; caps.len()];
-    let mut owners = vec![ABSENT; ROWS];
-    if caps.is_empty() {
-        return owners;
+/// Who has each row under an input, health apart, as numbers in the input; `ABSENT` where there is nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owners {
+    /// Who owns the row.
+    pub owner: Vec<u16>,
+    /// Who most likely has it while the owner is down: the best-ranked other active one.
+    pub heir: Vec<u16>,
+}
+
+impl Owners {
+    /// `ranking` ranks the members of `input`.
+    pub fn new(input: &Input, ranking: &Ranking, walk: &[u32]) -> Self {
+        let active = input.active();
+        let caps = caps(input, &active);
+        let mut load = vec![0; caps.len()];
+        let mut owners = Self {
+            owner: vec![ABSENT; ROWS],
+            heir: vec![ABSENT; ROWS],
+        };
+        if caps.is_empty() {
+            return owners;
+        }
+        for &row in walk {
+            let owner = ranking
+                .first(row, |m| load[usize::from(m)] < caps[usize::from(m)])
+                .expect("the caps add up to more than the rows");
+            load[usize::from(owner)] += 1;
+            owners.owner[row as usize] = owner;
+        }
+        let others = active.iter().filter(|&&active| active).count() > 1;
+        for row in (0..ROWS as u32).filter(|_| others) {
+            let owner = owners.owner[row as usize];
+            let heir = ranking.first(row, |m| m != owner && active[usize::from(m)]);
+            owners.heir[row as usize] = heir.unwrap_or(ABSENT);
+        }
+        owners
     }
-    for &row in walk {
-        let owner = ranking
-            .first(row, |m| load[usize::from(m)] < caps[usize::from(m)])
-            .expect("the caps add up to more than the rows");
-        load[usize::from(owner)] += 1;
-        owners[row as usize] = owner;
-    }
-    owners
 }

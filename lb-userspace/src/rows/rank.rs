@@ -1,15 +1,16 @@
 //! The best backends of each row, by weighted rendezvous hashing.
 
-use std::net::IpAddr;
-
-use super::input::Member;
+use super::input::{Member, identity};
 use super::keys::Keys;
 use super::log2::{neg_log2, neg_log2_at_least};
-use super::sip::{Key, siphash_row};
+use super::score::Score;
 use super::{ABSENT, ROWS};
 
 /// Ranks kept per row. Deeper ones are rarely asked for, and computed when they are.
 pub(super) const DEPTH: usize = 8;
+
+/// Rows ranked in one go: their ranks and the tables of one backend fit the nearest cache together.
+const BATCH: usize = 128;
 
 /// For one set of backends and weights: the first eight of every row, 1 MiB. Costs are not kept: a hash is cheaper than
 /// the memory.
@@ -19,52 +20,21 @@ pub(super) struct Ranking {
     top: Vec<[u16; DEPTH]>,
 }
 
-/// What takes part in the ranking. Administrative states do not.
-#[derive(Clone, Copy)]
-struct Contender {
-    key: Key,
-    weight: u16,
-    address: IpAddr,
-}
-
-impl Contender {
-    #[inline(always)]
-    fn cost(&self, row: u32) -> u64 {
-        neg_log2(siphash_row(self.key, row)) / u64::from(self.weight)
-    }
-
-    /// The cost, unless it is `limit` or more.
-    #[inline(always)]
-    fn cost_below(&self, row: u32, limit: u64) -> Option<u64> {
-        let hash = siphash_row(self.key, row);
-        if neg_log2_at_least(hash) >= limit.saturating_mul(u64::from(self.weight)) {
-            return None;
-        }
-        Some(neg_log2(hash) / u64::from(self.weight)).filter(|&cost| cost < limit)
-    }
-}
-
 impl Ranking {
-    /// Ranks `members` (ascending, at most [`super::input::MEMBERS_MAX`]) in every row. Rows whose first eight cannot have
-    /// changed since the last call are only renumbered.
+    /// Ranks `members` (an input's) in every row. Rows whose first eight cannot have changed since the last call are only
+    /// renumbered.
     pub fn update(&mut self, keys: &Keys, members: &[Member]) {
         let before = std::mem::take(&mut self.contenders);
-        let (contenders, renumber, new) = merge(keys, &before, members);
+        let count_before = before.len();
+        let (contenders, renumber, new) = merge(keys, before, members);
         self.contenders = contenders;
-        if new.is_empty() && before.len() == self.contenders.len() {
-            return;
+        if self.top.is_empty() || new.len() > count_before {
+            self.top = vec![[ABSENT; DEPTH]; ROWS];
+            self.rank(&(0..ROWS as u32).collect::<Vec<_>>());
+        } else if !new.is_empty() || count_before != self.contenders.len() {
+            let stale = self.renumbered(&renumber, &new);
+            self.rank(&stale);
         }
-        if before.is_empty() || new.len() > before.len() {
-            self.top = (0..ROWS as u32).map(|row| self.rank(row)).collect();
-            return;
-        }
-        let mut top = std::mem::take(&mut self.top);
-        for (row, ranks) in (0..).zip(&mut top) {
-            if !renumbered(ranks, &renumber) || self.any_enters(row, ranks, &new) {
-                *ranks = self.rank(row);
-            }
-        }
-        self.top = top;
     }
 
     /// The first of a row that is `eligible`.
@@ -99,34 +69,51 @@ impl Ranking {
         ranks.into_iter().map(|(_, m)| m).collect()
     }
 
-    /// Place of a backend in a row: the lower the better.
+    /// What backends of a row are ranked by, the lowest first.
     pub fn place(&self, row: u32, member: u16) -> (u64, u16) {
         (self.contenders[usize::from(member)].cost(row), member)
     }
 
-    fn rank(&self, row: u32) -> [u16; DEPTH] {
-        let mut costs = [u64::MAX; DEPTH];
-        let mut ranks = [ABSENT; DEPTH];
-        for (m, contender) in (0..).zip(&self.contenders) {
-            // Members come in ascending order, so an equal cost is a lower rank.
-            let Some(cost) = contender.cost_below(row, costs[DEPTH - 1]) else {
-                continue;
-            };
-            let mut at = DEPTH - 1;
-            while at > 0 && costs[at - 1] > cost {
-                costs[at] = costs[at - 1];
-                ranks[at] = ranks[at - 1];
-                at -= 1;
+    /// Ranks some rows anew.
+    fn rank(&mut self, rows: &[u32]) {
+        for rows in rows.chunks(BATCH) {
+            let mut tops = [Top::EMPTY; BATCH];
+            // Backend by backend in ascending order, so that of equal costs the lower number stands first.
+            for (m, contender) in (0..).zip(&self.contenders) {
+                for (top, &row) in tops.iter_mut().zip(rows) {
+                    if let Some(cost) = contender.cost_below(row, top.costs[DEPTH - 1]) {
+                        top.insert(cost, m);
+                    }
+                }
             }
-            costs[at] = cost;
-            ranks[at] = m;
+            for (top, &row) in tops.iter().zip(rows) {
+                self.top[row as usize] = top.ranks;
+            }
         }
-        ranks
+    }
+
+    /// Renumbers the ranks of all rows; returns the rows that one left or one of the `new` members belongs into.
+    fn renumbered(&mut self, renumber: &[u16], new: &[u16]) -> Vec<u32> {
+        let mut stale = Vec::new();
+        for row in 0..ROWS as u32 {
+            let mut whole = true;
+            for rank in self.top[row as usize]
+                .iter_mut()
+                .filter(|rank| **rank != ABSENT)
+            {
+                *rank = renumber[usize::from(*rank)];
+                whole &= *rank != ABSENT;
+            }
+            if !whole || self.any_enters(row, new) {
+                stale.push(row);
+            }
+        }
+        stale
     }
 
     /// Whether one of the `new` members belongs among the first eight of a row.
-    fn any_enters(&self, row: u32, ranks: &[u16; DEPTH], new: &[u16]) -> bool {
-        let last = ranks[DEPTH - 1];
+    fn any_enters(&self, row: u32, new: &[u16]) -> bool {
+        let last = self.top[row as usize][DEPTH - 1];
         if new.is_empty() || last == ABSENT {
             return !new.is_empty();
         }
@@ -140,42 +127,97 @@ impl Ranking {
     }
 }
 
-/// New contenders; the new number of each old one, `ABSENT` where it left or its weight changed; numbers of new ones.
+/// What takes part in the ranking. Administrative states do not.
+struct Contender {
+    score: Score,
+    weight: u64,
+    identity: [u8; 16],
+}
+
+impl Contender {
+    fn new(keys: &Keys, member: &Member) -> Self {
+        let identity = identity(member.address);
+        Self {
+            score: Score::new(keys.backend(identity)),
+            weight: u64::from(member.weight),
+            identity,
+        }
+    }
+
+    fn cost(&self, row: u32) -> u64 {
+        neg_log2(self.score.with_lower(self.score.upper(row), row)) / self.weight
+    }
+
+    /// The cost, unless it is `limit` or more.
+    #[inline(always)]
+    fn cost_below(&self, row: u32, limit: u64) -> Option<u64> {
+        let upper = self.score.upper(row);
+        let at_most = upper << 48 | 0xffff_ffff_ffff;
+        if neg_log2_at_least(at_most) >= limit.saturating_mul(self.weight) {
+            return None;
+        }
+        Some(neg_log2(self.score.with_lower(upper, row)) / self.weight).filter(|&cost| cost < limit)
+    }
+}
+
+/// The first eight of a row in the making.
+#[derive(Clone, Copy)]
+struct Top {
+    costs: [u64; DEPTH],
+    ranks: [u16; DEPTH],
+}
+
+impl Top {
+    const EMPTY: Self = Self {
+        costs: [u64::MAX; DEPTH],
+        ranks: [ABSENT; DEPTH],
+    };
+
+    /// Puts a member behind those that cost no more, and the last one out.
+    fn insert(&mut self, cost: u64, m: u16) {
+        let mut at = DEPTH - 1;
+        while at > 0 && self.costs[at - 1] > cost {
+            self.costs[at] = self.costs[at - 1];
+            self.ranks[at] = self.ranks[at - 1];
+            at -= 1;
+        }
+        self.costs[at] = cost;
+        self.ranks[at] = m;
+    }
+}
+
+/// Contenders of `members`; the new number of each old one, `ABSENT` where it left or its weight changed; the numbers of
+/// those that are new.
 fn merge(
     keys: &Keys,
-    before: &[Contender],
+    before: Vec<Contender>,
     members: &[Member],
 ) -> (Vec<Contender>, Vec<u16>, Vec<u16>) {
     let mut renumber = vec![ABSENT; before.len()];
     let mut new = Vec::new();
-    let contenders = (0..).zip(members).map(|(number, member)| {
-        let old = before.binary_search_by_key(&super::input::identity(member.address), |c| {
-            super::input::identity(c.address)
-        });
-        match old {
-            Ok(old) if before[old].weight == member.weight => {
+    let mut contenders = Vec::with_capacity(members.len());
+    let mut before = before.into_iter().enumerate().peekable();
+    for (number, member) in (0..).zip(members) {
+        let identity = identity(member.address);
+        while before.next_if(|(_, old)| old.identity < identity).is_some() {}
+        let weight = u64::from(member.weight);
+        match before.next_if(|(_, old)| old.identity == identity) {
+            Some((old, contender)) if contender.weight == weight => {
                 renumber[old] = number;
-                before[old]
+                contenders.push(contender);
             }
-            Ok(_) | Err(_) => {
+            Some((_, contender)) => {
                 new.push(number);
-                Contender {
-                    key: keys.backend(member.address),
-                    weight: member.weight,
-                    address: member.address,
-                }
+                contenders.push(Contender {
+                    weight,
+                    ..contender
+                });
+            }
+            None => {
+                new.push(number);
+                contenders.push(Contender::new(keys, member));
             }
         }
-    });
-    (contenders.collect(), renumber, new)
-}
-
-/// Renumbers the ranks of a row; false where one of them is no longer there.
-fn renumbered(ranks: &mut [u16; DEPTH], renumber: &[u16]) -> bool {
-    let mut whole = true;
-    for rank in ranks.iter_mut().filter(|rank| **rank != ABSENT) {
-        *rank = renumber[usize::from(*rank)];
-        whole &= *rank != ABSENT;
     }
-    whole
+    (contenders, renumber, new)
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lb_common::flow::FLOW_HASH_VERSION;
+
 use super::input::identity;
 use super::keys::Keys;
-use super::{ABSENT, FLOW_HASH_VERSION, HOPS_MAX, Input, ROWS, VERSION};
+use super::owner::Owners;
+use super::{ABSENT, HOPS_MAX, Input, ROWS, VERSION};
 
 /// Rows of one pool under one view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Table {
     /// [`ROWS`] lists of distinct numbers, `ABSENT` after the last hop.
     pub rows: Vec<[u16; HOPS_MAX]>,
     /// Owner of each row, health apart.
-    owners: Arc<[u16]>,
+    owners: Arc<Owners>,
     digest: u64,
 }
 
@@ -28,11 +31,11 @@ impl Table {
         input: &Input,
         mut members: Vec<IpAddr>,
         mut rows: Vec<[u16; HOPS_MAX]>,
-        owners: Arc<[u16]>,
+        owners: Arc<Owners>,
     ) -> Self {
         let listed = input.members().len();
         compact(&mut members, &mut rows, listed);
-        let digest = keys.digest(&digest_bytes(&members[..listed], &owners));
+        let digest = keys.digest(&digest_bytes(&members[..listed], &owners.owner));
         Self {
             members,
             rows,
@@ -49,7 +52,7 @@ impl Table {
 
     /// The backend that owns a row, health apart; none in the table of an empty input.
     pub fn owner(&self, row: usize) -> Option<IpAddr> {
-        self.member(self.owners[row])
+        self.member(self.owners.owner[row])
     }
 
     /// The backends of a row in order.
@@ -84,9 +87,9 @@ impl Table {
     }
 
     /// The same for the owners under an input.
-    pub(super) fn uncovered_owners(&self, input: &Input, owners: &[u16]) -> usize {
+    pub(super) fn uncovered_owners(&self, input: &Input, owners: &Owners) -> usize {
         let members: Vec<IpAddr> = input.members().iter().map(|m| m.address).collect();
-        self.uncovered_by(&members, owners.iter().copied())
+        self.uncovered_by(&members, owners.owner.iter().copied())
     }
 
     fn uncovered_by(&self, members: &[IpAddr], backends: impl Iterator<Item = u16>) -> usize {

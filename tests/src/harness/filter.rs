@@ -5,20 +5,19 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::netns::{Netns, command_in};
-use super::shell;
+use super::{netns::Netns, shell};
 
 /// A table of rules in one namespace, taken away when dropped.
 #[derive(Debug)]
-pub struct Filter {
-    netns: String,
+pub struct Filter<'a> {
+    netns: &'a Netns,
     table: String,
 }
 
-impl Filter {
+impl<'a> Filter<'a> {
     /// Drops what matches any of `rules` (nftables expressions such as `iifname "be1"`) at `hook` (`forward`,
     /// `input`, `output`).
-    pub fn dropping(netns: &Netns, table: &str, hook: &str, rules: &[String]) -> Result<Self> {
+    pub fn drop(netns: &'a Netns, table: &str, hook: &str, rules: &[String]) -> Result<Self> {
         let mut script =
             format!("table inet {table} {{ chain drops {{ type filter hook {hook} priority 0;\n");
         for rule in rules {
@@ -27,19 +26,19 @@ impl Filter {
         script.push_str("}\n}\n");
         feed(netns, &script)?;
         Ok(Self {
-            netns: netns.name().to_owned(),
+            netns,
             table: table.to_owned(),
         })
     }
 
     /// How many packets the rules have dropped.
     pub fn dropped(&self) -> Result<u64> {
-        let listing = shell::output(command_in(&self.netns, "nft").args([
-            "list",
-            "table",
-            "inet",
-            &self.table,
-        ]))?;
+        let listing =
+            shell::output(
+                self.netns
+                    .command("nft")
+                    .args(["list", "table", "inet", &self.table]),
+            )?;
         let words: Vec<&str> = listing.split_whitespace().collect();
         Ok(words
             .windows(2)
@@ -52,14 +51,14 @@ impl Filter {
     pub fn lift(self) {}
 }
 
-impl Drop for Filter {
+impl Drop for Filter<'_> {
     fn drop(&mut self) {
-        let delete = shell::output(command_in(&self.netns, "nft").args([
-            "delete",
-            "table",
-            "inet",
-            &self.table,
-        ]));
+        let delete =
+            shell::output(
+                self.netns
+                    .command("nft")
+                    .args(["delete", "table", "inet", &self.table]),
+            );
         if let Err(error) = delete {
             eprintln!("packet filter left behind: {error:#}");
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use hyper::body::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 use super::client::Client;
 
@@ -41,18 +41,12 @@ pub struct Outcome {
     pub broken: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    answering: usize,
-    broken: usize,
-}
-
 /// Open connections, each with its own task.
 #[derive(Debug)]
 pub struct LongLived {
     stop: watch::Sender<Option<Instant>>,
     patience: Duration,
-    progress: watch::Receiver<Progress>,
+    answering: watch::Receiver<usize>,
     tasks: Vec<JoinHandle<Outcome>>,
 }
 
@@ -60,7 +54,7 @@ impl LongLived {
     /// Starts to open them all, spread over one period so that they do not beat as one.
     pub fn open(runtime: &Handle, plan: &Plan) -> Self {
         let (stop, stopped) = watch::channel(None);
-        let (report, progress) = watch::channel(Progress::default());
+        let (count, answering) = watch::channel(0);
         let total = plan.targets.len() * plan.per_target;
         let tasks = (0..total).map(|number| {
             let connection = Connection {
@@ -68,41 +62,27 @@ impl LongLived {
                 begin: Instant::now() + plan.every.mul_f64(number as f64 / total as f64),
                 every: plan.every,
                 stopped: stopped.clone(),
-                progress: report.clone(),
+                answering: count.clone(),
             };
             runtime.spawn(connection.run())
         });
         Self {
             stop,
             patience: plan.patience,
-            progress,
+            answering,
             tasks: tasks.collect(),
         }
     }
 
-    /// Waits until every connection has had an answer; none may have broken.
+    /// Waits until every connection has had an answer.
     pub async fn all_answering(&mut self, deadline: Duration) -> Result<()> {
-        self.all_settled(deadline).await?;
-        let broken = self.progress.borrow().broken;
-        ensure!(
-            broken == 0,
-            "{broken} of {} connections broke at once",
-            self.tasks.len()
-        );
-        Ok(())
-    }
-
-    /// Waits until every connection has had an answer or has broken.
-    pub async fn all_settled(&mut self, deadline: Duration) -> Result<()> {
         let total = self.tasks.len();
-        let settled = self
-            .progress
-            .wait_for(|progress| progress.answering + progress.broken >= total);
-        let waited = timeout(deadline, settled).await;
+        let all = self.answering.wait_for(|count| *count == total);
+        let waited = tokio::time::timeout(deadline, all).await;
         ensure!(
-            waited.is_ok_and(|settled| settled.is_ok()),
-            "of {total} connections: {:?}",
-            *self.progress.borrow()
+            waited.is_ok_and(|all| all.is_ok()),
+            "{} of {total} connections answer",
+            *self.answering.borrow()
         );
         Ok(())
     }
@@ -122,9 +102,9 @@ struct Connection {
     target: SocketAddr,
     begin: Instant,
     every: Duration,
-    /// Set at the end, to the time up to which answers count.
+    /// Set at the end, to the time until which answers count.
     stopped: watch::Receiver<Option<Instant>>,
-    progress: watch::Sender<Progress>,
+    answering: watch::Sender<usize>,
 }
 
 impl Connection {
@@ -140,16 +120,13 @@ impl Connection {
         // The exchange is dropped half-way only when it counts as broken.
         let result = tokio::select! {
             result = self.exchange(&mut outcome) => result,
-            () = deadline => Err(anyhow!("no answer until the end")),
+            () = deadline => Err(anyhow::anyhow!("no answer until the end")),
         };
         outcome.broken = result.err().map(|error| format!("{error:#}"));
-        if outcome.broken.is_some() && outcome.server.is_none() {
-            self.progress.send_modify(|progress| progress.broken += 1);
-        }
         outcome
     }
 
-    async fn exchange(&self, outcome: &mut Outcome) -> Result<()> {
+    async fn exchange(self, outcome: &mut Outcome) -> Result<()> {
         let mut ticks = interval_at(self.begin, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -164,8 +141,7 @@ impl Connection {
             match &outcome.server {
                 None => {
                     outcome.server = Some(answer.name);
-                    self.progress
-                        .send_modify(|progress| progress.answering += 1);
+                    self.answering.send_modify(|count| *count += 1);
                 }
                 Some(server) if *server != answer.name => {
                     bail!("answers from {server} and {}", answer.name)
@@ -187,24 +163,18 @@ async fn end_of_patience(mut stopped: watch::Receiver<Option<Instant>>) {
         Err(_) => None,
     };
     if let Some(deadline) = stop {
-        sleep_until(deadline).await;
+        let _ = timeout_at(deadline, std::future::pending::<()>()).await;
     }
 }
 
 /// Connections that broke.
-pub fn broken<'a>(
-    outcomes: impl IntoIterator<Item = &'a Outcome>,
-) -> impl Iterator<Item = &'a Outcome> {
-    outcomes
-        .into_iter()
-        .filter(|outcome| outcome.broken.is_some())
+pub fn broken(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
+    outcomes.iter().filter(|outcome| outcome.broken.is_some())
 }
 
 /// Longest wait of a connection that did not break.
-pub fn worst_stall<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Duration {
-    let whole = outcomes
-        .into_iter()
-        .filter(|outcome| outcome.broken.is_none());
+pub fn worst_stall(outcomes: &[Outcome]) -> Duration {
+    let whole = outcomes.iter().filter(|outcome| outcome.broken.is_none());
     whole
         .map(|outcome| outcome.worst_stall)
         .max()

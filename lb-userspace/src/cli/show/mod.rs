@@ -26,3 +26,7 @@ fn admin(admin: AdminState) -> Cell {
         AdminState::Draining => notice("draining"),
     }
 }
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,1 @@
+//! Desired state against what the kernel holds.
