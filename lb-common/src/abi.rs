@@ -40,7 +40,7 @@ pub const BACKENDS_MAX: u32 = 16_384;
 /// Counters by service.
 pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
 /// Counters by service and backend.
-pub const BACKEND_COUNTERS_MAX: u32 = 65_536;
+pub const BACKEND_COUNTERS_MAX: u32 = 131_072;
 /// Slots for counters by exit.
 pub const EXITS_MAX: u32 = 64;
 /// A hop that is not there.
@@ -196,8 +196,9 @@ pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
 /// Bucket of an address in the VIP index.
 #[inline(always)]
 pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
-    let mixed = (address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ seed)
-        .wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let word = address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ seed;
+    // A product carries upwards only, and the last octet lies on top.
+    let mixed = (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     (mixed >> 40) as u32 & (VIP_BUCKETS - 1)
 }
 

@@ -173,3 +173,150 @@ const fn derive(key: [u8; 16], counter: u8) -> u64 {
     message[LABEL.len() - 1] = counter;
     siphash_2_4(key, &message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Be16, address_words, v4_mapped};
+    use core::net::IpAddr;
+    use std::vec::Vec;
+
+    const ZEROES: [u8; 16] = [0; 16];
+    const COUNTING: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+    fn flow(source: &str, destination: &str, ports: (u16, u16), protocol: u8) -> Flow {
+        let words = |text: &str| match text.parse().expect("an address in a test") {
+            IpAddr::V4(v4) => v4_mapped(u32::from_ne_bytes(v4.octets())),
+            IpAddr::V6(v6) => address_words(v6.octets()),
+        };
+        Flow {
+            source: words(source),
+            destination: words(destination),
+            ports: Ports {
+                source: Be16::new(ports.0),
+                destination: Be16::new(ports.1),
+            },
+            protocol,
+        }
+    }
+
+    /// Computed from the module's text by a program of another language. They never change.
+    #[test]
+    fn golden_vectors() {
+        for (key, source, destination, ports, protocol, hash, entropy) in [
+            (
+                ZEROES,
+                "192.0.2.1",
+                "198.51.100.1",
+                (40000, 80),
+                6,
+                0x4f26_cfce_a288_851d,
+                0x789c,
+            ),
+            (
+                COUNTING,
+                "192.0.2.1",
+                "198.51.100.1",
+                (40000, 80),
+                6,
+                0xab53_6c57_9859_22ee,
+                0xa046,
+            ),
+            (
+                COUNTING,
+                "192.0.2.1",
+                "198.51.100.1",
+                (40001, 80),
+                6,
+                0xa7f8_81de_6364_77a7,
+                0xa0f8,
+            ),
+            (
+                COUNTING,
+                "255.255.255.255",
+                "0.0.0.0",
+                (65535, 0),
+                17,
+                0x3a7c_879a_61a5_fe59,
+                0x367a,
+            ),
+            (
+                COUNTING,
+                "2001:db8:c::7",
+                "2001:db8:100::1",
+                (40000, 443),
+                6,
+                0x64c7_f703_df1a_4272,
+                0x4851,
+            ),
+        ] {
+            let found = FlowKey::new(key).hash(&flow(source, destination, ports, protocol));
+            assert_eq!(
+                found,
+                FlowHash { hash, entropy },
+                "{source} {destination} {ports:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ipv4_is_the_hash_of_its_mapped_form() {
+        let key = FlowKey::new(COUNTING);
+        let flow = flow("203.0.113.9", "198.51.100.1", (1, 2), 6);
+        let v4 = key.ipv4(
+            crate::wire::v4_of(flow.source),
+            crate::wire::v4_of(flow.destination),
+            flow.ports,
+            6,
+        );
+        assert_eq!(v4, key.hash(&flow));
+    }
+
+    /// A client that counts its ports up, or changes single bits of anything, gets rows and source ports as if by chance.
+    #[test]
+    fn structured_tuples_spread_evenly() {
+        let key = FlowKey::new(COUNTING);
+        let base = flow("2001:db8:c::7", "2001:db8:100::1", (40000, 443), 6);
+        let mut rows = Vec::new();
+        let mut ports = Vec::new();
+        for high in 0..64 {
+            for low in 0..1024 {
+                let mut flow = base;
+                flow.source[1] ^= 1 << high;
+                flow.ports.source = Be16::new(low);
+                let FlowHash { hash, entropy } = key.hash(&flow);
+                rows.push(hash as usize % 256);
+                ports.push(usize::from(entropy & 0x3fff) % 256);
+            }
+        }
+        for (what, values) in [("rows", rows), ("source ports", ports)] {
+            let mut load = [0_u32; 256];
+            values.into_iter().for_each(|value| load[value] += 1);
+            // 65,536 in 256 cells of 256: five standard deviations are 80.
+            assert!(
+                load.iter().all(|&cell| cell.abs_diff(256) < 80),
+                "{what}: {load:?}"
+            );
+        }
+    }
+
+    /// Differences that cancel in a hash whose key is only added: they must not collide under any of many keys.
+    #[test]
+    fn differences_in_two_words_do_not_cancel_whatever_the_key() {
+        let base = flow("2001:db8:c::7", "2001:db8:100::1", (40000, 443), 6);
+        let mut collisions = 0;
+        for seed in 0_u8..32 {
+            let key = FlowKey::new([seed; 16]);
+            let expected = key.hash(&base).hash;
+            for a in 0..64 {
+                for b in 0..64 {
+                    let mut other = base;
+                    other.source[1] ^= 1 << a;
+                    other.source[0] ^= 1 << b;
+                    collisions += u32::from(key.hash(&other).hash == expected);
+                }
+            }
+        }
+        assert_eq!(collisions, 0);
+    }
+}

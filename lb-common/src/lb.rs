@@ -99,22 +99,22 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
     let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotIp)?.ethertype;
     if ethertype == ETHERTYPE_IPV4 {
-        let ip = *packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
+        let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
         let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
         let vip = find_vip(tables, number, bank, v4_mapped(ip.destination))?;
-        let inner = ipv4(packet, &ip, vip)?;
-        let ports = transport(packet, tables, number, bank, &inner)?;
+        let inner = ipv4(packet, ip, vip)?;
+        let ports = transport(packet, tables, number, bank, &inner, L4_V4)?;
         let hash = bank
             .flow
             .ipv4(ip.source, ip.destination, ports.0, inner.protocol);
         age_ipv4(packet)?;
         forward(packet, tables, (number, bank), &inner, ports, hash, probe)
     } else if ethertype == ETHERTYPE_IPV6 {
-        let ip = *packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
+        let ip = packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
         let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
         let vip = find_vip(tables, number, bank, ip.destination)?;
-        let inner = ipv6(packet, &ip, vip)?;
-        let ports = transport(packet, tables, number, bank, &inner)?;
+        let inner = ipv6(packet, ip, vip)?;
+        let ports = transport(packet, tables, number, bank, &inner, L4_V6)?;
         let hash = bank
             .flow
             .ipv6(ip.source, ip.destination, ports.0, inner.protocol);
@@ -247,7 +247,8 @@ fn skip_extensions<P: Packet>(packet: &P, first: u8) -> Result<(u8, usize), Exit
     }
 }
 
-/// Ports, TCP flags and the service of a packet whose IP header is sound; the transport header lies inside the IP packet.
+/// Ports, TCP flags and the service of a packet whose IP header is sound; the transport header lies inside the IP packet, at the
+/// constant offset `usual` where there are no options.
 #[inline(always)]
 fn transport<'t, P: Packet, T: Tables>(
     packet: &P,
@@ -255,6 +256,7 @@ fn transport<'t, P: Packet, T: Tables>(
     number: u32,
     bank: &Bank,
     inner: &Inner,
+    usual: usize,
 ) -> Result<(Ports, u8, &'t ServiceEntry), Exit> {
     if inner.protocol != protocol::TCP {
         return Err(Exit::NoService);
@@ -262,10 +264,10 @@ fn transport<'t, P: Packet, T: Tables>(
     if inner.transport + size_of::<Tcp>() > L3 + inner.length as usize {
         return Err(Exit::Malformed);
     }
-    let tcp = match inner.transport {
-        L4_V4 => packet.get::<Tcp>(L4_V4),
-        L4_V6 => packet.get::<Tcp>(L4_V6),
-        other => packet.get_at::<Tcp>(other),
+    let tcp = if inner.transport == usual {
+        packet.get::<Tcp>(usual)
+    } else {
+        packet.get_at::<Tcp>(inner.transport)
     };
     let tcp = tcp.ok_or(Exit::Malformed)?;
     let (ports, flags) = (tcp.ports, tcp.flags);

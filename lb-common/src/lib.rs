@@ -8,7 +8,12 @@
 //! | [`abi`] | values of the BPF maps, limits, ABI version |
 //! | [`exit`] | how packets leave a program |
 //! | [`packet`] | how decision code reads and grows a packet |
+//! | [`frame`] | a packet in a buffer, for tests and the simulator |
 //! | [`lb`] | the LB node's decision |
+//! | [`backend`] | the backend's decision: accept or pass on |
+//! | [`backend_abi`] | values of the backend's BPF maps |
+//! | [`mss`] | lowering the MSS in SYN-ACKs |
+//! | [`ipv6`] | the walk over IPv6 extension headers |
 //!
 //! The decision code is generic over "read the packet" and "look up the tables": the kernel program, the host's tests and
 //! `anylb explain` run the same lines. No allocation, no clock, no unsafe.
@@ -20,9 +25,14 @@
 extern crate std;
 
 pub mod abi;
+pub mod backend;
+pub mod backend_abi;
 pub mod exit;
 pub mod flow;
+pub mod frame;
+pub mod ipv6;
 pub mod lb;
+pub mod mss;
 pub mod packet;
 pub mod siphash;
 pub mod tunnel;

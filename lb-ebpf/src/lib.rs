@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `packet.rs` | a packet between `data` and `data_end` |
+//! | `skb.rs` | the same in a TC program, read only |
+//! | `sockets.rs` | the kernel's TCP sockets |
 //! | `percpu.rs` | counters that only this CPU writes |
 //! | `bin/lb.rs` | maps and program of the LB node |
 //! | `bin/backend.rs` | maps and programs of the backend |
@@ -13,6 +15,8 @@
 
 pub mod packet;
 pub mod percpu;
+pub mod skb;
+pub mod sockets;
 
 /// A panic path that survives makes the verifier refuse the program, instead of being undefined behaviour.
 #[cfg(target_arch = "bpf")]

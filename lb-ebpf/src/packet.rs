@@ -76,7 +76,9 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.data
+        // Hidden, or the compiler drops a bounds check that follows from a comparison with this length; the verifier does not see
+        // that it follows.
+        opaque(self.end - self.data)
     }
 
     #[inline(always)]
@@ -94,19 +96,19 @@ impl Packet for XdpPacket {
     }
 }
 
-/// Hides where a pointer came from: otherwise the compiler may check one register and read through another, which the
-/// verifier refuses.
+/// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier
+/// refuses.
 #[inline(always)]
-fn opaque(pointer: usize) -> usize {
+pub(crate) fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
-        let mut pointer = pointer;
+        let mut number = number;
         // SAFETY: moves a register to itself.
         unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags))
+            core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack, preserves_flags))
         };
-        pointer
+        number
     }
     #[cfg(not(target_arch = "bpf"))]
-    core::hint::black_box(pointer)
+    core::hint::black_box(number)
 }

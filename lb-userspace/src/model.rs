@@ -3,6 +3,8 @@
 //! `config` turns a file into these types or into errors with a place; nothing here can be invalid any more.
 //! Pure data: no clock, no socket, no task.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -106,7 +108,7 @@ pub enum GracefulRestart {
 }
 
 /// `[[bgp.peer]]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct BgpPeer {
     /// Transport address.
     pub address: IpAddr,
@@ -124,6 +126,22 @@ pub struct BgpPeer {
     pub next_hop_v4: Option<Ipv4Addr>,
     /// NEXT_HOP of IPv6 routes; where unset, our global address on the peer's interface.
     pub next_hop_v6: Option<Ipv6Addr>,
+}
+
+impl std::fmt::Debug for BgpPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The password must not reach a log.
+        f.debug_struct("BgpPeer")
+            .field("address", &self.address)
+            .field("port", &self.port)
+            .field("asn", &self.asn)
+            .field("password", &self.password.as_ref().map(|_| ".."))
+            .field("ttl_security", &self.ttl_security)
+            .field("passive", &self.passive)
+            .field("next_hop_v4", &self.next_hop_v4)
+            .field("next_hop_v6", &self.next_hop_v6)
+            .finish()
+    }
 }
 
 /// Name of a pool, unique in a file.

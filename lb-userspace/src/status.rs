@@ -2,6 +2,8 @@
 //!
 //! Every answer is an [`Envelope`]; its fields only grow. Pure data, read by the CLI as well.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -65,6 +67,18 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
+    /// What there is to tell before the first round: who we are, and that the rest is to come.
+    pub fn starting(node: &str, role: &str, start_time_secs: u64) -> Self {
+        Self {
+            node: node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            role: role.to_string(),
+            start_time_secs,
+            problems: vec!["starting: checks and next hops are not all in yet".to_string()],
+            ..Self::default()
+        }
+    }
+
     /// What this node is configured to serve and does not, one line each.
     ///
     /// A VIP that is not announced counts only where there is a peer to announce it to.
@@ -86,12 +100,24 @@ impl NodeStatus {
                     service.name, service.vip
                 )
             });
-        detached.chain(silent).collect()
+        let unheard = !self.peers.is_empty() && !self.peers.iter().any(PeerStatus::established);
+        let unheard = unheard
+            .then(|| "no BGP session is Established: no router hears of the VIPs".to_string());
+        detached.chain(silent).chain(unheard).collect()
     }
 
-    /// Whether anything is not as it should be: something not served, or a problem.
-    pub fn degraded(&self) -> bool {
-        !self.problems.is_empty() || !self.not_serving().is_empty()
+    /// Everything that is not as it should be, one line each: what is not served, sessions that are down, and what
+    /// the agent says. Empty when all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let down = self.peers.iter().filter(|peer| !peer.established());
+        let down = down.map(|peer| match &peer.last_failure {
+            Some(reason) => format!("{}: BGP session is {}: {reason}", peer.address, peer.state),
+            None => format!("{}: BGP session is {}", peer.address, peer.state),
+        });
+        let mut troubles = self.not_serving();
+        troubles.extend(down);
+        troubles.extend(self.problems.iter().cloned());
+        troubles
     }
 }
 
@@ -208,18 +234,28 @@ pub struct PeerStatus {
     pub hold_time_secs: Option<u64>,
     /// Why the last session ended, in words.
     pub last_reset: Option<String>,
+    /// Why the last attempt to get a session came to nothing, in words; none once there is one.
+    #[serde(default)]
+    pub last_failure: Option<String>,
     /// What both sides offered, by name.
     pub capabilities: Vec<String>,
     /// Prefixes sent and not withdrawn.
     pub announced: Vec<IpNet>,
     /// Sessions that ended, by reason.
     pub flaps: BTreeMap<String, u64>,
-    /// Messages by type.
+    /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
     pub received: BTreeMap<String, u64>,
     /// Messages by type.
     pub sent: BTreeMap<String, u64>,
     /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
     pub notifications: Vec<(String, u8, u8, u64)>,
+}
+
+impl PeerStatus {
+    /// Whether routes are exchanged.
+    pub fn established(&self) -> bool {
+        self.state == "Established"
+    }
 }
 
 /// Counters read from the datapath when asked.
@@ -533,10 +569,4 @@ pub enum Exit {
     Timeout = 8,
     /// Two things that were compared differ.
     Differs = 10,
-}
-
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
-        (exit as u8).into()
-    }
 }

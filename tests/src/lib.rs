@@ -5,7 +5,11 @@
 //! | [`bench`] | what a packet costs |
 //! | [`harness`] | namespaces, links, a router, processes, packet filters: a network to try things in |
 //! | [`load`] | web server and clients that notice every broken connection |
+//! | [`packet`] | packets byte by byte |
+//! | [`lab`] | the scenarios of `cargo xtask lab` and their report |
 
 pub mod bench;
 pub mod harness;
+pub mod lab;
 pub mod load;
+pub mod packet;

@@ -145,7 +145,7 @@ async fn silence_counts_as_broken_and_a_moved_flow_is_reset() -> Result<()> {
 
     let mut muted = LongLived::open(client.handle(), &plan(Duration::from_millis(500)));
     muted.all_answering(DEADLINE).await?;
-    let filter = Filter::drop(&star.r1, "mute", "forward", &["iifname be1".to_owned()])?;
+    let filter = Filter::dropping(&star.r1, "mute", "forward", &["iifname be1".to_owned()])?;
     let (dropped, _) = poll::until("dropped packets", DEADLINE, async || {
         let dropped = filter.dropped()?;
         ensure!(dropped >= 40, "{dropped}");

@@ -16,10 +16,13 @@ const PURE: &[&str] = &[
     "lb-common/src",
     "lb-userspace/src/config",
     "lb-userspace/src/model.rs",
-    "lb-userspace/src/plan.rs",
+    "lb-userspace/src/plan",
     "lb-userspace/src/rows",
     "lb-userspace/src/status.rs",
 ];
+
+/// The thin edge of `config`: the real machine behind a trait.
+const HOST: &[&str] = &["lb-userspace/src/config/host.rs"];
 
 /// `part` (without `except`) does not mention `words`.
 struct Rule {
@@ -46,7 +49,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: &[],
+        except: HOST,
         words: &[
             "TcpListener",
             "TcpStream",
@@ -64,7 +67,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: PURE,
-        except: &[],
+        except: HOST,
         words: &["std::fs", "File"],
         why: "pure code is given the bytes",
     },

@@ -1,8 +1,173 @@
-//! The backend: maps and programs.
+//! The backend: maps, the XDP program `backend` and the TC program `backend_mss`.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![allow(
+    missing_docs,
+    reason = "the program macros add an undocumented function"
+)]
 
-use lb_ebpf as _;
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::bpf_jiffies64;
+use aya_ebpf::macros::{btf_map, classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use lb_common::abi::{EXITS_MAX, ExitCount, VipBucket};
+use lb_common::backend::{self, Tables};
+use lb_common::backend_abi::{
+    BUCKETS, Budget, CACHE_SLOTS, CachedMacs, Config, Macs, NEXT_HOPS_MAX, ServiceBucket,
+    WANTED_BYTES, cache_slot,
+};
+use lb_common::exit::Action;
+use lb_common::mss;
+use lb_common::packet::Packet;
+use lb_ebpf::packet::XdpPacket;
+use lb_ebpf::percpu::bump;
+use lb_ebpf::skb::SkbPacket;
+use lb_ebpf::sockets::{KernelSockets, Offsets};
+
+#[btf_map]
+static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+static VIPS: Array<VipBucket, { BUCKETS as usize }> = Array::new();
+#[btf_map]
+static SERVICES: Array<ServiceBucket, { BUCKETS as usize }> = Array::new();
+#[btf_map]
+static NEXT_HOPS: HashMap<[u64; 2], Macs, { NEXT_HOPS_MAX as usize }> = HashMap::new();
+#[btf_map]
+static NEXT_HOP_CACHE: PerCpuArray<CachedMacs, { CACHE_SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+static WANTED: RingBuf<[u64; 2], WANTED_BYTES> = RingBuf::new();
+#[btf_map]
+static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+#[btf_map]
+static EXITS: PerCpuArray<ExitCount, { EXITS_MAX as usize }> = PerCpuArray::new();
+
+/// Offset of `tcp_request_sock.snt_isn`; the agent finds it in the kernel's type information.
+#[unsafe(no_mangle)]
+static SENT_ISN: u32 = 0;
+/// Offset of `tcp_timewait_sock.tw_sk.tw_substate`.
+#[unsafe(no_mangle)]
+static TIME_WAIT_SUBSTATE: u32 = 0;
+
+struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn vips(&self, index: u32) -> Option<&VipBucket> {
+        VIPS.get(index)
+    }
+
+    #[inline(always)]
+    fn services(&self, index: u32) -> Option<&ServiceBucket> {
+        SERVICES.get(index)
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, address: [u64; 2]) -> Option<Macs> {
+        // SAFETY: the pointer comes from a per-CPU array: valid while the program runs, written by nobody else meanwhile.
+        let slot = unsafe { &mut *NEXT_HOP_CACHE.get_ptr_mut(cache_slot(address))? };
+        let now = jiffies();
+        if !slot.answers(address, now) {
+            refill(slot, address, now);
+        }
+        slot.macs.resolved().then_some(slot.macs)
+    }
+
+    #[inline(always)]
+    fn spend(&self) -> bool {
+        let (Some(budget), Some(config)) = (BUDGET.get_ptr_mut(0), CONFIG.get(0)) else {
+            return false;
+        };
+        // SAFETY: as in `next_hop`.
+        unsafe { &mut *budget }.take(config, jiffies())
+    }
+}
+
+/// Asks the agent's table; where it does not know, asks the agent.
+#[inline(always)]
+fn refill(slot: &mut CachedMacs, address: [u64; 2], now: u64) {
+    // SAFETY: copied out at once; the kernel frees a replaced element only after the program has ended.
+    let macs = unsafe { NEXT_HOPS.get(address) }
+        .copied()
+        .unwrap_or_default();
+    if !macs.resolved() {
+        // A full ring means that the agent is busy with others; the next refill asks again.
+        let _ = WANTED.output(address, 0);
+    }
+    slot.address = address;
+    slot.macs = macs;
+    slot.expires = now
+        + CONFIG
+            .get(0)
+            .map_or(0, |config| u64::from(config.cache_jiffies));
+}
+
+#[inline(always)]
+fn jiffies() -> u64 {
+    // SAFETY: takes nothing, reads a counter.
+    unsafe { bpf_jiffies64() }
+}
+
+#[inline(always)]
+fn offsets() -> Offsets {
+    // SAFETY: both are initialised statics. The agent sets them before loading: the compiler must not know their values.
+    unsafe {
+        Offsets {
+            sent_isn: (&raw const SENT_ISN).read_volatile(),
+            time_wait_substate: (&raw const TIME_WAIT_SUBSTATE).read_volatile(),
+        }
+    }
+}
+
+/// Decapsulates packets for VIPs of this host, or passes them on to their flow's next hop.
+#[xdp]
+pub fn backend(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&context);
+    let bytes = packet.len() as u64;
+    let sockets = KernelSockets::new(&packet, offsets());
+    let exit = backend::run(&mut packet, &Maps, &sockets);
+    bump(EXITS.get_ptr_mut(exit as u32), |count| {
+        count.packets += 1;
+        count.bytes += bytes;
+    });
+    match exit.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Transmit => xdp_action::XDP_TX,
+    }
+}
+
+/// Lowers the MSS in SYN-ACKs from a VIP, on egress.
+#[classifier]
+pub fn backend_mss(context: TcContext) -> i32 {
+    // "Unspecified" lets the next program on the hook run.
+    if let Some(change) = mss::clamp(&SkbPacket::new(&context), &Maps) {
+        let _ = apply(&context, &change);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// A packet that could not be changed goes out as it was.
+#[inline(always)]
+fn apply(context: &TcContext, change: &mss::Clamp) -> Result<(), i64> {
+    const TWO_BYTES: u64 = 2;
+    context.store(change.offset, &change.mss, 0)?;
+    context.l4_csum_replace(
+        change.checksum_offset,
+        u64::from(change.before),
+        u64::from(change.after),
+        TWO_BYTES,
+    )
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

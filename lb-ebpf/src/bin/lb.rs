@@ -6,7 +6,7 @@
     reason = "the program macros add an undocumented function"
 )]
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
@@ -20,20 +20,25 @@ use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 
 const BANKS: usize = abi::BANKS as usize;
+/// The agent fills arrays through memory.
+const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
 
 #[btf_map]
-static ROOT: Array<Root, 1> = Array::new();
+static ROOT: Array<Root, 1, MAPPABLE> = Array::new();
 #[btf_map(name = "BANKS")]
-static BANK: Array<Bank, BANKS> = Array::new();
+static BANK: Array<Bank, BANKS, MAPPABLE> = Array::new();
 #[btf_map]
-static VIPS: Array<VipBucket, { BANKS * abi::VIP_BUCKETS as usize }> = Array::new();
+static VIPS: Array<VipBucket, { BANKS * abi::VIP_BUCKETS as usize }, MAPPABLE> = Array::new();
 #[btf_map]
-static SERVICES: Array<ServiceBucket, { BANKS * abi::SERVICE_BUCKETS as usize }> = Array::new();
+static SERVICES: Array<ServiceBucket, { BANKS * abi::SERVICE_BUCKETS as usize }, MAPPABLE> =
+    Array::new();
 #[btf_map]
-static BACKENDS: Array<Backend, { BANKS * abi::BACKENDS_MAX as usize }> = Array::new();
+static BACKENDS: Array<Backend, { BANKS * abi::BACKENDS_MAX as usize }, MAPPABLE> = Array::new();
 #[btf_map]
-static TABLES: ArrayOfMaps<Array<u64, { abi::ROWS as usize }>, { abi::TABLES_MAX as usize + 1 }> =
-    ArrayOfMaps::new();
+static TABLES: ArrayOfMaps<
+    Array<u64, { abi::ROWS as usize }, MAPPABLE>,
+    { abi::TABLES_MAX as usize + 1 },
+> = ArrayOfMaps::new();
 #[btf_map]
 static EXITS: PerCpuArray<ExitCount, { abi::EXITS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]

@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -42,11 +43,20 @@ const RESOURCES: &str = "GET /v1/status, GET /v1/counters, GET /v1/explain, POST
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
     let (listener, _file, authority) = socket.into_parts();
+    let who = |stream: &UnixStream| Caller::of(stream).ok();
+    serve_as(listener, node, authority, who, stop).await;
+}
+
+/// The same, with `who` to tell the client of a connection; a caller who is not known may only read.
+pub(super) async fn serve_as<N: Node>(
+    listener: UnixListener,
+    node: Arc<N>,
+    authority: Authority,
+    who: impl Fn(&UnixStream) -> Option<Caller>,
+    stop: impl Future<Output = ()>,
+) {
     let routes = routes(node, authority);
-    let app = |stream: &tokio::net::UnixStream| {
-        let caller = Caller::of(stream).ok();
-        routes.clone().layer(Extension(caller))
-    };
+    let app = |stream: &UnixStream| routes.clone().layer(Extension(who(stream)));
     serve_http(listener, CONNECTIONS_MAX, app, stop).await;
 }
 

@@ -12,6 +12,8 @@
 
 pub mod admin;
 mod caller;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod metrics;
 pub mod node;
 pub mod scrape;
@@ -19,5 +21,7 @@ pub mod scrape;
 pub(crate) mod scratch;
 mod serve;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use node::Node;

@@ -1,4 +1,14 @@
-//! See the crate's map.
+//! The backend role: encapsulated packets in, decided and decapsulated by XDP; VIPs on `lo`.
+//!
+//! | file | holds | pure |
+//! |---|---|---|
+//! | [`image`] | the wanted state as contents of the maps | yes |
+//! | [`kernel_types`] | offsets of fields in the kernel's structures | yes |
+//! | [`datapath`] | programs and maps: load, attach, read, detach | no |
+
+pub mod datapath;
+pub mod image;
+pub mod kernel_types;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,11 @@
 //! What the user of the speaker decides.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+use super::error::SpeakerError;
+use super::sockopt::PASSWORD_MAX;
 
 /// A whole speaker: one AS, one identifier, its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,39 @@ pub struct SpeakerConfig {
     pub listen: Vec<SocketAddr>,
     /// Nobody else may connect.
     pub peers: Vec<PeerConfig>,
+}
+
+impl SpeakerConfig {
+    /// Whether every value is in its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), SpeakerError> {
+        let hold_time = self.hold_time.as_secs();
+        ensure(self.asn != 0, || "our AS number is 0 (RFC 7607)".into())?;
+        ensure(!self.router_id.is_unspecified(), || {
+            "the BGP identifier (router id) is 0.0.0.0".into()
+        })?;
+        ensure(hold_time == 0 || (3..=65535).contains(&hold_time), || {
+            format!("hold time {hold_time} s: must be 0 or 3 to 65535 s")
+        })?;
+        let mut addresses = BTreeSet::new();
+        for peer in &self.peers {
+            ensure(addresses.insert(peer.address.to_canonical()), || {
+                format!("peer {} is there twice", peer.address)
+            })?;
+            peer.check()?;
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), SpeakerError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(SpeakerError::Config(message()))
+    }
 }
 
 /// One peer.
@@ -41,6 +78,30 @@ pub struct PeerConfig {
     pub next_hop_v6: Option<Ipv6Addr>,
     /// Graceful restart as the restarting speaker (RFC 4724); where unset, not offered.
     pub graceful_restart: Option<GracefulRestart>,
+}
+
+impl PeerConfig {
+    fn check(&self) -> Result<(), SpeakerError> {
+        let peer = self.address;
+        ensure(self.asn != 0, || {
+            format!("peer {peer}: AS number 0 (RFC 7607)")
+        })?;
+        let password = self.password.as_deref().unwrap_or("x").len();
+        ensure((1..=PASSWORD_MAX).contains(&password), || {
+            format!("peer {peer}: password of {password} bytes; TCP MD5 takes 1 to {PASSWORD_MAX}")
+        })?;
+        ensure(
+            self.ttl_security
+                .is_none_or(|hops| (1..=254).contains(&hops)),
+            || format!("peer {peer}: TTL security takes 1 to 254 hops"),
+        )?;
+        let restart_time = self
+            .graceful_restart
+            .map_or(0, |g| g.restart_time.as_secs());
+        ensure(restart_time <= 4095, || {
+            format!("peer {peer}: restart time {restart_time} s; at most 4095 s")
+        })
+    }
 }
 
 impl std::fmt::Debug for PeerConfig {

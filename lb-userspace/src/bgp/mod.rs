@@ -8,23 +8,33 @@
 //! | file | holds | pure |
 //! |---|---|---|
 //! | [`config`], [`route`] | what the user says: peers, routes | yes |
+//! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
-//! | [`speaker`] | listeners and one task per peer | no |
+//! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
+//! | [`speaker`], `session`, `link`, `listener`, `transport` | listeners and one task per peer | no |
 //! | [`status`] | what it tells about its peers | yes |
 //!
 //! Invariant: no OPEN is sent before the first route set is known, and no End-of-RIB before a route set says that it
 //! is complete; both would make a peer that holds our routes through a restart drop them.
 
+pub mod codec;
 pub mod config;
 pub mod error;
 pub mod fsm;
+mod link;
+mod listener;
+pub mod notification;
+pub mod rib;
 pub mod route;
+mod session;
+mod sockopt;
 pub mod speaker;
 pub mod status;
+mod transport;
 
 pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;
 pub use route::{Family, Route, RouteSet};
 pub use speaker::Speaker;
-pub use status::PeerStatus;
+pub use status::{NotificationKey, PeerStatus};

@@ -1,19 +1,35 @@
 //! The speaker: listeners and one task per peer.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::config::SpeakerConfig;
 use super::error::SpeakerError;
+use super::listener::{self, Doors};
+use super::notification::Notification;
 use super::route::RouteSet;
-use super::status::PeerStatus;
+use super::session::{Channels, Command, Session};
+use super::status::{PeerStatus, Shared};
+use super::transport;
 
-/// A running speaker. Dropping it is [`Speaker::abandon`].
+/// Connections of one peer that wait for its task.
+const INCOMING_MAX: usize = 4;
+
+/// A running speaker. Dropping it does what [`Speaker::abandon`] does.
 #[derive(Debug)]
 pub struct Speaker {
-    peers: Vec<Arc<Mutex<PeerStatus>>>,
+    peers: Vec<PeerHandle>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct PeerHandle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Mutex<Shared>>,
+    task: JoinHandle<()>,
 }
 
 impl Speaker {
@@ -28,36 +44,112 @@ impl Speaker {
         config: SpeakerConfig,
         routes: watch::Receiver<Option<Arc<RouteSet>>>,
     ) -> Result<Speaker, SpeakerError> {
-        let _ = routes;
-        let peers = config
-            .peers
+        config.check()?;
+        let sockets = config
+            .listen
             .iter()
-            .map(|p| Arc::new(Mutex::new(PeerStatus::new(p.address, p.asn))))
+            .map(|address| transport::listen(*address, &config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut doors = Doors::new();
+        let mut peers = Vec::new();
+        for peer in &config.peers {
+            let (door, incoming) = mpsc::channel(INCOMING_MAX);
+            doors.insert(peer.address.to_canonical(), door);
+            let (commands, orders) = mpsc::channel(4);
+            let shared = Arc::new(Mutex::new(Shared::new(peer.address, peer.asn)));
+            // A receiver that has not seen the value there is: the task must begin with it.
+            let mut routes = routes.clone();
+            routes.mark_changed();
+            let channels = Channels {
+                commands: orders,
+                incoming,
+                routes,
+            };
+            let session = Session::new(&config, peer.clone(), channels, shared.clone(), seed());
+            peers.push(PeerHandle {
+                commands,
+                shared,
+                task: tokio::spawn(session.run()),
+            });
+        }
+        let doors = Arc::new(doors);
+        let listeners = sockets
+            .into_iter()
+            .map(|socket| tokio::spawn(listener::run(socket, doors.clone(), routes.clone())))
             .collect();
-        Ok(Speaker { peers })
+        Ok(Speaker { peers, listeners })
     }
 
     /// Every peer, in the order of the configuration.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.peers
             .iter()
-            .map(|p| p.lock().unwrap_or_else(|e| e.into_inner()).clone())
+            .map(|p| {
+                p.shared
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .status()
+            })
             .collect()
     }
 
     /// Waits until every Established peer has been sent the current route set, for at most `timeout`; false: some has
     /// not. To withdraw everything before [`Speaker::stop`], send an empty route set first.
     pub async fn flushed(&self, timeout: Duration) -> bool {
-        let _ = timeout;
-        true
+        let all = async {
+            let mut waiting = Vec::new();
+            for peer in &self.peers {
+                let (done, answer) = oneshot::channel();
+                if peer.commands.send(Command::Flush(done)).await.is_ok() {
+                    waiting.push(answer);
+                }
+            }
+            for answer in waiting {
+                // A task that has ended has no session.
+                let _: Result<(), _> = answer.await;
+            }
+        };
+        tokio::time::timeout(timeout, all).await.is_ok()
     }
 
     /// Ends every session with Cease/Administrative Shutdown and `message` as its shutdown communication (RFC 9003;
     /// cut at 255 bytes), and returns when the peers have closed or after two seconds.
-    pub async fn stop(self, message: &str) {
-        let _ = message;
+    pub async fn stop(mut self, message: &str) {
+        self.stop_listening();
+        for peer in &self.peers {
+            let stop = Command::Stop(Notification::shutdown(message));
+            // A task that has ended needs no stopping.
+            let _: Result<(), _> = peer.commands.send(stop).await;
+        }
+        for peer in self.peers.drain(..) {
+            // It only fails if the task has panicked, which the runtime has reported.
+            let _: Result<(), _> = peer.task.await;
+        }
     }
 
     /// Lets every TCP connection just end, without a NOTIFICATION, so that peers with graceful restart keep the routes.
-    pub fn abandon(self) {}
+    pub fn abandon(self) {
+        drop(self);
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            listener.abort();
+        }
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.stop_listening();
+        for peer in &self.peers {
+            peer.task.abort();
+        }
+    }
+}
+
+/// Jitter need not be unpredictable, only different from that of others.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(())
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::fsm::State;
+use super::notification::Notification;
 
 /// One peer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,57 @@ impl PeerStatus {
             flaps: BTreeMap::new(),
             last_reset: None,
             last_failure: None,
+        }
+    }
+}
+
+/// Codes and subcodes that are counted apart per peer; a peer that makes more of them up gets the rest counted as 0/0.
+const NOTIFICATION_KINDS_MAX: usize = 64;
+
+/// Counts a NOTIFICATION.
+pub(crate) fn count_notification(status: &mut PeerStatus, sent: bool, notification: &Notification) {
+    let key = NotificationKey {
+        sent,
+        code: notification.code,
+        subcode: notification.subcode,
+    };
+    let full = status.notifications.len() >= NOTIFICATION_KINDS_MAX
+        && !status.notifications.contains_key(&key);
+    let key = if full {
+        NotificationKey {
+            sent,
+            code: 0,
+            subcode: 0,
+        }
+    } else {
+        key
+    };
+    *status.notifications.entry(key).or_default() += 1;
+}
+
+/// What the task of a peer and the readers of its status share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// `since` is only right in what [`Shared::status`] returns.
+    pub status: PeerStatus,
+    /// When the state changed.
+    pub changed_at: Instant,
+}
+
+impl Shared {
+    /// Of a peer that begins.
+    pub fn new(address: IpAddr, asn: u32) -> Shared {
+        Shared {
+            status: PeerStatus::new(address, asn),
+            changed_at: Instant::now(),
+        }
+    }
+
+    /// As of now.
+    pub fn status(&self) -> PeerStatus {
+        PeerStatus {
+            since: self.changed_at.elapsed(),
+            ..self.status.clone()
         }
     }
 }

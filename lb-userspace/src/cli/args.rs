@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{PoolName, Protocol};
+use crate::model::Protocol;
 
 /// Where the configuration is unless told.
 const CONFIG: &str = "/etc/anylb/anylb.toml";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration invalid, 4 agent unreachable, 5 not found,
-6 refused, 7 degraded, 8 timeout, 10 differs.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration invalid,
+4 agent unreachable, 5 not found, 6 refused, 7 degraded, 8 timeout, 10 differs.";
 
 /// `anylb`.
 #[derive(Clone, Debug, Parser)]
@@ -22,7 +22,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration invalid, 4 agent unreachabl
     version,
     about = "An anycast layer-4 load balancer: XDP datapath, health checks, BGP",
     after_help = EXIT_CODES,
-    max_term_width = 100
+    max_term_width = 80
 )]
 pub struct Cli {
     /// Options of every command.
@@ -36,11 +36,12 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// The agent's admin socket
+    /// Admin socket of the agent
     #[arg(
         long,
         global = true,
         env = "ANYLB_SOCKET",
+        hide_env_values = true,
         value_name = "PATH",
         default_value = "/run/anylb/admin.sock"
     )]
@@ -83,13 +84,28 @@ pub enum Format {
 pub enum Command {
     /// Run the agent of an LB node
     Run(RunArgs),
-    /// Run the agent of a backend, or look at and steer the backends of an LB node
+    /// Run the agent of a backend; list, drain and ready backends
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Check a configuration file and show every error with its place
+    ///
+    /// The key files and interfaces that the file names must be there. Exits 3 when there is an error; nothing
+    /// is changed in any case.
+    Check(CheckArgs),
+    /// Ask the agent.
+    #[command(flatten)]
+    Ask(Ask),
+    /// Show the version
+    Version,
+}
+
+/// What is asked of a running agent, backends apart.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Ask {
     /// Show interfaces, VIPs, pools and BGP sessions of this node
     ///
-    /// Exits 7 when the node is degraded: a datapath is not attached, a VIP is not announced although there is
-    /// a BGP peer, or the agent reports a problem. The answer is printed all the same.
+    /// Exits 7 when the node is degraded: a datapath is not attached, a BGP session is down, a VIP is not
+    /// announced although there is a BGP peer, or the agent reports a problem. The answer is printed all the same.
     Status,
     /// Show BGP
     #[command(subcommand)]
@@ -104,8 +120,6 @@ pub enum Command {
     Reload,
     /// End the agent for a successor: routes and datapath stay as they are
     Restart,
-    /// Show the version
-    Version,
 }
 
 /// `run`, `backend run`.
@@ -129,6 +143,14 @@ pub struct CheckArgs {
 pub enum BackendCommand {
     /// Run the agent of a backend: decapsulation with second chance
     Run(RunArgs),
+    /// Ask the agent.
+    #[command(flatten)]
+    Ask(BackendAsk),
+}
+
+/// What is asked of a running agent about backends.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BackendAsk {
     /// List the backends of this node
     List {
         /// Only of this pool
@@ -141,6 +163,15 @@ pub enum BackendCommand {
     Ready(BackendArgs),
 }
 
+/// Everything that is asked of a running agent.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// About the node, or a change of it.
+    Node(Ask),
+    /// About backends, or a change of them.
+    Backend(BackendAsk),
+}
+
 /// `backend drain`, `backend ready`.
 #[derive(Args, Clone, Debug)]
 pub struct BackendArgs {
@@ -149,13 +180,6 @@ pub struct BackendArgs {
     /// Only in this pool; without it, in every pool that has the backend
     #[arg(long)]
     pub pool: Option<String>,
-}
-
-impl BackendArgs {
-    /// The pool by its type.
-    pub fn pool(&self) -> Option<PoolName> {
-        self.pool.clone().map(PoolName)
-    }
 }
 
 /// `bgp`.

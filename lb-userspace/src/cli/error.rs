@@ -40,3 +40,9 @@ impl From<Refusal> for CliError {
         Self::new(refusal.exit(), refusal.message)
     }
 }
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}

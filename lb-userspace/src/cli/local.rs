@@ -1,8 +1,15 @@
 //! Commands that ask nobody.
 
+use std::io::IsTerminal;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::Format;
 use super::error::CliError;
-use super::output::{Answer, Style};
-use crate::status::{Envelope, Version};
+use super::output::{Answer, Style, colour_on, to_json};
+use crate::config::{self, Summary};
+use crate::status::{Envelope, Exit, Version};
 
 /// `anylb version`. No agent is asked, so its generation is 0.
 pub(super) fn version(style: Style) -> Result<Answer, CliError> {
@@ -12,4 +19,38 @@ pub(super) fn version(style: Style) -> Result<Answer, CliError> {
     Answer::new(style, &Envelope::new(0, version), |body| {
         format!("anylb {}\n", body.version)
     })
+}
+
+/// What `check --json` says of a good file, in the shape that a bad one has.
+#[derive(Serialize)]
+struct Checked {
+    file: String,
+    errors: [(); 0],
+    summary: Summary,
+}
+
+/// `anylb check`. No agent is asked, so its generation is 0.
+///
+/// The errors of a file go to standard error; as JSON they are the answer.
+pub(super) fn check(file: &Path, style: Style) -> Result<Answer, CliError> {
+    match config::load(file) {
+        Ok(settings) => {
+            let checked = Checked {
+                file: file.display().to_string(),
+                errors: [],
+                summary: Summary::of(&settings),
+            };
+            Answer::new(style, &Envelope::new(0, checked), |checked| {
+                format!("{}: ok\n{}", checked.file, checked.summary)
+            })
+        }
+        Err(errors) if style.format == Format::Json => Ok(Answer {
+            text: to_json(&Envelope::new(0, errors))?,
+            exit: Exit::ConfigInvalid,
+        }),
+        Err(errors) => {
+            let colour = colour_on(std::io::stderr().is_terminal());
+            Err(CliError::new(Exit::ConfigInvalid, errors.render(colour)))
+        }
+    }
 }

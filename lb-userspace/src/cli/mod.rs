@@ -26,9 +26,9 @@ mod tests;
 use std::io::{self, IsTerminal, Write};
 
 pub use args::Cli;
-use args::{BackendCommand, Command};
+use args::{BackendCommand, Command, Question};
 pub use error::CliError;
-use output::{Answer, Style};
+use output::{Answer, Style, colour_on};
 
 use crate::status::Exit;
 
@@ -36,13 +36,17 @@ use crate::status::Exit;
 pub fn run(cli: Cli) -> Exit {
     let style = Style {
         format: cli.global.format(),
-        colour: colour(),
+        colour: colour_on(io::stdout().is_terminal()),
     };
     let result = match cli.command {
         Command::Run(args) => role::node(args.config),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
+        Command::Check(args) => local::check(&args.file, style),
         Command::Version => local::version(style),
-        command => remote::ask(&cli.global.socket, command, style),
+        Command::Backend(BackendCommand::Ask(ask)) => {
+            remote::ask(&cli.global.socket, Question::Backend(ask), style)
+        }
+        Command::Ask(ask) => remote::ask(&cli.global.socket, Question::Node(ask), style),
     };
     match result {
         Ok(answer) => print(&answer),
@@ -51,12 +55,6 @@ pub fn run(cli: Cli) -> Exit {
             error.exit
         }
     }
-}
-
-/// Colour only on a terminal, and never with NO_COLOR (no-color.org: set and not empty).
-fn colour() -> bool {
-    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !forbidden
 }
 
 fn print(answer: &Answer) -> Exit {

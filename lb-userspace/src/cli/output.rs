@@ -56,12 +56,13 @@ impl Style {
     }
 
     /// A table without lines, with a head.
-    pub(super) fn table<const N: usize>(self, head: [&str; N], rows: Vec<[Cell; N]>) -> String {
+    pub(super) fn table<const N: usize>(self, head: [Head; N], rows: Vec<[Cell; N]>) -> String {
         let mut table = self.plain();
-        table.set_header(head);
-        rows.into_iter().for_each(|row| {
-            table.add_row(row);
-        });
+        table.set_header(head.iter().map(|head| head.name));
+        table.add_rows(rows);
+        for (head, column) in head.iter().zip(table.column_iter_mut()) {
+            column.set_cell_alignment(head.alignment);
+        }
         self.finish(table)
     }
 
@@ -103,9 +104,36 @@ impl Style {
     }
 }
 
-/// A cell of a number.
-pub(super) fn number(value: impl ToString) -> Cell {
-    Cell::new(value).set_alignment(CellAlignment::Right)
+/// Colour only on a terminal, and never with NO_COLOR (no-color.org: set and not empty).
+pub(super) fn colour_on(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A count with its noun.
+pub(super) fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Head of a column.
+pub(super) struct Head {
+    name: &'static str,
+    alignment: CellAlignment,
+}
+
+/// Head of a column of words.
+pub(super) fn text(name: &'static str) -> Head {
+    Head {
+        name,
+        alignment: CellAlignment::Left,
+    }
+}
+
+/// Head of a column of numbers.
+pub(super) fn number(name: &'static str) -> Head {
+    Head {
+        name,
+        alignment: CellAlignment::Right,
+    }
 }
 
 /// A cell that is green when all is well and red when not.
@@ -118,9 +146,9 @@ pub(super) fn notice(text: impl ToString) -> Cell {
     Cell::new(text).fg(Color::Yellow)
 }
 
-/// A cell that may have nothing to say.
+/// A cell that may have nothing to say; an empty text says nothing either.
 pub(super) fn optional(text: Option<&str>) -> Cell {
-    Cell::new(text.unwrap_or("-"))
+    Cell::new(text.filter(|text| !text.is_empty()).unwrap_or("-"))
 }
 
 /// A time span in its two largest units: `42s`, `5m10s`, `2h5m`, `3d4h`.

@@ -2,57 +2,62 @@
 
 use std::path::Path;
 
-use super::args::{BackendArgs, BackendCommand, BgpCommand, Command, ExplainArgs};
+use super::args::{Ask, BackendArgs, BackendAsk, BgpCommand, ExplainArgs, Question};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Answer, Style};
 use super::show;
 use crate::model::{AdminState, PoolName};
 use crate::status::{
-    self, BackendList, Envelope, Exit, ExplainRequest, NodeStatus, PeerList, PoolBackend, Refusal,
+    BackendList, Command, Envelope, Exit, ExplainRequest, NodeStatus, PeerList, PoolBackend,
+    Refusal,
 };
 
 /// Asks the agent at `socket`, in a runtime of its own.
-pub(super) fn ask(socket: &Path, command: Command, style: Style) -> Result<Answer, CliError> {
-    super::role::runtime()?.block_on(answer(&Client::new(socket), command, style))
+pub(super) fn ask(socket: &Path, question: Question, style: Style) -> Result<Answer, CliError> {
+    super::role::runtime()?.block_on(answer(&Client::new(socket), question, style, now_secs()))
 }
 
-/// Asks `client` and makes the answer.
+/// Asks `client` and makes the answer; `now_secs` is since the epoch.
 pub(super) async fn answer(
     client: &Client,
-    command: Command,
+    question: Question,
     style: Style,
+    now_secs: u64,
 ) -> Result<Answer, CliError> {
-    match command {
-        Command::Status => status(client, style).await,
-        Command::Backend(BackendCommand::List { pool }) => {
-            backends(client, pool.map(PoolName), style).await
-        }
-        Command::Backend(BackendCommand::Drain(args)) => {
-            change(client, set_admin(&args, AdminState::Draining), style).await
-        }
-        Command::Backend(BackendCommand::Ready(args)) => {
-            change(client, set_admin(&args, AdminState::Ready), style).await
-        }
-        Command::Bgp(BgpCommand::Peers) => peers(client, style).await,
-        Command::Explain(args) => explain(client, args, style).await,
-        Command::Drops => drops(client, style).await,
-        Command::Reload => change(client, status::Command::Reload, style).await,
-        Command::Restart => change(client, status::Command::Handover, style).await,
-        Command::Run(_) | Command::Backend(BackendCommand::Run(_)) | Command::Version => {
-            unreachable!("`cli::run` carries these out without an agent")
-        }
+    match question {
+        Question::Node(ask) => node(client, ask, style, now_secs).await,
+        Question::Backend(ask) => backend(client, ask, style).await,
     }
 }
 
-async fn status(client: &Client, style: Style) -> Result<Answer, CliError> {
+async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<Answer, CliError> {
+    match ask {
+        Ask::Status => status(client, style, now_secs).await,
+        Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
+        Ask::Explain(args) => explain(client, args, style).await,
+        Ask::Drops => drops(client, style).await,
+        Ask::Reload => change(client, Command::Reload, style).await,
+        Ask::Restart => change(client, Command::Handover, style).await,
+    }
+}
+
+async fn backend(client: &Client, ask: BackendAsk, style: Style) -> Result<Answer, CliError> {
+    match ask {
+        BackendAsk::List { pool } => backends(client, pool.map(PoolName), style).await,
+        BackendAsk::Drain(args) => {
+            change(client, set_admin(args, AdminState::Draining), style).await
+        }
+        BackendAsk::Ready(args) => change(client, set_admin(args, AdminState::Ready), style).await,
+    }
+}
+
+async fn status(client: &Client, style: Style, now_secs: u64) -> Result<Answer, CliError> {
     let envelope = client.status().await?;
-    let exit = if envelope.body.degraded() {
-        Exit::Degraded
-    } else {
-        Exit::Ok
+    let exit = match envelope.body.troubles().is_empty() {
+        true => Exit::Ok,
+        false => Exit::Degraded,
     };
-    let now_secs = now_secs();
     let generation = envelope.generation;
     let answer = Answer::new(style, &envelope, |node| {
         show::status::table(node, generation, now_secs, style)
@@ -128,19 +133,15 @@ async fn drops(client: &Client, style: Style) -> Result<Answer, CliError> {
     Answer::new(style, &list, |list| show::drops::table(list, style))
 }
 
-async fn change(
-    client: &Client,
-    command: status::Command,
-    style: Style,
-) -> Result<Answer, CliError> {
+async fn change(client: &Client, command: Command, style: Style) -> Result<Answer, CliError> {
     let envelope = client.command(&command).await?;
     Answer::new(style, &envelope, |done| format!("{}\n", done.message))
 }
 
-fn set_admin(args: &BackendArgs, admin: AdminState) -> status::Command {
-    status::Command::SetAdmin {
-        pool: args.pool(),
-        backend: args.backend.clone(),
+fn set_admin(args: BackendArgs, admin: AdminState) -> Command {
+    Command::SetAdmin {
+        pool: args.pool.map(PoolName),
+        backend: args.backend,
         admin,
     }
 }

@@ -7,6 +7,7 @@ use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::{Errors, NOT_SUPPORTED};
+use super::limits;
 use super::node::NodeDraft;
 use super::place::{Placed, Span};
 use super::pool::{Family, PoolDraft};
@@ -40,6 +41,7 @@ impl Draft {
         }
         self.check_ports(errors);
         self.check_addresses(errors);
+        limits::check(self, errors);
     }
 
     /// The pool of that name.
@@ -77,7 +79,7 @@ impl Draft {
             return;
         };
         if !self.pools.is_empty() && !node.hash_key_named {
-            errors.add(
+            errors.add_absence(
                 Diagnostic::at(&node.place, "missing key `hash_key_file`, which pools need")
                     .label("`hash_key_file` belongs here")
                     .help(
@@ -86,7 +88,7 @@ impl Draft {
             );
         }
         if self.bgp.is_some() && !node.router_id_named {
-            errors.add(
+            errors.add_absence(
                 Diagnostic::at(&node.place, "missing key `router_id`, which `[bgp]` needs")
                     .label("`router_id` belongs here")
                     .help("add `router_id = \"10.0.0.11\"`, different on every node"),
@@ -116,7 +118,7 @@ impl Draft {
     fn check_pool_of(&self, service: &ServiceDraft, errors: &Errors) {
         let Some(name) = &service.pool else {
             if self.backend.is_none() && !service.pool_named {
-                errors.add(
+                errors.add_absence(
                     Diagnostic::at(&service.place, "missing key `pool`")
                         .label("`pool` belongs here")
                         .help("name the `[[pool]]` that serves this VIP"),
@@ -125,7 +127,9 @@ impl Draft {
             return;
         };
         match self.pool(&name.value) {
-            None => errors.add(self.no_pool(name)),
+            // It may be the one whose name could not be read.
+            None if self.pools.iter().any(|pool| pool.name.is_none()) => {}
+            None => errors.add_absence(self.no_pool(name)),
             Some(pool) => {
                 check_family(service, pool, errors);
                 check_need(service, pool, errors);
@@ -208,13 +212,18 @@ impl Draft {
     /// Addresses that belong to a box, and so to no VIP.
     fn taken(&self) -> HashMap<IpAddr, (&'static str, &Span)> {
         let backends = self.pools.iter().flat_map(PoolDraft::addresses);
-        let peers = self
-            .bgp
-            .iter()
-            .flat_map(|bgp| &bgp.peers)
-            .filter_map(|peer| peer.address.as_ref());
         let mut taken: HashMap<IpAddr, (&'static str, &Span)> = HashMap::new();
-        taken.extend(peers.map(|peer| (peer.value, ("a BGP peer", &peer.span))));
+        for peer in self.bgp.iter().flat_map(|bgp| &bgp.peers) {
+            if let Some(address) = &peer.address {
+                taken.insert(address.value, ("a BGP peer", &address.span));
+            }
+            if let Some(hop) = &peer.next_hop_v4 {
+                taken.insert(hop.value.into(), ("a next hop", &hop.span));
+            }
+            if let Some(hop) = &peer.next_hop_v6 {
+                taken.insert(hop.value.into(), ("a next hop", &hop.span));
+            }
+        }
         if let Some(source) = self
             .node
             .as_ref()
@@ -246,7 +255,7 @@ fn check_family(service: &ServiceDraft, pool: &PoolDraft, errors: &Errors) {
         return;
     };
     let (vip_family, pool_family) = (Family::of(vip.value), Family::of(first.value));
-    if vip_family != pool_family {
+    if vip_family != pool_family && !pool.is_mixed() {
         errors.add(
             Diagnostic::at(
                 &vip.span,
@@ -269,7 +278,7 @@ fn check_need(service: &ServiceDraft, pool: &PoolDraft, errors: &Errors) {
         && count as usize > have
     {
         let noun = if have == 1 { "backend" } else { "backends" };
-        errors.add(
+        errors.add_absence(
             Diagnostic::at(
                 &need.span,
                 format!("`need` is {count} and the pool has {have} {noun}"),

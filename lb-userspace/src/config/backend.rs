@@ -22,12 +22,10 @@ impl BackendRoleDraft {
     /// Reads the section.
     pub fn read(fields: &Fields<'_, '_>) -> Self {
         let trusted_lbs = prefixes(fields, "trusted_lbs");
-        let written = fields.raw("trusted_lbs");
-        if let Some(list) = written.filter(|list| {
-            list.get_ref()
-                .as_array()
-                .is_some_and(|list| list.is_empty())
-        }) {
+        if let Some(list) = fields
+            .raw("trusted_lbs")
+            .filter(|_| fields.is_empty("trusted_lbs"))
+        {
             fields.errors().add(
                 Diagnostic::at(
                     &list.span(),
@@ -55,9 +53,7 @@ impl BackendRoleDraft {
 }
 
 fn prefixes(fields: &Fields<'_, '_>, name: &str) -> Vec<IpNet> {
-    if fields.raw(name).is_none() {
-        fields.missing(name);
-    }
+    fields.demand(name);
     let list = fields
         .list(name, value::prefix)
         .map_or(Vec::new(), |list| list.value);

@@ -37,6 +37,12 @@ impl BgpDraft {
         repeated(fields.errors(), &communities, |_| {
             "this community is listed twice".to_owned()
         });
+        if let Some(surplus) = communities.get(COMMUNITIES_MAX) {
+            fields.errors().add(Diagnostic::at(
+                &surplus.span,
+                format!("more than {COMMUNITIES_MAX} communities"),
+            ));
+        }
         let listen = fields
             .list("listen", value::socket)
             .map_or(Vec::new(), |list| list.value);
@@ -71,8 +77,8 @@ impl BgpDraft {
     }
 
     fn check(&self, fields: &Fields<'_, '_>) {
-        if fields.raw("peer").is_none() {
-            fields.errors().add(
+        if fields.is_empty("peer") {
+            fields.errors().add_absence(
                 Diagnostic::at(&self.place, "there is no peer to announce to")
                     .help("add a `[[bgp.peer]]`"),
             );
@@ -85,9 +91,9 @@ impl BgpDraft {
         repeated(fields.errors(), &addresses, |address| {
             format!("two peers have the address {address}")
         });
-        if fields.raw("listen").is_none() {
+        if fields.is_empty("listen") {
             for passive in self.peers.iter().filter_map(|peer| peer.passive.as_ref()) {
-                fields.errors().add(
+                fields.errors().add_absence(
                     Diagnostic::at(
                         passive,
                         "a passive peer cannot connect: `bgp.listen` is not set",
@@ -125,8 +131,10 @@ pub struct PeerDraft {
     ttl_security: Option<u8>,
     /// Where `passive = true` stands.
     passive: Option<Span>,
-    next_hop_v4: Option<Ipv4Addr>,
-    next_hop_v6: Option<Ipv6Addr>,
+    /// Next hop of IPv4 VIPs.
+    pub next_hop_v4: Option<Placed<Ipv4Addr>>,
+    /// Next hop of IPv6 VIPs.
+    pub next_hop_v6: Option<Placed<Ipv6Addr>>,
 }
 
 impl PeerDraft {
@@ -143,8 +151,8 @@ impl PeerDraft {
                 .get("passive", value::flag)
                 .filter(|passive| passive.value)
                 .map(|passive| passive.span),
-            next_hop_v4: fields.get("next_hop_v4", value::ipv4).map(|hop| hop.value),
-            next_hop_v6: fields.get("next_hop_v6", value::ipv6).map(|hop| hop.value),
+            next_hop_v4: fields.get("next_hop_v4", value::ipv4),
+            next_hop_v6: fields.get("next_hop_v6", value::ipv6),
         }
     }
 
@@ -156,22 +164,22 @@ impl PeerDraft {
             password: self.password,
             ttl_security: self.ttl_security,
             passive: self.passive.is_some(),
-            next_hop_v4: self.next_hop_v4,
-            next_hop_v6: self.next_hop_v6,
+            next_hop_v4: self.next_hop_v4.map(|hop| hop.value),
+            next_hop_v6: self.next_hop_v6.map(|hop| hop.value),
         })
     }
 }
 
 const BGP_PORT: u16 = 179;
 
+/// So that an UPDATE of 4096 octets keeps room for prefixes.
+const COMMUNITIES_MAX: usize = 64;
+
 const HOLD_TIME: Duration = Duration::from_secs(9);
 
 fn password(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<String> {
     let path: Placed<PathBuf> = fields.get("password_file", value::path)?;
-    secrets
-        .password(&path)
-        .map_err(|error| fields.errors().add(error))
-        .ok()
+    secrets.password(&path, fields.errors())
 }
 
 /// An AS number that a speaker may have: not those of RFC 7607 (0), RFC 6793 (23456) and RFC 7300 (the last ones).
@@ -206,8 +214,8 @@ fn hold_time(value: &DeValue<'_>) -> Read<Duration> {
 
 /// `asn:value` (RFC 1997).
 fn community(value: &DeValue<'_>) -> Read<u32> {
-    let written = value::text(value, "a list of communities in quotes")?;
-    let wrong = || Reject::value(&format!("holds no community: {written:?}"));
+    let written = value::text(value, "a community in quotes")?;
+    let wrong = || Reject::is_no(written, "community");
     let example = "two numbers from 0 to 65535, such as \"65001:100\"";
     let numbers: Option<Vec<u64>> = written
         .split(':')

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{
+    Annotation, AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str,
+};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -81,9 +83,6 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Exit code of a command that was given such a file.
-    pub const EXIT_CODE: u8 = 3;
-
     /// `errors` of the file `path`, whose content is `text`.
     pub(super) fn new(path: &Path, text: &str, mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by_key(|error| error.span.as_ref().map(|span| (span.start, span.end)));
@@ -127,16 +126,14 @@ impl Diagnostics {
             .primary_title(error.message.as_str())
             .elements(self.snippet(error));
         match &error.help {
-            Some(help) => group.element(Level::HELP.message(help.as_str())),
+            // The renderer defuses control characters everywhere but here.
+            Some(help) => group.element(Level::HELP.message(normalize_untrusted_str(help))),
             None => group,
         }
     }
 
     /// The lines around both places. Only they are handed to the renderer, which reads all it gets.
-    fn snippet<'a>(
-        &'a self,
-        error: &'a Diagnostic,
-    ) -> Option<Snippet<'a, annotate_snippets::Annotation<'a>>> {
+    fn snippet<'a>(&'a self, error: &'a Diagnostic) -> Option<Snippet<'a, Annotation<'a>>> {
         let primary = on_one_line(&self.text, error.span.as_ref()?);
         let related = error
             .related

@@ -13,18 +13,43 @@ use super::suggest::nearest;
 use super::value::{Reject, integer};
 
 /// Errors found so far. Reading goes on after one, so that all are shown at once.
-#[derive(Default)]
-pub struct Errors(RefCell<Vec<Diagnostic>>);
+pub struct Errors {
+    found: RefCell<Vec<Diagnostic>>,
+    whole: bool,
+}
 
 impl Errors {
-    /// Takes one more.
+    /// Of a file that is read from end to end.
+    pub fn of_whole() -> Self {
+        Errors {
+            found: RefCell::default(),
+            whole: true,
+        }
+    }
+
+    /// Of what is left of a file whose damaged lines are taken out: what is missing may stand on one of those.
+    pub fn of_remains() -> Self {
+        Errors {
+            whole: false,
+            ..Errors::of_whole()
+        }
+    }
+
+    /// Takes an error that what is there proves.
     pub fn add(&self, error: Diagnostic) {
-        self.0.borrow_mut().push(error);
+        self.found.borrow_mut().push(error);
+    }
+
+    /// Takes an error that holds only if nothing else is in the file.
+    pub fn add_absence(&self, error: Diagnostic) {
+        if self.whole {
+            self.add(error);
+        }
     }
 
     /// All of them.
     pub fn into_inner(self) -> Vec<Diagnostic> {
-        self.0.into_inner()
+        self.found.into_inner()
     }
 }
 
@@ -77,6 +102,14 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.table.get(name)
     }
 
+    /// Whether `name` is absent or an empty list.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.raw(name).is_none_or(|value| {
+            let list = value.get_ref().as_array();
+            list.is_some_and(|list| list.is_empty())
+        })
+    }
+
     /// `name`, read by `read`.
     pub fn get<T>(
         &self,
@@ -92,9 +125,7 @@ impl<'a, 'i> Fields<'a, 'i> {
         name: &str,
         read: impl FnOnce(&DeValue<'i>) -> Result<T, Reject>,
     ) -> Option<Placed<T>> {
-        if self.raw(name).is_none() {
-            self.missing(name);
-        }
+        self.demand(name);
         self.get(name, read)
     }
 
@@ -132,10 +163,13 @@ impl<'a, 'i> Fields<'a, 'i> {
     ) -> Option<Placed<Vec<Placed<T>>>> {
         let value = self.raw(name)?;
         let Some(items) = value.get_ref().as_array() else {
-            let reject = Reject::of_type(value.get_ref(), "a list").help_if(
-                value.get_ref().is_str() || value.get_ref().is_integer(),
-                "put it in brackets: `[...]`",
-            );
+            let reject = Reject::of_type(value.get_ref(), "a list");
+            let reject = match value.get_ref() {
+                one if read(one).is_err() => reject,
+                DeValue::String(one) => reject.help(&format!("write `{name} = [{one:?}]`")),
+                DeValue::Integer(one) => reject.help(&format!("write `{name} = [{one}]`")),
+                _ => reject,
+            };
             self.errors.add(reject.at(name, &value.span()));
             return None;
         };
@@ -156,9 +190,13 @@ impl<'a, 'i> Fields<'a, 'i> {
         match value.get_ref() {
             DeValue::Table(table) => Some(Fields::open(section, table, value.span(), self.errors)),
             other => {
-                let expected = format!("a table, `{}`", section.header);
-                self.errors
-                    .add(Reject::of_type(other, &expected).at(name, &value.span()));
+                let reject = match self.key(name).map(|key| key.presence) {
+                    Some(Presence::Required(example)) => {
+                        Reject::of_type(other, "a table").help(&format!("such as `{example}`"))
+                    }
+                    _ => Reject::of_type(other, &format!("a table, `{}`", section.header)),
+                };
+                self.errors.add(reject.at(name, &value.span()));
                 None
             }
         }
@@ -192,17 +230,29 @@ impl<'a, 'i> Fields<'a, 'i> {
         tables
     }
 
-    /// Reports that `name` is not there.
-    pub fn missing(&self, name: &str) {
-        let example = match self.key(name).map(|key| key.values) {
-            Some(values) if !values.is_empty() => format!("add `{name} = ...`: {values}"),
-            _ => format!("add `{name}`"),
+    /// Reports that `name` is not there, if it is not.
+    pub fn demand(&self, name: &str) {
+        if self.raw(name).is_some() || self.is_misspelt(name) {
+            return;
+        }
+        let example = match self.key(name).map(|key| key.presence) {
+            Some(Presence::Required(example)) => format!("such as `{example}`"),
+            Some(Presence::Default(_) | Presence::Reserved) | None => format!("add `{name}`"),
         };
-        self.errors.add(
+        self.errors.add_absence(
             Diagnostic::at(&self.place, format!("missing key `{name}`"))
                 .label(format!("`{name}` belongs here"))
                 .help(example),
         );
+    }
+
+    /// Whether an unknown key, which has been reported, probably means `name`.
+    fn is_misspelt(&self, name: &str) -> bool {
+        let unknown = |written: &str| self.section.key(written).is_none();
+        self.table
+            .keys()
+            .map(|key| key.get_ref().as_ref())
+            .any(|written| unknown(written) && meant(self.section, written) == Some(name))
     }
 
     fn key(&self, name: &str) -> Option<&'static Key> {
@@ -233,8 +283,11 @@ pub const NOT_SUPPORTED: &str = "is not supported in this version";
 
 fn unknown_key(section: &Section, name: &Spanned<impl AsRef<str>>) -> Diagnostic {
     let written = name.get_ref().as_ref();
-    let error = Diagnostic::at(&name.span(), format!("unknown key `{written}`"));
-    if let Some(meant) = nearest(written, section.keys.iter().map(|key| key.name)) {
+    let error = Diagnostic::at(
+        &name.span(),
+        format!("unknown key `{}`", written.escape_debug()),
+    );
+    if let Some(meant) = meant(section, written) {
         return error.help(format!("did you mean `{meant}`?"));
     }
     let homes: Vec<String> = SECTIONS
@@ -250,6 +303,11 @@ fn unknown_key(section: &Section, name: &Spanned<impl AsRef<str>>) -> Diagnostic
     }
     let known: Vec<&str> = section.built().map(|key| key.name).collect();
     error.help(format!("known here: {}", known.join(", ")))
+}
+
+/// The key of `section` that `written` is nearest to.
+fn meant(section: &Section, written: &str) -> Option<&'static str> {
+    nearest(written, section.keys.iter().map(|key| key.name))
 }
 
 fn word<T: Copy>(

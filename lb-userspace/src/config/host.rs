@@ -101,3 +101,53 @@ impl Host for FakeHost {
         self.interfaces.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::scratch::Scratch;
+
+    #[test]
+    fn content_and_mode_of_a_file() {
+        let dir = Scratch::new();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "secret").expect("a file of our own");
+        for mode in [0o600, 0o640, 0o644] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("a file of our own");
+            let file = ThisHost.read(&path).expect("it is there");
+            assert_eq!((file.mode, file.content.as_slice()), (mode, &b"secret"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_waiting() {
+        let dir = Scratch::new();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO of our own");
+        let cases = [
+            (fifo, io::ErrorKind::InvalidInput),
+            (dir.path().to_owned(), io::ErrorKind::InvalidInput),
+            (dir.path().join("nothing"), io::ErrorKind::NotFound),
+        ];
+        for (path, kind) in cases {
+            let error = ThisHost.read(&path).map(|_| ()).expect_err("no file");
+            assert_eq!(error.kind(), kind, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_endless_file_is_refused() {
+        let dir = Scratch::new();
+        let path = dir.path().join("large");
+        let file = std::fs::File::create(&path).expect("a file of our own");
+        file.set_len(SIZE_MAX + 1).expect("sparse");
+        let error = ThisHost.read(&path).map(|_| ()).expect_err("too large");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn every_network_namespace_has_lo() {
+        assert!(ThisHost.interfaces().contains(&"lo".to_owned()));
+    }
+}

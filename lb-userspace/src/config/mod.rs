@@ -12,13 +12,17 @@ mod bgp;
 mod diagnostic;
 mod fields;
 mod host;
+mod limits;
 mod node;
 mod place;
 mod pool;
+mod reference;
 pub mod schema;
 mod secret;
 mod service;
 mod suggest;
+mod summary;
+mod syntax;
 mod unique;
 mod value;
 
@@ -31,6 +35,8 @@ use toml::de::DeTable;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use host::{Host, HostFile, ThisHost};
 pub use place::{Placed, Position, Span};
+pub use reference::markdown;
+pub use summary::Summary;
 
 use crate::model::Settings;
 use across::Draft;
@@ -59,15 +65,16 @@ pub fn load(path: &Path) -> Result<Settings, Diagnostics> {
 
 /// Checks `text`, the content of the file `path`, for `host`.
 pub fn parse(text: &str, path: &Path, host: &dyn Host) -> Result<Settings, Diagnostics> {
-    let (root, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        return Err(Diagnostics::new(path, text, syntax_errors(text, &syntax)));
-    }
-    let errors = Errors::default();
     let secrets = Secrets {
         base: path.parent().unwrap_or(Path::new("")),
         host,
     };
+    let (root, damage) = DeTable::parse_recoverable(text);
+    if !damage.is_empty() {
+        let errors = damaged(text, &damage, &secrets);
+        return Err(Diagnostics::new(path, text, errors));
+    }
+    let errors = Errors::of_whole();
     let settings = read_file(root.get_ref(), &secrets, &errors);
     let errors = errors.into_inner();
     match settings {
@@ -76,12 +83,22 @@ pub fn parse(text: &str, path: &Path, host: &dyn Host) -> Result<Settings, Diagn
     }
 }
 
+/// The errors of a file that is no TOML: those of its syntax, and those of the lines that can be read.
+fn damaged(text: &str, damage: &[toml::de::Error], secrets: &Secrets<'_>) -> Vec<Diagnostic> {
+    let mut found = syntax::errors(text, damage);
+    if let Some(rest) = syntax::remains(text, damage) {
+        let errors = Errors::of_remains();
+        let (root, _) = DeTable::parse_recoverable(&rest);
+        read_file(root.get_ref(), secrets, &errors);
+        found.extend(errors.into_inner());
+    }
+    found
+}
+
 fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Option<Settings> {
     let file = Fields::open(&schema::FILE, root, 0..0, errors);
     file.must("version", version);
-    if file.raw("node").is_none() {
-        file.missing("node");
-    }
+    file.demand("node");
     let metrics = file
         .table("metrics", &schema::METRICS)
         .map(|metrics| listen(&metrics));
@@ -157,21 +174,6 @@ fn listen(metrics: &Fields<'_, '_>) -> Option<SocketAddr> {
     metrics
         .must("listen", value::socket)
         .map(|listen| listen.value)
-}
-
-/// What the TOML parser found. One error per line: those behind the first on a line follow from it.
-fn syntax_errors(text: &str, found: &[toml::de::Error]) -> Vec<Diagnostic> {
-    let mut errors: Vec<(usize, Diagnostic)> = found
-        .iter()
-        .map(|error| {
-            let span = error.span().unwrap_or(0..0);
-            let line = Position::of(text, span.start).line;
-            (line, Diagnostic::at(&span, error.message().trim_end()))
-        })
-        .collect();
-    errors.sort_by_key(|(line, error)| (*line, error.span.as_ref().map(|span| span.start)));
-    errors.dedup_by_key(|(line, _)| *line);
-    errors.into_iter().map(|(_, error)| error).collect()
 }
 
 fn no_text(path: &Path, error: &std::string::FromUtf8Error) -> Diagnostics {

@@ -95,33 +95,22 @@ fn router_id(value: &toml::de::DeValue<'_>) -> value::Read<Ipv4Addr> {
     match written.parse::<Ipv4Addr>() {
         Ok(id) if id.is_unspecified() => Err(value::Reject::value("must not be 0.0.0.0")),
         Ok(id) => Ok(id),
-        Err(_) => Err(
-            value::Reject::value(&format!("is no IPv4 address: {written:?}"))
-                .help("such as \"10.0.0.11\", different on every node"),
-        ),
+        Err(_) => Err(value::Reject::is_no(written, "IPv4 address")
+            .help("such as \"10.0.0.11\", different on every node")),
     }
 }
 
 fn hash_key(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<HashKey> {
     let path = fields.get("hash_key_file", value::path)?;
-    secrets
-        .hash_key(&path)
-        .map_err(|error| fields.errors().add(error))
-        .ok()
+    secrets.hash_key(&path, fields.errors())
 }
 
 fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<String> {
+    fields.demand("interfaces");
     let Some(list) = fields.list("interfaces", interface_name) else {
-        if fields.raw("interfaces").is_none() {
-            fields.missing("interfaces");
-        }
         return Vec::new();
     };
-    let written = fields
-        .raw("interfaces")
-        .and_then(|value| value.get_ref().as_array())
-        .map_or(0, |items| items.len());
-    if written == 0 {
+    if fields.is_empty("interfaces") {
         fields.errors().add(
             Diagnostic::at(
                 &list.span,
@@ -147,12 +136,10 @@ fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<String> {
 
 /// What the kernel takes as a name (IFNAMSIZ is 16 with the zero byte).
 fn interface_name(value: &toml::de::DeValue<'_>) -> value::Read<String> {
-    let name = value::text(value, "a list of interface names")?;
+    let name = value::text(value, "the name of an interface in quotes")?;
     let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
     if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || matches!(name, "." | "..") {
-        return Err(value::Reject::value(&format!(
-            "is no name of an interface: {name:?}"
-        )));
+        return Err(value::Reject::is_no(name, "name of an interface"));
     }
     Ok(name.to_owned())
 }
@@ -164,7 +151,7 @@ fn no_interface(name: &Placed<String>, existing: &[String]) -> Diagnostic {
     );
     match nearest(&name.value, existing.iter().map(String::as_str)) {
         Some(meant) => error.help(format!("did you mean `{meant}`?")),
-        None if existing.len() <= LISTED_MAX => {
+        None if (1..=LISTED_MAX).contains(&existing.len()) => {
             error.help(format!("there are: {}", existing.join(", ")))
         }
         None => error.help("`ip link` shows those that there are"),

@@ -50,13 +50,14 @@ impl PoolDraft {
             .filter_map(|backend| backend.address.as_ref())
     }
 
+    /// Whether there are backends of both families.
+    pub fn is_mixed(&self) -> bool {
+        let v4 = self.addresses().filter(|address| address.value.is_ipv4());
+        !matches!(v4.count(), count if count == 0 || count == self.addresses().count())
+    }
+
     fn check_backends(&self, fields: &Fields<'_, '_>) {
-        if fields.raw("backend").is_none_or(|value| {
-            value
-                .get_ref()
-                .as_array()
-                .is_some_and(|list| list.is_empty())
-        }) {
+        if fields.is_empty("backend") {
             self.report_empty(fields);
         }
         let addresses: Vec<_> = self.addresses().cloned().collect();
@@ -71,7 +72,7 @@ impl PoolDraft {
         repeated(fields.errors(), &names, |name| {
             format!("two backends have the name `{name}`")
         });
-        let Some(first) = addresses.first() else {
+        let Some(first) = addresses.first().filter(|_| self.is_mixed()) else {
             return;
         };
         let family = Family::of(first.value);
@@ -96,7 +97,7 @@ impl PoolDraft {
             Some(name) => (&name.span, format!("pool `{}`", name.value)),
             None => (&fields.place, "this pool".to_owned()),
         };
-        fields.errors().add(
+        fields.errors().add_absence(
             Diagnostic::at(place, format!("{name} has no backend"))
                 .help("add a `[[pool.backend]]` below it"),
         );
@@ -173,9 +174,7 @@ impl std::fmt::Display for Family {
 }
 
 fn check(pool: &Fields<'_, '_>) -> Option<Check> {
-    if pool.raw("check").is_none() {
-        pool.missing("check");
-    }
+    pool.demand("check");
     // A type of a later version brings keys of its own: one error says it all.
     let later = pool
         .raw("check")
@@ -190,9 +189,7 @@ fn check(pool: &Fields<'_, '_>) -> Option<Check> {
         return None;
     }
     let fields = pool.table("check", &CHECK)?;
-    if fields.raw("type").is_none() {
-        fields.missing("type");
-    }
+    fields.demand("type");
     let kind = fields.word("type", &[("tcp", ())]);
     let port = fields.must("port", value::port);
     let interval = fields.get_or("interval", INTERVAL, |value| {

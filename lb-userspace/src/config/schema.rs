@@ -30,8 +30,8 @@ pub struct Key {
 /// Whether a key must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Its absence is an error.
-    Required,
+    /// Its absence is an error; how it could be written.
+    Required(&'static str),
     /// Without it, this holds; in words or as it would be written.
     Default(&'static str),
     /// A name that a later version takes. It is known, so that it gets an answer better than "unknown key".
@@ -62,8 +62,8 @@ pub static FILE: Section = Section {
     header: "",
     about: "The top of the file.",
     keys: &[
-        required("version", "1", "Version of this format."),
-        required("node", "table", "See `[node]`."),
+        required("version", "1", "version = 1", "Version of this format."),
+        required("node", "table", "[node]", "See `[node]`."),
         optional("metrics", "table", "no metrics", "See `[metrics]`."),
         optional("bgp", "table", "nothing is announced", "See `[bgp]`."),
         optional("pool", "tables", "none", "See `[[pool]]`."),
@@ -78,7 +78,12 @@ pub static NODE: Section = Section {
     header: "[node]",
     about: "This box. Relative paths here and elsewhere start at the directory of the file.",
     keys: &[
-        required("name", "name", "Name of this box in logs and status."),
+        required(
+            "name",
+            "name",
+            r#"name = "lb1""#,
+            "Name of this box in logs and status.",
+        ),
         optional(
             "router_id",
             "IPv4 address",
@@ -88,6 +93,7 @@ pub static NODE: Section = Section {
         required(
             "interfaces",
             "list of one interface name",
+            r#"interfaces = ["eth0"]"#,
             "The interface that carries the traffic of VIPs. In this version exactly one.",
         ),
         Key {
@@ -153,6 +159,7 @@ pub static METRICS: Section = Section {
     keys: &[required(
         "listen",
         "address and port",
+        r#"listen = "127.0.0.1:9488""#,
         "Where `/metrics`, `/healthz` and `/readyz` are served.",
     )],
 };
@@ -162,7 +169,7 @@ pub static BGP: Section = Section {
     header: "[bgp]",
     about: "The BGP speaker that announces the VIPs. It announces only; routes it receives are dropped.",
     keys: &[
-        required("asn", "AS number", "Our AS number."),
+        required("asn", "AS number", "asn = 65001", "Our AS number."),
         optional(
             "hold_time",
             "duration, \"0s\" or 3s to 65535s",
@@ -209,9 +216,10 @@ pub static PEER: Section = Section {
         required(
             "address",
             "address",
+            r#"address = "10.0.0.1""#,
             "Address of the session, IPv4 or IPv6.",
         ),
-        required("asn", "AS number", "AS number of the peer."),
+        required("asn", "AS number", "asn = 65000", "AS number of the peer."),
         optional("port", "port", "179", "TCP port of the peer."),
         optional(
             "password_file",
@@ -253,7 +261,12 @@ pub static POOL: Section = Section {
     header: "[[pool]]",
     about: "Backends with weights that share one table of rows.",
     keys: &[
-        required("name", "name", "Unique name; services refer to it."),
+        required(
+            "name",
+            "name",
+            r#"name = "web""#,
+            "Unique name; services refer to it.",
+        ),
         Key {
             reserved: &["ipip", "l2"],
             ..optional(
@@ -279,10 +292,16 @@ pub static POOL: Section = Section {
             "Backends that a packet may be passed along: 1 switches the second chance off, and flows then break \
              whenever their row moves.",
         ),
-        required("check", "inline table", "The health check, see `check`."),
+        required(
+            "check",
+            "inline table",
+            r#"check = { type = "tcp", port = 80 }"#,
+            "The health check, see `check`.",
+        ),
         required(
             "backend",
             "tables",
+            "[[pool.backend]]",
             "See `[[pool.backend]]`; at least one, all of one family.",
         ),
         reserved("mtu", "MTU of the tunnel."),
@@ -304,9 +323,14 @@ pub static CHECK: Section = Section {
     keys: &[
         Key {
             reserved: &["http", "https", "dns", "udp", "icmp", "grpc", "exec"],
-            ..required("type", "\"tcp\"", "`tcp`: a connection is accepted.")
+            ..required(
+                "type",
+                "\"tcp\"",
+                r#"type = "tcp""#,
+                "`tcp`: a connection is accepted.",
+            )
         },
-        required("port", "port", "Destination port."),
+        required("port", "port", "port = 80", "Destination port."),
         optional(
             "interval",
             "duration, 100ms to 1h",
@@ -348,6 +372,7 @@ pub static MEMBER: Section = Section {
         required(
             "address",
             "address",
+            r#"address = "10.1.0.1""#,
             "Where the tunnel ends, and the identity of the backend in rows; none twice in a pool.",
         ),
         optional(
@@ -371,15 +396,35 @@ pub static SERVICE: Section = Section {
     header: "[[service]]",
     about: "A VIP, its ports, and the pool that serves them.",
     keys: &[
-        required("name", "name", "Unique name, a label of metrics."),
-        required("vip", "address", "The address clients use."),
+        required(
+            "name",
+            "name",
+            r#"name = "web""#,
+            "Unique name, a label of metrics.",
+        ),
+        required(
+            "vip",
+            "address",
+            r#"vip = "192.0.2.10""#,
+            "The address clients use.",
+        ),
         Key {
             reserved: &["udp", "quic"],
-            ..required("protocol", "\"tcp\"", "Transport protocol.")
+            ..required(
+                "protocol",
+                "\"tcp\"",
+                r#"protocol = "tcp""#,
+                "Transport protocol.",
+            )
         },
         Key {
             reserved: &["any"],
-            ..required("ports", "list of ports", "Destination ports.")
+            ..required(
+                "ports",
+                "list of ports",
+                "ports = [80, 443]",
+                "Destination ports.",
+            )
         },
         optional(
             "pool",
@@ -429,12 +474,14 @@ pub static BACKEND: Section = Section {
         required(
             "trusted_lbs",
             "list of prefixes",
+            r#"trusted_lbs = ["10.0.0.0/24"]"#,
             "Where tunnelled packets may come from: the LB nodes. Keep it narrow: whoever is in it can send to a VIP \
              under any source address.",
         ),
         required(
             "trusted_backends",
             "list of prefixes",
+            r#"trusted_backends = ["10.1.0.0/24"]"#,
             "The other backends of the pool: packets of flows that are not ours come from there and are passed on to \
              there. `[]` switches the second chance off.",
         ),
@@ -448,12 +495,17 @@ pub static BACKEND: Section = Section {
     ],
 };
 
-const fn required(name: &'static str, values: &'static str, about: &'static str) -> Key {
+const fn required(
+    name: &'static str,
+    values: &'static str,
+    example: &'static str,
+    about: &'static str,
+) -> Key {
     Key {
         name,
         values,
         reserved: &[],
-        presence: Presence::Required,
+        presence: Presence::Required(example),
         about,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostic;
+use super::fields::Errors;
 use super::host::Host;
 use super::place::Placed;
 use crate::model::HashKey;
@@ -17,67 +18,74 @@ pub struct Secrets<'a> {
 
 impl Secrets<'_> {
     /// The key of rows and flow hash: 32 hexadecimal digits on one line.
-    pub fn hash_key(&self, path: &Placed<PathBuf>) -> Result<HashKey, Diagnostic> {
-        let line = self.line("hash key file", path)?;
-        parse_hash_key(&line).ok_or_else(|| {
-            let shown = self.base.join(&path.value);
-            Diagnostic::at(
-                &path.span,
-                format!(
-                    "the hash key file must be 32 hexadecimal digits on one line: {}",
-                    shown.display()
-                ),
-            )
-            .help("on the first node: head -c16 /dev/urandom | od -An -tx1 | tr -d ' '; then copy it to the others")
-        })
+    pub fn hash_key(&self, path: &Placed<PathBuf>, errors: &Errors) -> Option<HashKey> {
+        let line = self.line(HASH_KEY_FILE, path, errors)?;
+        let key = parse_hash_key(&line);
+        if key.is_none() {
+            errors.add(
+                self.wrong(
+                    path,
+                    "the hash key file must hold 32 hexadecimal digits on one line",
+                )
+                .help(MAKE_KEY),
+            );
+        }
+        key
     }
 
     /// A TCP MD5 secret.
-    pub fn password(&self, path: &Placed<PathBuf>) -> Result<String, Diagnostic> {
-        let line = self.line("password file", path)?;
-        match line.len() {
-            0 => Err(self.wrong(path, "the password file is empty")),
-            1..=MD5_SECRET_MAX => Ok(line),
-            len => Err(self.wrong(
-                path,
-                &format!("the password has {len} bytes, the kernel takes {MD5_SECRET_MAX}"),
-            )),
-        }
+    pub fn password(&self, path: &Placed<PathBuf>, errors: &Errors) -> Option<String> {
+        let line = self.line("password file", path, errors)?;
+        let message = match line.len() {
+            0 => "the password file is empty".to_owned(),
+            1..=MD5_SECRET_MAX => return Some(line),
+            len => format!("the password has {len} bytes, the kernel takes {MD5_SECRET_MAX}"),
+        };
+        errors.add(self.wrong(path, &message));
+        None
     }
 
     /// The only line of a file that is not open to everybody.
-    fn line(&self, what: &str, path: &Placed<PathBuf>) -> Result<String, Diagnostic> {
-        let full = self.base.join(&path.value);
-        let file = self.host.read(&full).map_err(|error| {
-            let error = Diagnostic::at(
-                &path.span,
-                format!(
-                    "cannot read the {what} {}: {}",
-                    full.display(),
-                    plain(&error)
-                ),
-            );
-            if path.value.is_relative() {
-                error.help("relative paths start at the directory of this file")
-            } else {
-                error
+    fn line(&self, what: &str, path: &Placed<PathBuf>, errors: &Errors) -> Option<String> {
+        let file = match self.host.read(&self.base.join(&path.value)) {
+            Ok(file) => file,
+            Err(error) => {
+                errors.add(self.unreadable(what, path, &error));
+                return None;
             }
-        })?;
+        };
         if file.mode & OTHERS != 0 {
-            return Err(Diagnostic::at(
-                &path.span,
-                format!("the {what} is open to every user: mode {:04o}", file.mode),
-            )
-            .help(format!("chmod 0640 {}", full.display())));
+            let message = format!("the {what} is open to every user, mode {:04o}", file.mode);
+            let full = self.base.join(&path.value);
+            errors.add(
+                self.wrong(path, &message)
+                    .help(format!("chmod 0640 {}", full.display())),
+            );
+            return None;
         }
-        let text = String::from_utf8(file.content)
-            .map_err(|_| self.wrong(path, &format!("the {what} is no text")))?;
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.contains(['\n', '\0']) {
-            return Err(self.wrong(path, &format!("the {what} must have one line")));
+        let line = only_line(&file.content);
+        if line.is_none() {
+            errors.add(self.wrong(path, &format!("the {what} must have one line of text")));
         }
-        Ok(line.to_owned())
+        line
+    }
+
+    fn unreadable(&self, what: &str, path: &Placed<PathBuf>, error: &std::io::Error) -> Diagnostic {
+        let full = self.base.join(&path.value);
+        let message = format!(
+            "cannot read the {what} {}: {}",
+            full.display(),
+            plain(error)
+        );
+        let diagnostic = Diagnostic::at(&path.span, message);
+        let absent = error.kind() == std::io::ErrorKind::NotFound;
+        if absent && path.value.is_relative() {
+            diagnostic.help("relative paths start at the directory of this file")
+        } else if absent && what == HASH_KEY_FILE {
+            diagnostic.help(MAKE_KEY)
+        } else {
+            diagnostic
+        }
     }
 
     fn wrong(&self, path: &Placed<PathBuf>, message: &str) -> Diagnostic {
@@ -86,11 +94,24 @@ impl Secrets<'_> {
     }
 }
 
+/// What messages call it.
+const HASH_KEY_FILE: &str = "hash key file";
+
 /// Permission bits of those who are neither owner nor in the group.
 const OTHERS: u32 = 0o007;
 
 /// `TCP_MD5SIG_MAXKEYLEN`.
 const MD5_SECRET_MAX: usize = 80;
+
+/// Makes a key where no anylb is at hand.
+const MAKE_KEY: &str = "on one node: `head -c16 /dev/urandom | od -An -tx1 | tr -d ' '`, then copy the file to the others";
+
+fn only_line(content: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(content).ok()?;
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    (!line.contains(['\n', '\0'])).then(|| line.to_owned())
+}
 
 fn parse_hash_key(line: &str) -> Option<HashKey> {
     if line.len() != 32 || !line.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use lb_common::abi;
 use toml::de::DeValue;
 
 use super::fields::Fields;
@@ -35,9 +36,7 @@ impl ServiceDraft {
         // These have one value each in this version; reading them refuses all others.
         fields.word("hash", &[("5-tuple", ())]);
         fields.word("below_need", &[("withdraw", ())]);
-        if fields.raw("protocol").is_none() {
-            fields.missing("protocol");
-        }
+        fields.demand("protocol");
         ServiceDraft {
             name: fields.must("name", value::name),
             vip: fields.must("vip", vip),
@@ -84,8 +83,8 @@ fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
 }
 
 fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<u16>> {
+    fields.demand("ports");
     let Some(written) = fields.raw("ports") else {
-        fields.missing("ports");
         return Vec::new();
     };
     if written.get_ref().as_str() == Some("any") {
@@ -96,11 +95,7 @@ fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<u16>> {
     let Some(ports) = fields.list("ports", port) else {
         return Vec::new();
     };
-    if written
-        .get_ref()
-        .as_array()
-        .is_some_and(|list| list.is_empty())
-    {
+    if fields.is_empty("ports") {
         let reject =
             Reject::value("must name at least one port").help("such as `ports = [80, 443]`");
         fields.errors().add(reject.at("ports", &ports.span));
@@ -128,7 +123,9 @@ fn is_range((first, last): (&str, &str)) -> bool {
 fn need(value: &DeValue<'_>) -> Read<Need> {
     let Some(written) = value.as_str() else {
         return match value {
-            DeValue::Integer(_) => value::integer(value, 1..=u64::from(u32::MAX)).map(Need::Count),
+            DeValue::Integer(_) => {
+                value::integer(value, 1..=u64::from(abi::BACKENDS_MAX)).map(Need::Count)
+            }
             other => Err(Reject::of_type(
                 other,
                 "a number or a percentage such as \"30%\"",
@@ -146,10 +143,7 @@ fn need(value: &DeValue<'_>) -> Read<Need> {
             let help = number.map_or("such as 2 or \"30%\"".to_owned(), |number| {
                 format!("write {number} for backends, \"{number}%\" for a share of them")
             });
-            Err(
-                Reject::value(&format!("is neither number nor percentage: {written:?}"))
-                    .help(&help),
-            )
+            Err(Reject::is_no(written, "number or percentage").help(&help))
         }
     }
 }

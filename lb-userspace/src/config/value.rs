@@ -23,6 +23,8 @@ pub struct Reject {
 enum Why {
     /// Completes "`key` ...".
     Value(String),
+    /// Completes "`key`: ..."; says what the value is not.
+    Item(String),
     /// Completes "... is not supported in this version"; names the value.
     NotSupported(String),
 }
@@ -32,6 +34,14 @@ impl Reject {
     pub fn value(reason: &str) -> Self {
         Reject {
             why: Why::Value(reason.to_owned()),
+            help: None,
+        }
+    }
+
+    /// A value that is not what it should be, such as "an address".
+    pub fn is_no(written: &str, what: &str) -> Self {
+        Reject {
+            why: Why::Item(format!("{written:?} is no {what}")),
             help: None,
         }
     }
@@ -75,6 +85,7 @@ impl Reject {
     pub fn at(self, key: &str, span: &Span) -> Diagnostic {
         let error = match self.why {
             Why::Value(reason) => Diagnostic::at(span, format!("`{key}` {reason}")),
+            Why::Item(reason) => Diagnostic::at(span, format!("`{key}`: {reason}")),
             Why::NotSupported(what) => {
                 Diagnostic::at(span, format!("`{key}`: {what} {NOT_SUPPORTED}"))
             }
@@ -93,9 +104,6 @@ pub type Read<T> = Result<T, Reject>;
 pub fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Read<&'v str> {
     match value {
         DeValue::String(text) => Ok(text),
-        DeValue::Integer(number) => {
-            Err(Reject::of_type(value, expected).help(&format!("put it in quotes: \"{number}\"")))
-        }
         other => Err(Reject::of_type(other, expected)),
     }
 }
@@ -151,6 +159,10 @@ pub fn path(value: &DeValue<'_>) -> Read<PathBuf> {
 
 /// A name that can stand in a metric's label, a log line and a command: 1 to 64 letters, digits, `.`, `_`, `-`.
 pub fn name(value: &DeValue<'_>) -> Read<String> {
+    if let DeValue::Integer(number) = value {
+        return Err(Reject::of_type(value, "a name in quotes")
+            .help(&format!("put it in quotes: \"{number}\"")));
+    }
     let name = text(value, "a name in quotes")?;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 64 {
@@ -183,7 +195,7 @@ pub fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Read<Du
         _ => None,
     };
     let (Ok(number), Some(unit_ms)) = (number.parse::<u64>(), unit_ms) else {
-        return Err(Reject::value(&format!("is no duration: {written:?}"))
+        return Err(Reject::is_no(written, "duration")
             .help("a whole number and one of ms, s, m, h, d, such as \"1500ms\""));
     };
     let duration = Duration::from_millis(number.saturating_mul(unit_ms));
@@ -218,12 +230,17 @@ pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
         Ok(address) => address,
         Err(_) => return Err(no_address(written)),
     };
-    match unusable(address) {
-        Some(what) => Err(Reject::value(&format!(
-            "must be a unicast address, {address} is {what}"
-        ))),
-        None => Ok(address),
-    }
+    let Some(what) = unusable(address) else {
+        return Ok(address);
+    };
+    let reject = Reject::value(&format!("must be a unicast address, {address} is {what}"));
+    Err(match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => reject.help(&format!("write \"{v4}\"")),
+            None => reject,
+        },
+        IpAddr::V4(_) => reject,
+    })
 }
 
 /// An address that this host can reach; its own loopback is one.
@@ -255,7 +272,7 @@ pub fn ipv6(value: &DeValue<'_>) -> Read<Ipv6Addr> {
 }
 
 fn no_address(written: &str) -> Reject {
-    let reject = Reject::value(&format!("is no address: {written:?}"));
+    let reject = Reject::is_no(written, "address");
     if written.parse::<SocketAddr>().is_ok() {
         return reject.help("an address without port is expected");
     }
@@ -299,7 +316,7 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
 /// An address of this host and a port.
 pub fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
     let written = text(value, "an address and port in quotes")?;
-    let reject = || Reject::value(&format!("is no address with port: {written:?}"));
+    let reject = || Reject::is_no(written, "address with port");
     match written.parse::<SocketAddr>() {
         Ok(socket) if socket.port() == 0 => Err(Reject::value("must have a port from 1 to 65535")),
         Ok(socket) => Ok(socket),
@@ -325,7 +342,7 @@ pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
             )));
         }
         (Err(_), Err(_)) => {
-            return Err(Reject::value(&format!("is no prefix: {written:?}"))
+            return Err(Reject::is_no(written, "prefix")
                 .help("such as \"192.0.2.0/24\" or \"2001:db8::/64\""));
         }
     };
@@ -339,4 +356,49 @@ pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
         );
     }
     Ok(net)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(written: &str) -> Option<Duration> {
+        let value = DeValue::String(written.into());
+        duration(&value, Duration::ZERO..=Duration::from_secs(86_400)).ok()
+    }
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        let cases = [
+            ("0s", Some(0)),
+            ("1500ms", Some(1_500)),
+            ("90s", Some(90_000)),
+            ("90m", Some(5_400_000)),
+            ("24h", Some(86_400_000)),
+            ("1d", Some(86_400_000)),
+            ("2d", None),
+            ("18446744073709551615d", None),
+            ("18446744073709551616s", None),
+            ("1h30m", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("1 s", None),
+            ("1S", None),
+            ("s", None),
+            ("1", None),
+            ("", None),
+        ];
+        for (written, ms) in cases {
+            assert_eq!(read(written), ms.map(Duration::from_millis), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for written in ["1500ms", "59s", "90m", "23h", "1d"] {
+            let duration = read(written).expect("in range");
+            assert_eq!(in_words(duration), written);
+        }
+        assert_eq!(in_words(Duration::from_secs(7200)), "2h");
+    }
 }

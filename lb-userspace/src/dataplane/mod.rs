@@ -1,1 +1,372 @@
-//! See the crate's map.
+//! The LB node's programs and maps in the kernel: load or adopt, read, apply, probe, leave. No other module of the agent's LB
+//! side knows aya.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`error`] | every way it fails, one line that says what to do |
+//! | `maps` | shapes of the maps, opening and checking pins |
+//! | `memory` | arrays through memory |
+//! | `link` | XDP links by their own system calls |
+//! | [`probe`] | the loaded program on a packet of our own |
+//! | `counters` | sums over CPUs |
+//!
+//! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
+//! pins, checks their shape and ABI version, replaces the program by link update and reads the state back.
+
+#![allow(
+    unsafe_code,
+    reason = "system calls and map memory; each block states what proves it"
+)]
+
+mod counters;
+pub mod error;
+pub(crate) mod link;
+pub(crate) mod maps;
+mod memory;
+pub mod probe;
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{self, Backend, Bank, Root, ServiceBucket, VipBucket};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+pub use counters::DatapathCounters;
+pub use error::DataplaneError;
+
+use crate::plan::{Image, Observed, Op, Seeds};
+use link::{Hook, Link};
+use memory::Memory;
+
+/// The object of the LB node, built by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.o"));
+
+/// Where and how the datapath runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of the pins, on a BPF file system.
+    pub pin_dir: PathBuf,
+    /// The interface that carries VIP traffic; none: loaded and pinned, but not attached (benchmarks and tests).
+    pub interface: Option<String>,
+}
+
+/// A loaded, pinned and attached datapath.
+pub struct Dataplane {
+    options: Options,
+    object: Ebpf,
+    root: Memory<Root>,
+    banks: Memory<Bank>,
+    vips: Memory<VipBucket>,
+    services: Memory<ServiceBucket>,
+    backends: Memory<Backend>,
+    tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
+    inner: BTreeMap<u32, Table>,
+    counters: counters::Maps,
+    link: Option<Link>,
+    adopted: bool,
+}
+
+/// Rows of a pool. Mapped only while they are read or filled: the kernel counts what is mapped as ours.
+struct Table {
+    map: Array<MapData, u64>,
+    pin: PathBuf,
+}
+
+impl Dataplane {
+    /// Loads the program, or takes over what a former agent left pinned; attaches it to the interface.
+    pub fn open(options: &Options) -> Result<Self, DataplaneError> {
+        maps::prepare_directory(&options.pin_dir, &["maps", "tables", "links"])?;
+        let maps_dir = options.pin_dir.join("maps");
+        let found = maps::check_pins(&maps_dir)?;
+        let mut object = load_object(&maps_dir)?;
+        let program: &mut Xdp = object
+            .program_mut("lb")
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object("no XDP program named lb"))?;
+        program.load().map_err(DataplaneError::load)?;
+
+        let mut tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
+            .map_err(DataplaneError::map("TABLES"))?;
+        let inner = open_tables(&options.pin_dir.join("tables"))?;
+        for (index, table) in &inner {
+            tables
+                .set(*index, &table.map, 0)
+                .map_err(DataplaneError::map("TABLES"))?;
+        }
+        let mut plane = Self {
+            root: open_array(&mut object, "ROOT")?,
+            banks: open_array(&mut object, "BANKS")?,
+            vips: open_array(&mut object, "VIPS")?,
+            services: open_array(&mut object, "SERVICES")?,
+            backends: open_array(&mut object, "BACKENDS")?,
+            counters: counters::Maps::new(&mut object)?,
+            tables,
+            inner,
+            link: None,
+            adopted: false,
+            options: options.clone(),
+            object,
+        };
+        plane.check_abi()?;
+        plane.link = options
+            .interface
+            .as_deref()
+            .map(|name| plane.attach(name))
+            .transpose()?;
+        plane.adopted = found && plane.root.read(0).abi_version != 0;
+        Ok(plane)
+    }
+
+    /// Whether a former agent's state was found.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// The XDP program of this object, for test runs.
+    fn program(&self) -> Result<&Xdp, DataplaneError> {
+        self.object
+            .program("lb")
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object("no XDP program named lb"))
+    }
+
+    /// File descriptor of the loaded program, for measuring.
+    pub fn program_fd(&self) -> Result<std::os::fd::BorrowedFd<'_>, DataplaneError> {
+        Ok(self.program()?.fd().map_err(DataplaneError::load)?.as_fd())
+    }
+
+    /// Whether the interface still carries our program.
+    pub fn attached(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_attached)
+    }
+
+    /// What the kernel holds: the bank in use and the tables it points to.
+    pub fn observed(&self) -> Observed {
+        let root = self.root.read(0);
+        if root.abi_version == 0 {
+            return Observed::default();
+        }
+        let bank = root.bank & 1;
+        let slice = |count: u32| bank * count..(bank + 1) * count;
+        let vips = slice(abi::VIP_BUCKETS)
+            .flat_map(|i| self.vips.read(i).entries)
+            .filter(|entry| entry.kind != abi::kind::EMPTY);
+        let services: Vec<_> = slice(abi::SERVICE_BUCKETS)
+            .flat_map(|i| self.services.read(i).entries)
+            .filter(|entry| entry.key != 0)
+            .collect();
+        let backends: Vec<_> = slice(abi::BACKENDS_MAX)
+            .map(|i| self.backends.read(i))
+            .collect();
+        let used = backends
+            .iter()
+            .rposition(|backend| backend.address[1] != 0)
+            .map_or(0, |last| last + 1);
+        let tables = services
+            .iter()
+            .filter_map(|service| {
+                Some((
+                    service.table,
+                    self.inner
+                        .get(&service.table)?
+                        .memory()
+                        .ok()?
+                        .to_vec()
+                        .into(),
+                ))
+            })
+            .collect();
+        let mut observed = Observed::new(
+            bank,
+            &self.banks.read(bank),
+            vips.collect(),
+            services,
+            backends[..used].to_vec(),
+            tables,
+        );
+        observed.existing = self.inner.keys().copied().collect();
+        observed
+    }
+
+    /// Carries out `ops` in order. On an error the bank in use is unchanged, or already the new one: plan again from
+    /// [`Dataplane::observed`].
+    pub fn apply(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
+        for op in ops {
+            match op {
+                Op::CreateTable { index } => self.create_table(*index)?,
+                Op::FillTable { index, rows } => self.fill_table(*index, rows)?,
+                Op::ZeroServiceCounter { counter } => self.counters.zero_service(*counter)?,
+                Op::ZeroBackendCounters { first, count } => {
+                    self.counters.zero_backends(*first, *count)?
+                }
+                Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds),
+                Op::Switch { bank } => self.root.write(
+                    0,
+                    Root {
+                        bank: *bank,
+                        abi_version: abi::ABI_VERSION,
+                    },
+                ),
+                Op::Barrier => self.barrier()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters, summed over CPUs.
+    pub fn counters(&self) -> Result<DatapathCounters, DataplaneError> {
+        self.counters.read()
+    }
+
+    /// Packets and bytes of one service counter.
+    pub fn service_count(&self, counter: u32) -> Result<abi::ServiceCount, DataplaneError> {
+        self.counters.service(counter)
+    }
+
+    /// Packets and bytes of `count` backend counters from `first` on.
+    pub fn backend_counts(
+        &self,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<abi::BackendCount>, DataplaneError> {
+        self.counters.backends(first, count)
+    }
+
+    /// Ends the datapath: the program comes off the interface and every pin goes away.
+    pub fn remove(mut self) -> Result<(), DataplaneError> {
+        self.link = None;
+        for directory in ["links", "maps", "tables"] {
+            let path = self.options.pin_dir.join(directory);
+            std::fs::remove_dir_all(&path)
+                .map_err(|source| DataplaneError::Pin { path, source })?;
+        }
+        Ok(())
+    }
+
+    fn check_abi(&self) -> Result<(), DataplaneError> {
+        match self.root.read(0).abi_version {
+            0 | abi::ABI_VERSION => Ok(()),
+            found => Err(DataplaneError::Abi {
+                found,
+                expected: abi::ABI_VERSION,
+                pin_dir: self.options.pin_dir.clone(),
+            }),
+        }
+    }
+
+    fn attach(&self, interface: &str) -> Result<Link, DataplaneError> {
+        let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
+        Link::adopt_or_create(
+            Hook::Xdp,
+            &self.options.pin_dir.join("links").join(interface),
+            interface,
+            program,
+        )
+    }
+
+    fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
+        let table = Table::create(&self.options.pin_dir.join("tables").join(index.to_string()))?;
+        self.tables
+            .set(index, &table.map, 0)
+            .map_err(DataplaneError::map("TABLES"))?;
+        self.inner.insert(index, table);
+        Ok(())
+    }
+
+    fn fill_table(&mut self, index: u32, rows: &[u64]) -> Result<(), DataplaneError> {
+        let table = self
+            .inner
+            .get_mut(&index)
+            .ok_or(DataplaneError::NoTable(index))?;
+        let mut memory = table.memory()?;
+        for (row, value) in (0..).zip(rows) {
+            memory.write(row, *value);
+        }
+        Ok(())
+    }
+
+    fn fill_bank(&mut self, bank: u32, image: &Image, seeds: &Seeds) {
+        let vips = seeds.vip_buckets(&image.vips);
+        let services = seeds.service_buckets(&image.services);
+        for (i, bucket) in (0..).zip(vips) {
+            self.vips.write_changed(bank * abi::VIP_BUCKETS + i, bucket);
+        }
+        for (i, bucket) in (0..).zip(services) {
+            self.services
+                .write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
+        }
+        for i in 0..abi::BACKENDS_MAX {
+            let backend = image.backends.get(i as usize).copied().unwrap_or_default();
+            self.backends
+                .write_changed(bank * abi::BACKENDS_MAX + i, backend);
+        }
+        self.banks.write(bank, seeds.bank(&image.bank));
+    }
+
+    /// Waits until every packet that saw the former root has left: an update of the outer map waits for RCU.
+    fn barrier(&mut self) -> Result<(), DataplaneError> {
+        let Some(table) = self.inner.values().next() else {
+            return Ok(());
+        };
+        self.tables
+            .set(abi::TABLE_BARRIER, &table.map, 0)
+            .map_err(DataplaneError::map("TABLES"))
+    }
+}
+
+impl Table {
+    /// Makes a table and pins it.
+    fn create(path: &Path) -> Result<Self, DataplaneError> {
+        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
+            .map_err(DataplaneError::map("table"))?;
+        map.pin(path).map_err(|error| DataplaneError::Pin {
+            path: path.into(),
+            source: std::io::Error::other(error),
+        })?;
+        Self::open(path)
+    }
+
+    fn open(path: &Path) -> Result<Self, DataplaneError> {
+        let data = MapData::from_pin(path).map_err(DataplaneError::map("table"))?;
+        let map = aya::maps::Map::from_map_data(data).map_err(DataplaneError::map("table"))?;
+        let map = map.try_into().map_err(DataplaneError::map("table"))?;
+        Ok(Self {
+            map,
+            pin: path.into(),
+        })
+    }
+
+    fn memory(&self) -> Result<Memory<u64>, DataplaneError> {
+        let data = MapData::from_pin(&self.pin).map_err(DataplaneError::map("table"))?;
+        Memory::of_map(&data, "table")
+    }
+}
+
+fn open_tables(directory: &Path) -> Result<BTreeMap<u32, Table>, DataplaneError> {
+    let mut tables = BTreeMap::new();
+    for index in maps::numbered_pins(directory)? {
+        tables.insert(index, Table::open(&directory.join(index.to_string()))?);
+    }
+    Ok(tables)
+}
+
+fn open_array<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<Memory<T>, DataplaneError> {
+    Memory::of_map(&maps::take_array(object, name)?, name)
+}
+
+fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
+    let mut loader = EbpfLoader::new();
+    for shape in &maps::SHAPES {
+        loader.map_pin_path(shape.name, maps_dir.join(shape.name));
+    }
+    loader.load(OBJECT).map_err(DataplaneError::object)
+}
+
+type PerCpu<T> = PerCpuArray<MapData, T>;

@@ -26,14 +26,14 @@ pub enum Failure {
     /// No answer in time.
     #[error("timeout after {0:?}")]
     Timeout(Duration),
-    /// No route, or the neighbour does not answer, or a router said so.
+    /// No route, or one that rejects, or the neighbour does not answer, or a router said so.
     #[error("no route to host")]
     NoRoute,
     /// Accepted and reset at once.
     #[error("connection reset")]
     Reset,
-    /// A firewall of this node, or a router, forbids it.
-    #[error("blocked by a firewall")]
+    /// A firewall or a route of this node, or a router, forbids it.
+    #[error("prohibited by a firewall or a route")]
     Prohibited,
     /// What the operating system said.
     #[error("{0}")]

@@ -54,6 +54,8 @@ fn judge(error: &io::Error, timeout: Duration) -> Outcome {
         Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN) => {
             Failure::NoRoute
         }
+        // A blackhole route.
+        Some(Errno::EINVAL) => Failure::NoRoute,
         Some(Errno::EPERM | Errno::EACCES) => Failure::Prohibited,
         Some(Errno::ETIMEDOUT) => Failure::Timeout(timeout),
         Some(Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
@@ -72,6 +74,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::netlink::testing::{Peer, in_namespace, ip as ip_command};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -135,6 +138,42 @@ mod tests {
     }
 
     #[test]
+    fn both_families_and_every_kind_of_route() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let failure = |failure| Outcome::Failure(failure);
+            for (route, words, expected) in [
+                ("", "nobody listens", failure(Failure::Refused)),
+                ("unreachable", "rejected", failure(Failure::NoRoute)),
+                ("blackhole", "swallowed", failure(Failure::NoRoute)),
+                ("prohibit", "forbidden", failure(Failure::Prohibited)),
+            ] {
+                for (address, prefix) in [
+                    ("10.0.0.1:80", "10.0.0.1/32"),
+                    ("[2001:db8::1]:80", "2001:db8::1/128"),
+                ] {
+                    if !route.is_empty() {
+                        ip_command(&format!("route replace {route} {prefix}"));
+                    }
+                    assert_eq!(
+                        probe(address.parse().unwrap(), PATIENCE).await,
+                        expected,
+                        "{address}: {words}"
+                    );
+                }
+            }
+            for address in ["198.51.100.1:80", "[2001:db8:1::1]:80"] {
+                let outcome = probe(address.parse().unwrap(), PATIENCE).await;
+                assert_eq!(
+                    outcome,
+                    failure(Failure::NoRoute),
+                    "{address}: no route at all"
+                );
+            }
+        });
+    }
+
+    #[test]
     fn what_is_this_nodes_own_fault_is_inconclusive() {
         let judged = |errno: Errno| judge(&io::Error::from(errno), PATIENCE);
         for errno in [
@@ -149,7 +188,7 @@ mod tests {
             (Errno::ECONNREFUSED, "connection refused"),
             (Errno::EHOSTUNREACH, "no route to host"),
             (Errno::ENETUNREACH, "no route to host"),
-            (Errno::EPERM, "blocked by a firewall"),
+            (Errno::EPERM, "prohibited by a firewall or a route"),
             (Errno::ECONNRESET, "connection reset"),
             (Errno::ETIMEDOUT, "timeout after 10s"),
             (Errno::EPROTO, "Protocol error (os error 71)"),

@@ -209,7 +209,10 @@ fn route(message: &RouteMessage) -> Result<Route, Unresolved> {
             RouteAttribute::Via(RouteVia::Inet6(address)) => {
                 route.gateway = Some((*address).into())
             }
-            RouteAttribute::PrefSource(address) => route.source = ip(address),
+            // Unspecified while an address is tentative.
+            RouteAttribute::PrefSource(address) => {
+                route.source = ip(address).filter(|source| !source.is_unspecified());
+            }
             RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
             _ => {}
         }

@@ -23,7 +23,7 @@ mod resolver;
 pub mod sock_diag;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use error::Error;
 pub use next_hop::{Link, NextHop, Route, Unresolved};

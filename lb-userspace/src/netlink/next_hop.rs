@@ -64,6 +64,10 @@ pub enum Unresolved {
     /// Does not answer.
     #[error("neighbour {0} does not answer")]
     NeighbourFailed(IpAddr),
+    /// The kernel does not take it into its table: the table is full (`net.ipv4.neigh.default.gc_thresh3`, the same for
+    /// ipv6), or this process lacks NET_ADMIN.
+    #[error("neighbour {0} is refused by the kernel: {1}")]
+    Refused(IpAddr, String),
     /// The kernel could not be asked.
     #[error("netlink: {0}")]
     Netlink(String),

@@ -46,7 +46,7 @@ impl Resolver {
             targets: targets_seen,
             published,
             managed: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            refused: false,
             failing: false,
         };
         Resolver {
@@ -83,8 +83,8 @@ struct Driver {
     published: watch::Sender<Arc<NextHops>>,
     /// Neighbours that the kernel keeps resolved because this task asked for it.
     managed: BTreeSet<IpAddr>,
-    /// Neighbours that it refused to keep, and that have been reported.
-    refused: BTreeSet<IpAddr>,
+    /// It refused some in the last round, and that has been reported.
+    refused: bool,
     /// The last attempt failed and has been reported.
     failing: bool,
 }
@@ -145,7 +145,8 @@ impl Driver {
                     .for_each(|event| take(event, table, &mut agenda)),
                 Wake::Publish => {
                     agenda.publish_at = None;
-                    self.keep(&kernel, table, table.gateways_missing()).await?;
+                    let missing = table.gateways_missing();
+                    self.keep(&kernel, table, missing).await?;
                     self.publish(table);
                 }
             }
@@ -182,8 +183,9 @@ impl Driver {
             None => (no_routes(&self.interface, table.targets()), BTreeMap::new()),
         };
         table.sync(link, routes, neighbours);
-        self.keep(kernel, table, table.gateways_without_upkeep())
-            .await?;
+        let unkept = table.gateways_without_upkeep();
+        self.refused &= !unkept.is_empty();
+        self.keep(kernel, table, unkept).await?;
         self.release(kernel, table).await?;
         self.publish(table);
         self.failing = false;
@@ -193,7 +195,7 @@ impl Driver {
     async fn keep(
         &mut self,
         kernel: &Kernel,
-        table: &Table,
+        table: &mut Table,
         gateways: Vec<IpAddr>,
     ) -> Result<(), Error> {
         let Some(ifindex) = table.link().map(|link| link.ifindex) else {
@@ -204,11 +206,13 @@ impl Driver {
                 Ok(()) => {
                     self.managed.insert(gateway);
                 }
-                Err(Error::NoAnswer { what }) => return Err(Error::NoAnswer { what }),
-                // Refused for this one neighbour; it is asked for again in the next round.
-                Err(error) => {
-                    tracing::warn!(%gateway, %error, "cannot keep the neighbour resolved")
+                Err(Error::Refused { what, source }) => {
+                    if !std::mem::replace(&mut self.refused, true) {
+                        tracing::warn!("{what} cannot be kept resolved: {source}");
+                    }
+                    table.refused(gateway, source.to_string());
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -313,6 +317,10 @@ fn log_changes(before: &NextHops, after: &NextHops) {
         match next_hop {
             Ok(next_hop) => {
                 tracing::info!(%target, gateway = %next_hop.gateway, mtu = next_hop.mtu, "next hop")
+            }
+            // On the way to either of the others.
+            Err(reason @ (Unresolved::Pending | Unresolved::Incomplete(_))) => {
+                tracing::debug!(%target, %reason, "no next hop");
             }
             Err(reason) => tracing::info!(%target, %reason, "no next hop"),
         }
@@ -522,14 +530,33 @@ mod tests {
                 "neighbour 10.0.0.99 does not answer",
             )
             .await;
-            // The kernel asks again on its own; no packet of ours is needed.
-            peer.ip("addr add 10.0.0.99/24 dev peer0");
-            let (mut watch, target) = (resolver.watch(), ip("10.0.0.99"));
-            let back = watch.wait_for(|next_hops| next_hops[&target].is_ok());
+            // The kernel asks again on its own: no packet of ours is needed. Until the answer there is no news.
+            let failed = Err(Unresolved::NeighbourFailed(ip("10.0.0.99")));
+            let (mut watch, mut rounds) = (resolver.watch(), 0);
+            let kernel = Kernel::connect().unwrap();
+            let ifindex = kernel.link("eth0").await.unwrap().unwrap().ifindex;
+            let back = async {
+                loop {
+                    tokio::select! {
+                        changed = watch.changed() => changed.unwrap(),
+                        () = tokio::time::sleep(Duration::from_millis(150)) => {
+                            // As a packet of a health check would.
+                            kernel.keep_resolved(ifindex, ip("10.0.0.99")).await.unwrap();
+                            rounds += 1;
+                            if rounds == 10 {
+                                peer.ip("addr add 10.0.0.99/24 dev peer0");
+                            }
+                        }
+                    }
+                    match watch.borrow_and_update()[&ip("10.0.0.99")].clone() {
+                        Ok(_) => return,
+                        unresolved => assert_eq!(unresolved, failed),
+                    }
+                }
+            };
             tokio::time::timeout(Duration::from_secs(12), back)
                 .await
-                .expect("is found again")
-                .unwrap();
+                .expect("is found again");
         });
     }
 

@@ -260,6 +260,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
@@ -412,5 +413,23 @@ mod tests {
         let error = [header(20, NLMSG_ERROR), (-2i32).to_ne_bytes().to_vec()].concat();
         assert_eq!(read(&error).unwrap_err().errno(), Some(libc::ENOENT));
         assert_eq!(sockets, 0);
+    }
+
+    proptest! {
+        /// Whatever a datagram holds, reading it ends.
+        #[test]
+        fn any_datagram_is_read_to_an_end(
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in 0usize..320,
+        ) {
+            let length = (size_of::<Header>() + body.len()) as u32;
+            let header = Header { length, message_type: SOCK_DIAG_BY_FAMILY, flags: 0, sequence: 1, port_id: 0 };
+            let mut datagram = [header.as_bytes(), &body].concat();
+            datagram.truncate(cut);
+            let mut sockets = 0;
+            let read = parse(&datagram, &mut |_| sockets += 1);
+            prop_assert!(sockets <= 1);
+            prop_assert_eq!(read.is_ok(), datagram.is_empty() || sockets == 1);
+        }
     }
 }

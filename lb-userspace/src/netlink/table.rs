@@ -44,6 +44,11 @@ pub struct Table {
     link: Option<Link>,
     routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
     neighbours: BTreeMap<IpAddr, Neighbour>,
+    /// Gateways that have not answered since they failed. The kernel asks again on every packet and every few seconds,
+    /// and its entry says INCOMPLETE meanwhile: that is no news.
+    silent: BTreeSet<IpAddr>,
+    /// Gateways that the kernel would not take into its table, and what it said.
+    refusals: BTreeMap<IpAddr, String>,
 }
 
 impl Table {
@@ -55,6 +60,8 @@ impl Table {
             link: None,
             routes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -84,6 +91,17 @@ impl Table {
         self.link = link;
         self.routes = routes;
         self.neighbours = neighbours;
+        self.refusals.clear();
+        let gateways = self.gateways();
+        self.silent.retain(|gateway| gateways.contains(gateway));
+        for gateway in gateways {
+            self.note_silence(gateway);
+        }
+    }
+
+    /// The kernel would not take a gateway into its neighbour table; forgotten with the next [`Table::sync`].
+    pub fn refused(&mut self, gateway: IpAddr, reason: String) {
+        self.refusals.insert(gateway, reason);
     }
 
     /// Takes one change of the neighbour table; none: the entry is gone.
@@ -103,6 +121,19 @@ impl Table {
         match neighbour {
             Some(neighbour) => self.neighbours.insert(address, neighbour),
             None => self.neighbours.remove(&address),
+        };
+        self.note_silence(address);
+    }
+
+    fn note_silence(&mut self, address: IpAddr) {
+        match self
+            .neighbours
+            .get(&address)
+            .map(|neighbour| neighbour.resolution)
+        {
+            Some(Resolution::Failed) => self.silent.insert(address),
+            Some(Resolution::Known(_)) => self.silent.remove(&address),
+            Some(Resolution::Incomplete) | None => false,
         };
     }
 
@@ -169,12 +200,12 @@ impl Table {
             return Err(Unresolved::LinkDown(link.name.clone()));
         }
         let route = route.as_ref().map_err(Clone::clone)?;
-        NextHop::resolve(
-            target,
-            link,
-            route,
-            self.neighbours.get(&route.neighbour_of(target)),
-        )
+        let gateway = route.neighbour_of(target);
+        match (self.neighbours.get(&gateway), self.refusals.get(&gateway)) {
+            (None, Some(reason)) => Err(Unresolved::Refused(gateway, reason.clone())),
+            _ if self.silent.contains(&gateway) => Err(Unresolved::NeighbourFailed(gateway)),
+            (neighbour, _) => NextHop::resolve(target, link, route, neighbour),
+        }
     }
 
     fn usable_routes(&self) -> impl Iterator<Item = (IpAddr, &Route)> {
@@ -381,6 +412,74 @@ mod tests {
         assert!(only(&table).is_ok());
         table.neighbour_changed(7, ip("10.1.0.1"), None);
         assert_eq!(only(&table), Err(Unresolved::Incomplete(ip("10.1.0.1"))));
+    }
+
+    #[test]
+    fn a_failed_neighbour_stays_failed_until_it_answers() {
+        let entry = |resolution| {
+            Some(Neighbour {
+                resolution,
+                upkeep: Upkeep::Managed,
+            })
+        };
+        let address = ip("10.1.0.1");
+        let silent = Err(Unresolved::NeighbourFailed(address));
+        let mut table = table(Some(link()), Ok(route(None)), &[]);
+        table.neighbour_changed(7, address, entry(Resolution::Failed));
+        assert_eq!(only(&table), silent);
+        for (what, neighbour) in [
+            ("asked again", entry(Resolution::Incomplete)),
+            ("collected", None),
+        ] {
+            table.neighbour_changed(7, address, neighbour);
+            assert_eq!(only(&table), silent, "{what}");
+        }
+        let again = entry(Resolution::Incomplete).map(|neighbour| (address, neighbour));
+        table.sync(
+            Some(link()),
+            [(address, Ok(route(None)))].into(),
+            again.into_iter().collect(),
+        );
+        assert_eq!(only(&table), silent, "a round finds it being asked again");
+        table.neighbour_changed(7, address, entry(Resolution::Known(PEER_MAC)));
+        assert!(only(&table).is_ok());
+        table.neighbour_changed(7, address, entry(Resolution::Incomplete));
+        assert_eq!(
+            only(&table),
+            Err(Unresolved::Incomplete(address)),
+            "it has answered since"
+        );
+
+        table.neighbour_changed(7, address, entry(Resolution::Failed));
+        let down = Link {
+            up: false,
+            ..link()
+        };
+        table.sync(
+            Some(down),
+            [(address, Ok(route(None)))].into(),
+            BTreeMap::new(),
+        );
+        table.sync(
+            Some(link()),
+            [(address, Ok(route(None)))].into(),
+            BTreeMap::new(),
+        );
+        assert_eq!(
+            only(&table),
+            Err(Unresolved::Incomplete(address)),
+            "the link was away: begun anew"
+        );
+    }
+
+    #[test]
+    fn a_refusal_counts_while_there_is_no_entry() {
+        let mut table = table(Some(link()), Ok(route(None)), &[]);
+        table.refused(ip("10.1.0.1"), "No buffer space available".into());
+        let words = "neighbour 10.1.0.1 is refused by the kernel: No buffer space available";
+        assert_eq!(only(&table).unwrap_err().to_string(), words);
+        table.neighbour_changed(7, ip("10.1.0.1"), Some(KNOWN));
+        assert!(only(&table).is_ok());
     }
 
     #[test]

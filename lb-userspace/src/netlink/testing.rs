@@ -10,7 +10,7 @@ use nix::unistd::{Pid, gettid};
 
 /// Runs `test` in a network namespace of its own that ends with it. Without root it is skipped aloud; under CI that
 /// is a failure.
-pub(super) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     if !nix::unistd::geteuid().is_root() {
         assert!(
             std::env::var_os("CI").is_none(),
@@ -33,18 +33,18 @@ pub(super) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
 }
 
 /// Another namespace, at the other end of a veth pair: `eth0` here, `peer0` there.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     commands: Option<mpsc::Sender<String>>,
     done: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Peer {
-    pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
     /// Both ends up, with 10.0.0.11 and 2001:db8::11 here, 10.0.0.1 and 2001:db8::1 there.
-    pub(super) fn connect() -> Self {
+    pub(crate) fn connect() -> Self {
         let (commands, run) = mpsc::channel::<String>();
         let (tell_done, done) = mpsc::channel();
         let (tell_id, id) = mpsc::channel::<Pid>();
@@ -76,7 +76,7 @@ impl Peer {
     }
 
     /// Runs `ip` there.
-    pub(super) fn ip(&self, arguments: &str) {
+    pub(crate) fn ip(&self, arguments: &str) {
         let commands = self.commands.as_ref().expect("taken only on drop");
         commands
             .send(arguments.to_owned())
@@ -99,7 +99,7 @@ fn enter_new_namespace() {
 }
 
 /// Runs `ip` in the namespace of this thread, words separated by blanks.
-pub(super) fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output()

@@ -1,14 +1,24 @@
-//! The command line of the lab. `lab serve` is the web server that runs in each backend.
+//! The command line of the lab. It exits with 0 when all checks held, 1 when not, 130 when interrupted; `lab serve` is
+//! the web server that runs in each backend.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lb_tests::lab::options::Options;
+use lb_tests::lab::{self, Verdict};
+use lb_tests::load::server;
 
+/// What shells use for a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+/// The lab: a site on one machine, and what must not break in it.
 #[derive(Parser)]
-#[command(about, version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Subcommand)]
@@ -26,12 +36,17 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Some(Command::Serve { name, port }) => lb_tests::load::server::serve(name, port).await,
-        None => Ok(()),
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Serve { name, port }) => {
+            server::serve(name, port).await.map(|()| Verdict::Passed)
+        }
+        None => lab::run(cli.options).await,
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Verdict::Passed) => ExitCode::SUCCESS,
+        Ok(Verdict::Failed) => ExitCode::FAILURE,
+        Ok(Verdict::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -5,19 +5,20 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::{netns::Netns, shell};
+use super::netns::{Netns, command_in};
+use super::shell;
 
 /// A table of rules in one namespace, taken away when dropped.
 #[derive(Debug)]
-pub struct Filter<'a> {
-    netns: &'a Netns,
+pub struct Filter {
+    netns: String,
     table: String,
 }
 
-impl<'a> Filter<'a> {
+impl Filter {
     /// Drops what matches any of `rules` (nftables expressions such as `iifname "be1"`) at `hook` (`forward`,
     /// `input`, `output`).
-    pub fn drop(netns: &'a Netns, table: &str, hook: &str, rules: &[String]) -> Result<Self> {
+    pub fn dropping(netns: &Netns, table: &str, hook: &str, rules: &[String]) -> Result<Self> {
         let mut script =
             format!("table inet {table} {{ chain drops {{ type filter hook {hook} priority 0;\n");
         for rule in rules {
@@ -26,19 +27,19 @@ impl<'a> Filter<'a> {
         script.push_str("}\n}\n");
         feed(netns, &script)?;
         Ok(Self {
-            netns,
+            netns: netns.name().to_owned(),
             table: table.to_owned(),
         })
     }
 
     /// How many packets the rules have dropped.
     pub fn dropped(&self) -> Result<u64> {
-        let listing =
-            shell::output(
-                self.netns
-                    .command("nft")
-                    .args(["list", "table", "inet", &self.table]),
-            )?;
+        let listing = shell::output(command_in(&self.netns, "nft").args([
+            "list",
+            "table",
+            "inet",
+            &self.table,
+        ]))?;
         let words: Vec<&str> = listing.split_whitespace().collect();
         Ok(words
             .windows(2)
@@ -51,14 +52,14 @@ impl<'a> Filter<'a> {
     pub fn lift(self) {}
 }
 
-impl Drop for Filter<'_> {
+impl Drop for Filter {
     fn drop(&mut self) {
-        let delete =
-            shell::output(
-                self.netns
-                    .command("nft")
-                    .args(["delete", "table", "inet", &self.table]),
-            );
+        let delete = shell::output(command_in(&self.netns, "nft").args([
+            "delete",
+            "table",
+            "inet",
+            &self.table,
+        ]));
         if let Err(error) = delete {
             eprintln!("packet filter left behind: {error:#}");
         }

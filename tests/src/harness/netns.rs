@@ -71,9 +71,7 @@ impl Netns {
     /// A program that will run inside, by `ip netns exec` (which gives it a `/sys` of its own); its process id is
     /// the program's.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
+        command_in(&self.name, program)
     }
 
     /// `ip -n NAME ARGUMENTS`, separated by blanks.
@@ -95,6 +93,13 @@ impl Netns {
         let path = PathBuf::from("/proc/sys").join(key.replace('.', "/"));
         self.run(|| std::fs::write(&path, value).with_context(|| format!("{key} = {value}")))
     }
+}
+
+/// [`Netns::command`] for a namespace of that name.
+pub fn command_in(netns: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", netns]).arg(program);
+    command
 }
 
 impl Drop for Netns {

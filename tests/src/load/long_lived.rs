@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use hyper::body::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use super::client::Client;
 
@@ -41,12 +41,18 @@ pub struct Outcome {
     pub broken: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    answering: usize,
+    broken: usize,
+}
+
 /// Open connections, each with its own task.
 #[derive(Debug)]
 pub struct LongLived {
     stop: watch::Sender<Option<Instant>>,
     patience: Duration,
-    answering: watch::Receiver<usize>,
+    progress: watch::Receiver<Progress>,
     tasks: Vec<JoinHandle<Outcome>>,
 }
 
@@ -54,7 +60,7 @@ impl LongLived {
     /// Starts to open them all, spread over one period so that they do not beat as one.
     pub fn open(runtime: &Handle, plan: &Plan) -> Self {
         let (stop, stopped) = watch::channel(None);
-        let (count, answering) = watch::channel(0);
+        let (report, progress) = watch::channel(Progress::default());
         let total = plan.targets.len() * plan.per_target;
         let tasks = (0..total).map(|number| {
             let connection = Connection {
@@ -62,27 +68,41 @@ impl LongLived {
                 begin: Instant::now() + plan.every.mul_f64(number as f64 / total as f64),
                 every: plan.every,
                 stopped: stopped.clone(),
-                answering: count.clone(),
+                progress: report.clone(),
             };
             runtime.spawn(connection.run())
         });
         Self {
             stop,
             patience: plan.patience,
-            answering,
+            progress,
             tasks: tasks.collect(),
         }
     }
 
-    /// Waits until every connection has had an answer.
+    /// Waits until every connection has had an answer; none may have broken.
     pub async fn all_answering(&mut self, deadline: Duration) -> Result<()> {
-        let total = self.tasks.len();
-        let all = self.answering.wait_for(|count| *count == total);
-        let waited = tokio::time::timeout(deadline, all).await;
+        self.all_settled(deadline).await?;
+        let broken = self.progress.borrow().broken;
         ensure!(
-            waited.is_ok_and(|all| all.is_ok()),
-            "{} of {total} connections answer",
-            *self.answering.borrow()
+            broken == 0,
+            "{broken} of {} connections broke at once",
+            self.tasks.len()
+        );
+        Ok(())
+    }
+
+    /// Waits until every connection has had an answer or has broken.
+    pub async fn all_settled(&mut self, deadline: Duration) -> Result<()> {
+        let total = self.tasks.len();
+        let settled = self
+            .progress
+            .wait_for(|progress| progress.answering + progress.broken >= total);
+        let waited = timeout(deadline, settled).await;
+        ensure!(
+            waited.is_ok_and(|settled| settled.is_ok()),
+            "of {total} connections: {:?}",
+            *self.progress.borrow()
         );
         Ok(())
     }
@@ -102,9 +122,9 @@ struct Connection {
     target: SocketAddr,
     begin: Instant,
     every: Duration,
-    /// Set at the end, to the time until which answers count.
+    /// Set at the end, to the time up to which answers count.
     stopped: watch::Receiver<Option<Instant>>,
-    answering: watch::Sender<usize>,
+    progress: watch::Sender<Progress>,
 }
 
 impl Connection {
@@ -120,13 +140,16 @@ impl Connection {
         // The exchange is dropped half-way only when it counts as broken.
         let result = tokio::select! {
             result = self.exchange(&mut outcome) => result,
-            () = deadline => Err(anyhow::anyhow!("no answer until the end")),
+            () = deadline => Err(anyhow!("no answer until the end")),
         };
         outcome.broken = result.err().map(|error| format!("{error:#}"));
+        if outcome.broken.is_some() && outcome.server.is_none() {
+            self.progress.send_modify(|progress| progress.broken += 1);
+        }
         outcome
     }
 
-    async fn exchange(self, outcome: &mut Outcome) -> Result<()> {
+    async fn exchange(&self, outcome: &mut Outcome) -> Result<()> {
         let mut ticks = interval_at(self.begin, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -141,7 +164,8 @@ impl Connection {
             match &outcome.server {
                 None => {
                     outcome.server = Some(answer.name);
-                    self.answering.send_modify(|count| *count += 1);
+                    self.progress
+                        .send_modify(|progress| progress.answering += 1);
                 }
                 Some(server) if *server != answer.name => {
                     bail!("answers from {server} and {}", answer.name)
@@ -163,18 +187,24 @@ async fn end_of_patience(mut stopped: watch::Receiver<Option<Instant>>) {
         Err(_) => None,
     };
     if let Some(deadline) = stop {
-        let _ = timeout_at(deadline, std::future::pending::<()>()).await;
+        sleep_until(deadline).await;
     }
 }
 
 /// Connections that broke.
-pub fn broken(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
-    outcomes.iter().filter(|outcome| outcome.broken.is_some())
+pub fn broken<'a>(
+    outcomes: impl IntoIterator<Item = &'a Outcome>,
+) -> impl Iterator<Item = &'a Outcome> {
+    outcomes
+        .into_iter()
+        .filter(|outcome| outcome.broken.is_some())
 }
 
 /// Longest wait of a connection that did not break.
-pub fn worst_stall(outcomes: &[Outcome]) -> Duration {
-    let whole = outcomes.iter().filter(|outcome| outcome.broken.is_none());
+pub fn worst_stall<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Duration {
+    let whole = outcomes
+        .into_iter()
+        .filter(|outcome| outcome.broken.is_none());
     whole
         .map(|outcome| outcome.worst_stall)
         .max()

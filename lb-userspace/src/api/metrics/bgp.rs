@@ -46,7 +46,7 @@ pub(super) fn add(families: &mut Families, peers: &[PeerStatus]) {
 fn add_session(families: &mut Families, peers: &[PeerStatus]) {
     let mut up = families.gauge("bgp_session_up", "Whether the session is Established.");
     each(&mut up, peers, |family, peer, address| {
-        family.add(&[("peer", address)], peer.state == "Established");
+        family.add(&[("peer", address)], peer.established());
     });
     let mut state = families.gauge(
         "bgp_session_state",

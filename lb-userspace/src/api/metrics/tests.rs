@@ -1,1 +1,123 @@
+//! The whole exposition of an LB node and of a backend, and the rules that every name keeps.
 
+use std::collections::BTreeSet;
+
+use prometheus::proto::MetricType;
+
+use super::*;
+use crate::api::fake;
+
+const LB: &str = include_str!("tests/lb.prom");
+const BACKEND: &str = include_str!("tests/backend.prom");
+
+/// Every label there is; each is bounded by the configuration or by names in the code.
+const LABELS: [&str; 19] = [
+    "action",
+    "afi",
+    "backend",
+    "code",
+    "direction",
+    "family",
+    "hash",
+    "interface",
+    "mode",
+    "peer",
+    "pool",
+    "reason",
+    "result",
+    "service",
+    "state",
+    "subcode",
+    "type",
+    "version",
+    "le",
+];
+
+fn lb() -> Vec<MetricFamily> {
+    collect(&Envelope::new(12, fake::lb()), Some(&fake::lb_counters()))
+}
+
+fn backend() -> Vec<MetricFamily> {
+    collect(
+        &Envelope::new(3, fake::backend()),
+        Some(&fake::backend_counters()),
+    )
+}
+
+#[test]
+fn exposition_of_an_lb_node() {
+    assert_eq!(encode(lb()), LB);
+}
+
+#[test]
+fn exposition_of_a_backend() {
+    assert_eq!(encode(backend()), BACKEND);
+}
+
+#[test]
+fn without_counters_the_status_is_told_and_up_is_0() {
+    let text = encode(collect(&Envelope::new(12, fake::lb()), None));
+    assert!(text.contains("\nanylb_up 0\n"));
+    assert!(text.contains("\nanylb_vip_announced{service=\"web-v4\"} 1\n"));
+    assert!(!text.contains("anylb_vip_packets_total"));
+    assert!(!text.contains("anylb_drops_total"));
+}
+
+#[test]
+fn process_metrics_come_with_it() {
+    let text = render(&Envelope::new(12, fake::lb()), Some(&fake::lb_counters()));
+    let lines: Vec<&str> = text.lines().collect();
+    let value = |name: &str| -> f64 {
+        let line = lines.iter().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} is there"))
+            .trim()
+            .parse()
+            .unwrap()
+    };
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(value("process_open_fds ") >= 1.0);
+    assert!(value("process_start_time_seconds ") > 1e9);
+}
+
+#[test]
+fn names_keep_the_rules() {
+    for family in lb().into_iter().chain(backend()) {
+        let name = family.name();
+        let rest = name.strip_prefix("anylb_").expect(name);
+        assert!(
+            rest.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+            "{name}: letters and underscores"
+        );
+        assert_eq!(
+            name.ends_with("_total"),
+            family.get_field_type() == MetricType::COUNTER,
+            "{name}: counters, and nothing else, end in _total"
+        );
+        for unit in ["_ms", "_us", "_ns", "_secs", "_kib", "_percent", "_minutes"] {
+            assert!(!name.contains(unit), "{name}: base units only");
+        }
+        assert!(family.help().ends_with('.'), "{name}: a sentence of help");
+    }
+}
+
+#[test]
+fn labels_are_known_and_no_sample_is_there_twice() {
+    for families in [lb(), backend()] {
+        let mut seen = BTreeSet::new();
+        for family in families {
+            for metric in family.get_metric() {
+                let labels = metric.get_label();
+                for label in labels {
+                    assert!(LABELS.contains(&label.name()), "{}", label.name());
+                }
+                let pairs: Vec<(String, String)> = labels
+                    .iter()
+                    .map(|label| (label.name().to_string(), label.value().to_string()))
+                    .collect();
+                let name = family.name().to_string();
+                assert!(seen.insert((name, pairs)), "{}: twice", family.name());
+            }
+        }
+    }
+}

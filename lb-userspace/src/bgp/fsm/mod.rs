@@ -1,38 +1,21 @@
-//! RFC 4271's state machine.
+//! RFC 4271's state machine, pure: no clock, no socket, no task, no randomness but a seed.
+//!
+//! A peer may have two connections at once, one opened by each side. Each has a machine of its own that follows the
+//! [table]; [`Peer`] joins the two, resolves their collision (RFC 4271 section 6.8) and lets one rest while the other is
+//! Established.
 
-/// States of RFC 4271 section 8.2.2, in the order of progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Nothing goes on; connections are refused.
-    Idle,
-    /// A TCP connection is being opened.
-    Connect,
-    /// A TCP connection is awaited.
-    Active,
-    /// OPEN sent, the peer's is awaited.
-    OpenSent,
-    /// OPENs exchanged, a KEEPALIVE is awaited.
-    OpenConfirm,
-    /// Routes are exchanged.
-    Established,
-}
+#![forbid(unsafe_code)]
 
-impl State {
-    /// The name in RFC 4271.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Idle => "Idle",
-            State::Connect => "Connect",
-            State::Active => "Active",
-            State::OpenSent => "OpenSent",
-            State::OpenConfirm => "OpenConfirm",
-            State::Established => "Established",
-        }
-    }
-}
+mod event;
+mod machine;
+mod negotiate;
+mod peer;
+mod state;
+mod table;
+mod timers;
 
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use event::{Event, Reason};
+pub use machine::{Action, Reply};
+pub use negotiate::{Negotiated, NextHops, Settings};
+pub use peer::{Input, Peer};
+pub use state::{Direction, State};

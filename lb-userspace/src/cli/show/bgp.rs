@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, verdict};
+use super::super::output::{Style, number, optional, span, text, verdict};
 use crate::status::{PeerList, PeerStatus};
 
-/// One line per session, and below what ended the last one; wide: capabilities and routes as well.
+/// One line per session, and below what went wrong; wide: capabilities and routes as well.
 pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
     if list.peers.is_empty() {
         return "this node has no BGP peers\n".to_string();
     }
-    let text = match style.wide() {
+    let sessions = match style.wide() {
         true => wide(&list.peers, style),
         false => narrow(&list.peers, style),
     };
-    let resets: String = list.peers.iter().filter_map(reset).collect();
-    match resets.is_empty() {
-        true => text,
-        false => format!("{text}\n{resets}"),
+    let troubles: String = list.peers.iter().flat_map(troubles).collect();
+    match troubles.is_empty() {
+        true => sessions,
+        false => format!("{sessions}\n{troubles}"),
     }
 }
 
@@ -27,27 +27,27 @@ fn narrow(peers: &[PeerStatus], style: Style) -> String {
     let row = |peer: &PeerStatus| {
         [
             Cell::new(peer.address),
-            number(peer.asn),
+            Cell::new(peer.asn),
             state(peer),
-            number(span(peer.since_secs)),
-            number(hold_time(peer)),
-            number(total(&peer.received)),
-            number(total(&peer.sent)),
-            number(total(&peer.flaps)),
-            number(peer.announced.len()),
+            Cell::new(span(peer.since_secs)),
+            Cell::new(hold_time(peer)),
+            Cell::new(total(&peer.received)),
+            Cell::new(total(&peer.sent)),
+            Cell::new(total(&peer.flaps)),
+            Cell::new(peer.announced.len()),
         ]
     };
     style.table(
         [
-            "PEER",
-            "AS",
-            "STATE",
-            "SINCE",
-            "HOLD",
-            "IN",
-            "OUT",
-            "FLAPS",
-            "ANNOUNCED",
+            text("PEER"),
+            number("AS"),
+            text("STATE"),
+            number("SINCE"),
+            number("HOLD"),
+            number("IN"),
+            number("OUT"),
+            number("FLAPS"),
+            number("ANNOUNCED"),
         ],
         peers.iter().map(row).collect(),
     )
@@ -58,38 +58,38 @@ fn wide(peers: &[PeerStatus], style: Style) -> String {
         let routes: Vec<String> = peer.announced.iter().map(ToString::to_string).collect();
         [
             Cell::new(peer.address),
-            number(peer.asn),
+            Cell::new(peer.asn),
             optional(peer.router_id.map(|id| id.to_string()).as_deref()),
             state(peer),
-            number(span(peer.since_secs)),
-            number(hold_time(peer)),
-            number(total(&peer.received)),
-            number(total(&peer.sent)),
-            number(total(&peer.flaps)),
+            Cell::new(span(peer.since_secs)),
+            Cell::new(hold_time(peer)),
+            Cell::new(total(&peer.received)),
+            Cell::new(total(&peer.sent)),
+            Cell::new(total(&peer.flaps)),
             or_dash(peer.capabilities.join(", ")),
             or_dash(routes.join(", ")),
         ]
     };
     style.table(
         [
-            "PEER",
-            "AS",
-            "ROUTER ID",
-            "STATE",
-            "SINCE",
-            "HOLD",
-            "IN",
-            "OUT",
-            "FLAPS",
-            "CAPABILITIES",
-            "ANNOUNCED",
+            text("PEER"),
+            number("AS"),
+            text("ROUTER ID"),
+            text("STATE"),
+            number("SINCE"),
+            number("HOLD"),
+            number("IN"),
+            number("OUT"),
+            number("FLAPS"),
+            text("CAPABILITIES"),
+            text("ANNOUNCED"),
         ],
         peers.iter().map(row).collect(),
     )
 }
 
 fn state(peer: &PeerStatus) -> Cell {
-    verdict(&peer.state, peer.state == "Established")
+    verdict(&peer.state, peer.established())
 }
 
 fn hold_time(peer: &PeerStatus) -> String {
@@ -101,11 +101,16 @@ fn total(counts: &BTreeMap<String, u64>) -> u64 {
     counts.values().sum()
 }
 
-fn or_dash(text: String) -> Cell {
-    optional(Some(text.as_str()).filter(|text| !text.is_empty()))
+fn or_dash(words: String) -> Cell {
+    optional(Some(&words))
 }
 
-fn reset(peer: &PeerStatus) -> Option<String> {
-    let reason = peer.last_reset.as_ref()?;
-    Some(format!("{}: last reset: {reason}\n", peer.address))
+/// What went wrong with a session, in a line each.
+fn troubles(peer: &PeerStatus) -> Vec<String> {
+    let line = |what: &str, reason: &String| format!("{}: {what}: {reason}\n", peer.address);
+    let reset = peer.last_reset.as_ref();
+    let failure = peer.last_failure.as_ref();
+    let reset = reset.map(|reason| line("last reset", reason));
+    let failure = failure.map(|reason| line("last attempt", reason));
+    reset.into_iter().chain(failure).collect()
 }

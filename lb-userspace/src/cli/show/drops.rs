@@ -2,8 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional};
-use super::plural;
+use super::super::output::{Style, number, optional, plural, text};
 use crate::status::{DropList, ExitCount};
 
 /// Reasons that occurred, most packets first; wide: those that did not as well.
@@ -20,13 +19,13 @@ pub(in super::super) fn table(list: &DropList, style: Style) -> String {
     shown.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.name.cmp(&b.name)));
     let row = |drop: &&ExitCount| {
         [
-            number(drop.packets),
+            Cell::new(drop.packets),
             Cell::new(&drop.name),
             optional(drop.advice.as_deref()),
         ]
     };
     style.table(
-        ["PACKETS", "REASON", "WHAT TO DO"],
+        [number("PACKETS"), text("REASON"), text("WHAT TO DO")],
         shown.iter().map(row).collect(),
     )
 }

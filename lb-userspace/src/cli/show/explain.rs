@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional};
+use super::super::output::{Style, number, optional, text};
 use super::{admin, health};
 use crate::status::{Explanation, HopStatus};
 
@@ -37,7 +37,7 @@ pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String
 fn hops(hops: &[HopStatus], style: Style) -> String {
     let row = |(index, hop): (usize, &HopStatus)| {
         [
-            number(index),
+            Cell::new(index),
             Cell::new(hop.address),
             optional(hop.name.as_deref()),
             health(hop.health),
@@ -45,7 +45,13 @@ fn hops(hops: &[HopStatus], style: Style) -> String {
         ]
     };
     style.table(
-        ["HOP", "BACKEND", "NAME", "HEALTH", "ADMIN"],
+        [
+            number("HOP"),
+            text("BACKEND"),
+            text("NAME"),
+            text("HEALTH"),
+            text("ADMIN"),
+        ],
         hops.iter().enumerate().map(row).collect(),
     )
 }

@@ -26,7 +26,3 @@ fn admin(admin: AdminState) -> Cell {
         AdminState::Draining => notice("draining"),
     }
 }
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}

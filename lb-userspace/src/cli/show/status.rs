@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, verdict};
+use super::super::output::{Style, number, optional, span, text, verdict};
 use crate::model::AdminState;
 use crate::status::{Health, InterfaceStatus, NodeStatus, PeerStatus, PoolStatus, ServiceStatus};
 
@@ -14,8 +14,8 @@ pub(in super::super) fn table(
     style: Style,
 ) -> String {
     let mut sections = vec![head(node, generation, now_secs)];
-    let mut push = |lines: usize, section: String| {
-        if lines > 0 {
+    let mut push = |length: usize, section: String| {
+        if length > 0 {
             sections.push(section);
         }
     };
@@ -23,8 +23,8 @@ pub(in super::super) fn table(
     push(node.services.len(), services(&node.services, style));
     push(node.pools.len(), pools(node, style));
     push(node.peers.len(), peers(&node.peers, style));
-    let problems = problems(node);
-    push(problems.lines().count(), problems);
+    let troubles = troubles(node);
+    push(troubles.len(), troubles);
     sections.join("\n")
 }
 
@@ -58,7 +58,7 @@ fn interfaces(interfaces: &[InterfaceStatus], style: Style) -> String {
         ]
     };
     style.table(
-        ["INTERFACE", "MODE", "DATAPATH"],
+        [text("INTERFACE"), text("MODE"), text("DATAPATH")],
         interfaces.iter().map(row).collect(),
     )
 }
@@ -74,7 +74,7 @@ fn services(services: &[ServiceStatus], style: Style) -> String {
             ]
         };
         return style.table(
-            ["SERVICE", "VIP", "PORTS"],
+            [text("SERVICE"), text("VIP"), text("PORTS")],
             services.iter().map(row).collect(),
         );
     }
@@ -88,7 +88,7 @@ fn services(services: &[ServiceStatus], style: Style) -> String {
                 format!("{}/{}", service.healthy, service.configured),
                 service.healthy >= service.need,
             ),
-            number(service.need),
+            Cell::new(service.need),
             match service.announced {
                 true => verdict("yes", true),
                 false => verdict("no", false),
@@ -97,13 +97,13 @@ fn services(services: &[ServiceStatus], style: Style) -> String {
     };
     style.table(
         [
-            "SERVICE",
-            "VIP",
-            "PORTS",
-            "POOL",
-            "HEALTHY",
-            "NEED",
-            "ANNOUNCED",
+            text("SERVICE"),
+            text("VIP"),
+            text("PORTS"),
+            text("POOL"),
+            number("HEALTHY"),
+            number("NEED"),
+            text("ANNOUNCED"),
         ],
         services.iter().map(row).collect(),
     )
@@ -128,29 +128,29 @@ fn pools(node: &NodeStatus, style: Style) -> String {
             .count()
     };
     let down = |pool| match count(pool, Health::Down) {
-        0 => number(0),
-        some => number(some).fg(comfy_table::Color::Red),
+        0 => Cell::new(0),
+        some => Cell::new(some).fg(comfy_table::Color::Red),
     };
     let rows = node.pools.iter().map(|(name, pool)| {
         [
             Cell::new(name),
-            number(pool.backends.len()),
-            number(count(pool, Health::Up)),
+            Cell::new(pool.backends.len()),
+            Cell::new(count(pool, Health::Up)),
             down(pool),
-            number(draining(pool)),
-            number(pool.remembered_inputs),
+            Cell::new(draining(pool)),
+            Cell::new(pool.remembered_inputs),
             Cell::new(shorten(&pool.table_hash, style)),
         ]
     });
     style.table(
         [
-            "POOL",
-            "BACKENDS",
-            "UP",
-            "DOWN",
-            "DRAINING",
-            "REMEMBERED",
-            "TABLE HASH",
+            text("POOL"),
+            number("BACKENDS"),
+            number("UP"),
+            number("DOWN"),
+            number("DRAINING"),
+            number("REMEMBERED"),
+            text("TABLE HASH"),
         ],
         rows.collect(),
     )
@@ -169,20 +169,25 @@ fn peers(peers: &[PeerStatus], style: Style) -> String {
     let row = |peer: &PeerStatus| {
         [
             Cell::new(peer.address),
-            number(peer.asn),
-            verdict(&peer.state, peer.state == "Established"),
-            number(span(peer.since_secs)),
-            number(peer.announced.len()),
+            Cell::new(peer.asn),
+            verdict(&peer.state, peer.established()),
+            Cell::new(span(peer.since_secs)),
+            Cell::new(peer.announced.len()),
         ]
     };
     style.table(
-        ["PEER", "AS", "STATE", "SINCE", "ANNOUNCED"],
+        [
+            text("PEER"),
+            number("AS"),
+            text("STATE"),
+            number("SINCE"),
+            number("ANNOUNCED"),
+        ],
         peers.iter().map(row).collect(),
     )
 }
 
-fn problems(node: &NodeStatus) -> String {
-    let mut lines: Vec<String> = node.not_serving();
-    lines.extend(node.problems.iter().cloned());
-    lines.iter().map(|line| format!("! {line}\n")).collect()
+fn troubles(node: &NodeStatus) -> String {
+    let line = |trouble: &String| format!("! {trouble}\n");
+    node.troubles().iter().map(line).collect()
 }

@@ -1,9 +1,11 @@
 //! Good files.
 
-use std::path::PathBuf;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{GOOD, read};
+use super::{BACKEND, GOOD, read};
+use crate::config::schema::SECTIONS;
 use crate::model::*;
 
 #[test]
@@ -86,22 +88,7 @@ fn the_example_of_a_load_balancer() {
 
 #[test]
 fn the_example_of_a_backend() {
-    let text = r#"
-        version = 1
-        [node]
-        name = "web1"
-        interfaces = ["eth0"]
-        [backend]
-        trusted_lbs = ["10.0.0.0/24", "2001:db8:0:1::/64"]
-        trusted_backends = ["10.1.0.0/24"]
-        mss = 1400
-        [[service]]
-        name = "web-v4"
-        vip = "192.0.2.10"
-        protocol = "tcp"
-        ports = [80]
-    "#;
-    let settings = read(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let settings = read(BACKEND).unwrap_or_else(|errors| panic!("{errors}"));
     let role = BackendRole {
         trusted_lbs: vec![
             "10.0.0.0/24".parse().expect("a prefix"),
@@ -114,4 +101,101 @@ fn the_example_of_a_backend() {
     assert_eq!(settings.services[0].pool, None);
     assert_eq!(settings.services[0].need, Need::Count(1));
     assert_eq!(settings.node.hash_key, None);
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = include_str!("every_key.toml");
+    let settings = read(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let own_v4 = [10, 0, 0, 12].into();
+    let own_v6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x12);
+    let node = &settings.node;
+    assert_eq!(node.router_id, Some([255; 4].into()));
+    assert_eq!(node.xdp_mode, XdpMode::Native);
+    assert!(node.hash_key.is_some(), "read beside the file");
+    assert_eq!(node.tunnel_source_v4, Some(own_v4));
+    assert_eq!(node.tunnel_source_v6, Some(own_v6));
+    let dirs = [&node.state_dir, &node.runtime_dir, &node.pin_dir];
+    assert_eq!(
+        dirs,
+        ["/srv/state", "/etc/anylb/run", "/srv/bpf"].map(Path::new)
+    );
+    assert_eq!(node.flow_memory, Duration::from_secs(5400));
+    assert_eq!(settings.metrics, Some((Ipv6Addr::LOCALHOST, 9488).into()));
+
+    let bgp = settings.bgp.expect("there is one");
+    assert_eq!((bgp.asn, bgp.hold_time), (4_200_000_000, Duration::ZERO));
+    assert_eq!(bgp.communities, [(65001 << 16) | 100, 0xffff]);
+    assert_eq!(bgp.graceful_restart, GracefulRestart::Always);
+    let listen = [([0; 4], 179).into(), (Ipv6Addr::UNSPECIFIED, 1179).into()];
+    assert_eq!(bgp.listen, listen);
+    let peer = BgpPeer {
+        address: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1).into(),
+        port: 1179,
+        asn: 65000,
+        password: Some("secret".into()),
+        ttl_security: Some(254),
+        passive: true,
+        next_hop_v4: Some(own_v4),
+        next_hop_v6: Some(own_v6),
+    };
+    assert!(bgp.peers == [peer]);
+
+    let pool = &settings.pools[&PoolName("web.v6_1-a".into())];
+    assert_eq!(pool.hops, 1);
+    let check = Check {
+        kind: CheckKind::Tcp { port: 443 },
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_millis(500),
+        rise: 1,
+        fall: 100,
+    };
+    assert_eq!(pool.check, check);
+    let weights: Vec<u16> = pool.backends.iter().map(|backend| backend.weight).collect();
+    assert_eq!(weights, [1000, 1, 100]);
+    let needs: Vec<Need> = settings
+        .services
+        .iter()
+        .map(|service| service.need)
+        .collect();
+    assert_eq!(
+        needs,
+        [Need::Percent(50), Need::Percent(30)],
+        "30% from three backends on"
+    );
+    assert_eq!(settings.services[1].ports, [8080]);
+}
+
+/// A key that is added to the schema must be added to the file above, and so to the assertions.
+#[test]
+fn the_file_with_every_key_has_every_key() {
+    let texts = [include_str!("every_key.toml"), BACKEND];
+    for key in SECTIONS.iter().flat_map(|section| section.built()) {
+        let written = |text: &&str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .any(|word| word == key.name)
+        };
+        assert!(texts.iter().any(written), "{} is in no good file", key.name);
+    }
+}
+
+#[test]
+fn a_timeout_is_never_longer_than_its_interval() {
+    let text = GOOD.replace(
+        "interval = \"2s\", timeout = \"1s\"",
+        "interval = \"200ms\"",
+    );
+    let settings = read(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let check = &settings.pools[&PoolName("web".into())].check;
+    assert_eq!(
+        (check.interval, check.timeout),
+        (Duration::from_millis(200), Duration::from_millis(200))
+    );
+}
+
+#[test]
+fn a_file_may_have_a_node_and_nothing_else() {
+    let settings = read("version = 1\n[node]\nname = \"a\"\ninterfaces = [\"eth0\"]\n");
+    let settings = settings.unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(settings.services.is_empty() && settings.pools.is_empty() && settings.bgp.is_none());
 }

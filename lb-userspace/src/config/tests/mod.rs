@@ -1,6 +1,9 @@
 //! Whole files: good ones to their model, bad ones to the whole message.
 
+mod any;
+mod bad;
 mod good;
+mod json;
 
 use std::path::Path;
 
@@ -9,7 +12,10 @@ use super::{Diagnostics, parse};
 use crate::model::Settings;
 
 /// A file with every part that most tests do not look at.
-const GOOD: &str = include_str!("good.toml");
+pub(super) const GOOD: &str = include_str!("good.toml");
+
+/// A backend's file.
+const BACKEND: &str = include_str!("backend.toml");
 
 fn host() -> FakeHost {
     let host = FakeHost {
@@ -22,8 +28,17 @@ fn host() -> FakeHost {
         "000102030405060708090a0b0c0d0e0f\n",
     )
     .file("/etc/anylb/tor1.key", 0o600, "secret\n")
+    .file(
+        "/etc/anylb/open.key",
+        0o644,
+        "000102030405060708090a0b0c0d0e0f\n",
+    )
+    .file("/etc/anylb/short.key", 0o600, "0001020304\n")
+    .file("/etc/anylb/two.key", 0o600, "one\ntwo\n")
+    .file("/etc/anylb/empty.key", 0o600, "\n")
+    .file("/etc/anylb/long.key", 0o600, &"a".repeat(81))
 }
 
-fn read(text: &str) -> Result<Settings, Diagnostics> {
+pub(super) fn read(text: &str) -> Result<Settings, Diagnostics> {
     parse(text, Path::new("/etc/anylb/anylb.toml"), &host())
 }

@@ -1,0 +1,336 @@
+//! What the tunnel carries: whose flow, and what the segment says.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::Exit;
+use super::outer::Outer;
+use crate::ipv6::{NoUpperLayer, upper_layer};
+use crate::packet::Packet;
+use crate::wire::{
+    Be16, Be32, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags,
+    v4_mapped,
+};
+
+/// A TCP flow as the kernel looks it up; ports as a packet from the client has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Over IPv4, addresses as they lie on the wire.
+    V4 {
+        /// The client.
+        client: u32,
+        /// The VIP.
+        vip: u32,
+        /// Client's, then VIP's, as they lie on the wire.
+        ports: u32,
+    },
+    /// Over IPv6.
+    V6 {
+        /// The client.
+        client: [u64; 2],
+        /// The VIP.
+        vip: [u64; 2],
+        /// Client's, then VIP's, as they lie on the wire.
+        ports: u32,
+    },
+}
+
+/// What a segment, or the ICMP error about one, says to the decision table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Opens a connection: SYN and not ACK.
+    pub syn: bool,
+    /// Resets it.
+    pub rst: bool,
+    /// Sequence number of the SYN-ACK that this would be the answer to.
+    pub answers: Option<u32>,
+}
+
+/// How the packet is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    Segment,
+    Error,
+    Stateless,
+}
+
+/// An inner packet that is sound.
+#[derive(Clone, Copy)]
+pub(super) struct Inner {
+    pub flow: Flow,
+    pub segment: Segment,
+    /// The destination.
+    pub vip: [u64; 2],
+    /// The service's port.
+    pub port: u16,
+    /// ECN.
+    pub ecn: u8,
+    judged: Judged,
+    /// Offsets of the IP header and of the transport header.
+    headers: (usize, usize),
+}
+
+impl Inner {
+    /// The exit of a packet that needs no socket.
+    #[inline(always)]
+    pub fn stateless(&self) -> Option<Exit> {
+        match self.judged {
+            Judged::Stateless => Some(Exit::AcceptedStateless),
+            Judged::Segment | Judged::Error => None,
+        }
+    }
+
+    /// Where the headers are that a SYN cookie is checked against.
+    #[inline(always)]
+    pub fn cookie_headers(&self) -> Option<(usize, usize)> {
+        match self.judged {
+            Judged::Segment => Some(self.headers),
+            Judged::Error | Judged::Stateless => None,
+        }
+    }
+}
+
+/// Reads the inner packet.
+#[inline(always)]
+pub(super) fn read<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+    if outer.kind == protocol::IPV4 {
+        ipv4(packet, outer)
+    } else {
+        ipv6(packet, outer)
+    }
+}
+
+#[inline(always)]
+fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+    let ip = packet.get_at::<Ipv4>(outer.inner).ok_or(Exit::Malformed)?;
+    let (mut client, vip, tos, next) = (ip.source, ip.destination, ip.tos, ip.protocol);
+    let header = usize::from(ip.version_ihl & 15) * 4;
+    let end = outer.inner + usize::from(ip.total_length.value());
+    if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() || end > outer.end {
+        return Err(Exit::Malformed);
+    }
+    if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
+        return Err(Exit::Fragment);
+    }
+    let at = outer.inner + header;
+    let (judged, ports, segment) = match next {
+        protocol::TCP => tcp(packet, at, end)?,
+        protocol::UDP => udp(at, end)?,
+        protocol::ICMP => {
+            let quoted = icmp(packet, at, end, is_error_v4)?;
+            let (peer, next, at) = quoted_v4(packet, quoted, end, vip)?;
+            client = peer;
+            quoted_transport(packet, next, at, end)?
+        }
+        _ => return Err(Exit::UnsupportedProtocol),
+    };
+    Ok(Inner {
+        flow: Flow::V4 { client, vip, ports },
+        segment,
+        vip: v4_mapped(vip),
+        port: second_port(ports),
+        ecn: tos & 3,
+        judged,
+        headers: (outer.inner, at),
+    })
+}
+
+#[inline(always)]
+fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+    let ip = packet.get_at::<Ipv6>(outer.inner).ok_or(Exit::Malformed)?;
+    let (mut client, vip, first) = (ip.source, ip.destination, ip.next_header);
+    let label = ip.version_class_label.value();
+    let behind = outer.inner + size_of::<Ipv6>();
+    let end = behind + usize::from(ip.payload_length.value());
+    if label >> 28 != 6 || end > outer.end {
+        return Err(Exit::Malformed);
+    }
+    let (next, at) = upper_layer(packet, first, behind).map_err(|why| match why {
+        NoUpperLayer::Fragment => Exit::Fragment,
+        NoUpperLayer::Malformed => Exit::Malformed,
+    })?;
+    let (judged, ports, segment) = match next {
+        protocol::TCP => tcp(packet, at, end)?,
+        protocol::UDP => udp(at, end)?,
+        protocol::ICMPV6 => {
+            let quoted = icmp(packet, at, end, is_error_v6)?;
+            let (peer, next, at) = quoted_v6(packet, quoted, end, vip)?;
+            client = peer;
+            quoted_transport(packet, next, at, end)?
+        }
+        _ => return Err(Exit::UnsupportedProtocol),
+    };
+    Ok(Inner {
+        flow: Flow::V6 { client, vip, ports },
+        segment,
+        vip,
+        port: second_port(ports),
+        ecn: (label >> 20) as u8 & 3,
+        judged,
+        headers: (outer.inner, at),
+    })
+}
+
+/// How it is judged, both ports as they lie on the wire, and the segment.
+type Transport = (Judged, u32, Segment);
+
+/// Both ports as one word: a packed pair on the BPF stack may lie where the verifier does not let it be written.
+#[inline(always)]
+const fn word(ports: Ports) -> u32 {
+    let (first, second) = (ports.source.raw() as u32, ports.destination.raw() as u32);
+    if cfg!(target_endian = "little") {
+        first | second << 16
+    } else {
+        first << 16 | second
+    }
+}
+
+/// The second port of a [`word`].
+#[inline(always)]
+const fn second_port(word: u32) -> u16 {
+    let raw = if cfg!(target_endian = "little") {
+        word >> 16
+    } else {
+        word
+    };
+    Be16::from_raw(raw as u16).value()
+}
+
+const NO_SEGMENT: Segment = Segment {
+    syn: false,
+    rst: false,
+    answers: None,
+};
+
+#[inline(always)]
+fn tcp<P: Packet>(packet: &P, at: usize, end: usize) -> Result<Transport, Exit> {
+    if at + size_of::<Tcp>() > end {
+        return Err(Exit::Malformed);
+    }
+    let tcp = packet.get_at::<Tcp>(at).ok_or(Exit::Malformed)?;
+    let flags = tcp.flags;
+    let segment = Segment {
+        syn: flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
+        rst: flags & tcp_flags::RST != 0,
+        answers: if flags & tcp_flags::ACK != 0 {
+            Some(tcp.acknowledgment.value().wrapping_sub(1))
+        } else {
+            None
+        },
+    };
+    Ok((Judged::Segment, word(tcp.ports), segment))
+}
+
+#[inline(always)]
+fn udp(at: usize, end: usize) -> Result<Transport, Exit> {
+    if at + size_of::<Udp>() > end {
+        return Err(Exit::Malformed);
+    }
+    Ok((Judged::Stateless, 0, NO_SEGMENT))
+}
+
+/// Offset of the packet that an ICMP error quotes.
+#[inline(always)]
+fn icmp<P: Packet>(
+    packet: &P,
+    at: usize,
+    end: usize,
+    is_error: impl Fn(u8) -> bool,
+) -> Result<usize, Exit> {
+    let icmp = packet.get_at::<Icmp>(at).ok_or(Exit::Malformed)?;
+    if !is_error(icmp.kind) {
+        return Err(Exit::UnsupportedProtocol);
+    }
+    let quoted = at + size_of::<Icmp>();
+    if quoted > end {
+        return Err(Exit::Malformed);
+    }
+    Ok(quoted)
+}
+
+/// Destination unreachable, time exceeded, parameter problem (RFC 792).
+#[inline(always)]
+const fn is_error_v4(kind: u8) -> bool {
+    matches!(kind, 3 | 11 | 12)
+}
+
+/// The lower half of the types (RFC 4443, section 2.1).
+#[inline(always)]
+const fn is_error_v6(kind: u8) -> bool {
+    kind < 128
+}
+
+/// Whom a quoted packet of the VIP went to, its protocol, and where that begins.
+#[inline(always)]
+fn quoted_v4<P: Packet>(
+    packet: &P,
+    at: usize,
+    end: usize,
+    vip: u32,
+) -> Result<(u32, u8, usize), Exit> {
+    const OFFSET_MASK: u16 = 0x1fff;
+    let ip = packet.get_at::<Ipv4>(at).ok_or(Exit::Malformed)?;
+    let header = usize::from(ip.version_ihl & 15) * 4;
+    let sound = ip.version_ihl >> 4 == 4
+        && header >= size_of::<Ipv4>()
+        && at + header <= end
+        && ip.fragment.value() & OFFSET_MASK == 0
+        && ip.source == vip;
+    if !sound {
+        return Err(Exit::Malformed);
+    }
+    Ok((ip.destination, ip.protocol, at + header))
+}
+
+/// Like [`quoted_v4`]. Servers send no extension headers before TCP.
+#[inline(always)]
+fn quoted_v6<P: Packet>(
+    packet: &P,
+    at: usize,
+    end: usize,
+    vip: [u64; 2],
+) -> Result<([u64; 2], u8, usize), Exit> {
+    let ip = packet.get_at::<Ipv6>(at).ok_or(Exit::Malformed)?;
+    let behind = at + size_of::<Ipv6>();
+    let source = ip.source;
+    let sound = ip.version_class_label.value() >> 28 == 6
+        && behind <= end
+        && source[0] == vip[0]
+        && source[1] == vip[1];
+    if !sound {
+        return Err(Exit::Malformed);
+    }
+    Ok((ip.destination, ip.next_header, behind))
+}
+
+/// All of a TCP header that an ICMP error must quote (RFC 792: eight bytes).
+#[repr(C, packed)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct QuotedTcp {
+    ports: Ports,
+    sequence: Be32,
+}
+
+#[inline(always)]
+fn quoted_transport<P: Packet>(
+    packet: &P,
+    next: u8,
+    at: usize,
+    end: usize,
+) -> Result<Transport, Exit> {
+    if next == protocol::UDP {
+        return Ok((Judged::Stateless, 0, NO_SEGMENT));
+    }
+    if next != protocol::TCP {
+        return Err(Exit::UnsupportedProtocol);
+    }
+    if at + size_of::<QuotedTcp>() > end {
+        return Err(Exit::Malformed);
+    }
+    let tcp = packet.get_at::<QuotedTcp>(at).ok_or(Exit::Malformed)?;
+    let ports = word(tcp.ports).rotate_left(16);
+    let segment = Segment {
+        answers: Some(tcp.sequence.value()),
+        ..NO_SEGMENT
+    };
+    Ok((Judged::Error, ports, segment))
+}

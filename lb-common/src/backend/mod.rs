@@ -1,0 +1,199 @@
+//! The backend's decision about an encapsulated packet: accept it here or pass it on to the flow's next hop.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `outer` | is it a tunnel packet for us, and may it be trusted |
+//! | `inner` | what it carries: flow and segment |
+//! | [`verdict`] | the decision table |
+//! | [`ecn`] | congestion marks at the tunnel's end (RFC 6040) |
+//! | `accept` | taking the headers off |
+//! | `pass_on` | sending to the next hop |
+//!
+//! One packet goes once through [`run`]. What is no tunnel packet leaves at the first field that says so, untouched.
+
+mod accept;
+pub mod ecn;
+mod inner;
+mod outer;
+mod pass_on;
+pub mod verdict;
+
+pub use inner::{Flow, Segment};
+pub use verdict::Found;
+
+use crate::abi::{VipBucket, kind};
+use crate::backend_abi::{self, Config, Macs, ServiceBucket};
+use crate::exit::exits;
+use crate::packet::Packet;
+use crate::tunnel::flags;
+
+/// The maps, as the decision sees them. Indexes are those of [`crate::backend_abi`].
+pub trait Tables {
+    /// The configuration.
+    fn config(&self) -> Option<&Config>;
+    /// A bucket of the VIP index.
+    fn vips(&self, index: u32) -> Option<&VipBucket>;
+    /// A bucket of the service index.
+    fn services(&self, index: u32) -> Option<&ServiceBucket>;
+    /// The way to another backend; `None` where it is not known yet.
+    fn next_hop(&self, address: [u64; 2]) -> Option<Macs>;
+    /// Takes one from the budget of packets to pass on; false where it is used up.
+    fn spend(&self) -> bool;
+}
+
+/// What the host's kernel knows of TCP flows.
+pub trait Sockets<P: Packet> {
+    /// The socket of `flow`, or the listener it would go to. Where a cookie may decide, `headers` are the offsets of the IP
+    /// and the TCP header in `packet`.
+    fn tcp(&self, packet: &P, flow: &Flow, headers: Option<(usize, usize)>) -> Found;
+}
+
+exits! {
+    /// Not for the tunnel's port at an address of ours.
+    NotTunnel = "not_tunnel", Pass, "";
+    /// The sender said: accept here.
+    AcceptedFinal = "accepted_final", Pass, "";
+    /// A node's own probe.
+    AcceptedProbe = "accepted_probe", Pass, "";
+    /// A SYN; there is a listener, or the flow's socket.
+    AcceptedSyn = "accepted_syn", Pass, "";
+    /// The flow's socket is here.
+    AcceptedSocket = "accepted_socket", Pass, "";
+    /// The end of a handshake that began here.
+    AcceptedHandshake = "accepted_handshake", Pass, "";
+    /// The end of a handshake that a SYN cookie of this host began.
+    AcceptedCookie = "accepted_cookie", Pass, "";
+    /// Not TCP: any backend will do.
+    AcceptedStateless = "accepted_stateless", Pass, "";
+    /// No listener for the port was ever seen in this network namespace.
+    AcceptedBlind = "accepted_blind", Pass, "the servers' sockets are not visible (a container, NAT): run the backend agent in their network namespace";
+    /// No hop is left.
+    AcceptedLastHop = "accepted_last_hop", Pass, "";
+    /// Hops are left, but too much was passed on.
+    AcceptedNoBudget = "accepted_no_budget", Pass, "more packets to pass on than the budget allows: tables that change all the time, or a flood";
+    /// Passed on over IPv4.
+    ForwardedV4 = "forwarded_ipv4", Transmit, "";
+    /// Passed on over IPv6.
+    ForwardedV6 = "forwarded_ipv6", Transmit, "";
+    /// Lengths or header fields lie.
+    Malformed = "malformed", Drop, "broken sender, or an attack from inside the trusted prefixes";
+    /// The tunnel header has another version.
+    UnknownVersion = "unknown_version", Drop, "an LB node is newer than this backend: upgrade backends first";
+    /// The outer source is neither an LB node nor a backend.
+    UntrustedSource = "untrusted_source", Drop, "add the sender to backend.trusted_lbs or trusted_backends, or filter the tunnel's port at the edge";
+    /// The inner destination is no VIP of this host.
+    NotOurVip = "not_our_vip", Drop, "the VIP is in an LB node's configuration and not in this one";
+    /// The inner packet is a fragment.
+    Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
+    /// The inner packet is neither TCP, UDP nor an ICMP error about one of them.
+    UnsupportedProtocol = "unsupported_protocol", Drop, "an LB node sends a protocol that this version does not know";
+    /// Congestion was marked on a flow that cannot be told.
+    EcnCongested = "ecn_congested", Drop, "congestion between the nodes and this backend";
+    /// The next hop is not inside the trusted backend prefixes.
+    UntrustedHop = "untrusted_hop", Drop, "add the backend to backend.trusted_backends";
+    /// The outer TTL or hop limit is used up.
+    TtlExceeded = "ttl_exceeded", Drop, "backends pass packets around in a loop";
+    /// Nobody knows the flow while the node's table settles.
+    UnknownSettling = "unknown_settling", Drop, "the client sends again when the nodes agree; growing all the time: a node's table changes all the time";
+    /// The frame could not be cut.
+    NoHeadroom = "no_headroom", Drop, "the driver does not let a packet shrink";
+}
+
+impl Exit {
+    /// Why the packet was accepted, as metrics name it; `None` where it was not.
+    pub fn accepted(self) -> Option<&'static str> {
+        self.name().strip_prefix("accepted_")
+    }
+
+    /// By which outer family the packet was passed on, as metrics name it; `None` where it was not.
+    pub fn forwarded(self) -> Option<&'static str> {
+        self.name().strip_prefix("forwarded_")
+    }
+}
+
+/// Decides about one packet; takes the tunnel off it, turns it to the next hop, or leaves it alone.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sockets: &S) -> Exit {
+    match decide(packet, tables, sockets) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &mut P,
+    tables: &T,
+    sockets: &S,
+) -> Result<Exit, Exit> {
+    let config = tables.config().ok_or(Exit::NotTunnel)?;
+    let outer = outer::read(packet, config)?;
+    let inner = inner::read(packet, &outer)?;
+    let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
+    let exit = match flagged(outer.flags).or(inner.stateless()) {
+        Some(exit) => exit,
+        None => {
+            let found = sockets.tcp(packet, &inner.flow, inner.cookie_headers());
+            match verdict::accepts(&inner.segment, found) {
+                Some(exit) => exit,
+                None if is_blind(tables, config, vip, &inner) => Exit::AcceptedBlind,
+                None if outer.hops_left() && tables.spend() => {
+                    return pass_on::send(packet, tables, config, &outer);
+                }
+                None => verdict::at_the_end(
+                    &inner.segment,
+                    found,
+                    outer.flags & flags::SETTLING != 0,
+                    outer.hops_left(),
+                )?,
+            }
+        }
+    };
+    accept::decapsulate(packet, &outer, &inner)?;
+    Ok(exit)
+}
+
+/// What the tunnel's flags alone decide.
+#[inline(always)]
+const fn flagged(flags: u8) -> Option<Exit> {
+    if flags & flags::PROBE != 0 {
+        Some(Exit::AcceptedProbe)
+    } else if flags & flags::FINAL != 0 {
+        Some(Exit::AcceptedFinal)
+    } else {
+        None
+    }
+}
+
+/// The number of the VIP at `address`.
+#[inline(always)]
+pub(crate) fn find_vip<T: Tables>(tables: &T, config: &Config, address: [u64; 2]) -> Option<u32> {
+    let bucket = tables.vips(backend_abi::vip_bucket(config.vip_seed, address))?;
+    for entry in &bucket.entries {
+        if entry.kind == kind::EMPTY {
+            return None;
+        }
+        if entry.address[1] == address[1] && entry.address[0] == address[0] {
+            return Some(entry.id);
+        }
+    }
+    None
+}
+
+/// Whether sockets say nothing about the service that the packet is for.
+#[inline(always)]
+fn is_blind<T: Tables>(tables: &T, config: &Config, vip: u32, inner: &inner::Inner) -> bool {
+    let key = crate::abi::service_key(vip, crate::wire::protocol::TCP, inner.port);
+    let index = backend_abi::service_bucket(config.service_seed, key);
+    let Some(bucket) = tables.services(index) else {
+        return false;
+    };
+    for entry in &bucket.entries {
+        if entry.key == key {
+            return entry.blind != 0;
+        }
+        if entry.key == 0 {
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,155 @@
+//! The headers before the inner packet: ours, trusted and sound, or a named way out.
+
+use super::Exit;
+use crate::backend_abi::Config;
+use crate::packet::Packet;
+use crate::tunnel::{self, HOPS_MAX, Header, flags};
+use crate::wire::{
+    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Udp, protocol,
+};
+
+pub(super) const L3: usize = size_of::<Ethernet>();
+pub(super) const UDP_V4: usize = L3 + size_of::<Ipv4>();
+pub(super) const UDP_V6: usize = L3 + size_of::<Ipv6>();
+pub(super) const GUE_V4: usize = UDP_V4 + size_of::<Udp>();
+pub(super) const GUE_V6: usize = UDP_V6 + size_of::<Udp>();
+
+/// A trusted tunnel packet for this host.
+#[derive(Clone, Copy)]
+pub(super) struct Outer {
+    /// The outer family, and that of the hops.
+    pub v6: bool,
+    /// ECN of the outer header.
+    pub ecn: u8,
+    /// See [`tunnel::flags`].
+    pub flags: u8,
+    /// 4 or 41: what is inside.
+    pub kind: u8,
+    /// The hop that this host is.
+    pub index: u8,
+    /// Hops in the list.
+    pub count: u8,
+    /// Offset of the inner packet.
+    pub inner: usize,
+    /// Offset where the outer packet ends.
+    pub end: usize,
+}
+
+impl Outer {
+    /// Whether the list goes on.
+    #[inline(always)]
+    pub const fn hops_left(&self) -> bool {
+        self.index + 1 < self.count
+    }
+}
+
+/// Reads the outer headers. The cheapest questions come first: most packets of a server are not ours.
+#[inline(always)]
+pub(super) fn read<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
+    let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotTunnel)?.ethertype;
+    if ethertype == ETHERTYPE_IPV4 {
+        over_ipv4(packet, config)
+    } else if ethertype == ETHERTYPE_IPV6 {
+        over_ipv6(packet, config)
+    } else {
+        Err(Exit::NotTunnel)
+    }
+}
+
+#[inline(always)]
+fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
+    let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotTunnel)?;
+    if ip.version_ihl != 0x45
+        || ip.protocol != protocol::UDP
+        || ip.fragment.value() & IPV4_FRAGMENT_MASK != 0
+    {
+        return Err(Exit::NotTunnel);
+    }
+    let udp = packet.get::<Udp>(UDP_V4).ok_or(Exit::NotTunnel)?;
+    if udp.ports.destination != Be16::from_raw(config.tunnel_port)
+        || !own_v4(config, ip.destination)
+    {
+        return Err(Exit::NotTunnel);
+    }
+    if !config.sources_v4.iter().any(|from| from.holds(ip.source)) {
+        return Err(Exit::UntrustedSource);
+    }
+    let end = L3 + usize::from(ip.total_length.value());
+    if UDP_V4 + usize::from(udp.length.value()) != end || end > packet.len() {
+        return Err(Exit::Malformed);
+    }
+    let header = packet.get::<Header>(GUE_V4).ok_or(Exit::Malformed)?;
+    check(header, false)?;
+    Ok(outer(header, GUE_V4, 4, end, ip.tos))
+}
+
+#[inline(always)]
+fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
+    let ip = packet.get::<Ipv6>(L3).ok_or(Exit::NotTunnel)?;
+    let label = ip.version_class_label.value();
+    if label >> 28 != 6 || ip.next_header != protocol::UDP {
+        return Err(Exit::NotTunnel);
+    }
+    let udp = packet.get::<Udp>(UDP_V6).ok_or(Exit::NotTunnel)?;
+    if udp.ports.destination != Be16::from_raw(config.tunnel_port)
+        || !own_v6(config, ip.destination)
+    {
+        return Err(Exit::NotTunnel);
+    }
+    if !config.sources_v6.iter().any(|from| from.holds(ip.source)) {
+        return Err(Exit::UntrustedSource);
+    }
+    let end = UDP_V6 + usize::from(ip.payload_length.value());
+    if UDP_V6 + usize::from(udp.length.value()) != end || end > packet.len() {
+        return Err(Exit::Malformed);
+    }
+    let header = packet.get::<Header>(GUE_V6).ok_or(Exit::Malformed)?;
+    check(header, true)?;
+    Ok(outer(header, GUE_V6, 16, end, (label >> 20) as u8))
+}
+
+#[inline(always)]
+fn own_v4(config: &Config, address: u32) -> bool {
+    address != 0 && config.own_v4.iter().any(|own| *own == address)
+}
+
+#[inline(always)]
+fn own_v6(config: &Config, [high, low]: [u64; 2]) -> bool {
+    high != 0
+        && config
+            .own_v6
+            .iter()
+            .any(|own| own[1] == low && own[0] == high)
+}
+
+/// Whether the tunnel header says what this version understands, and agrees with itself.
+#[inline(always)]
+fn check(header: &Header, v6: bool) -> Result<(), Exit> {
+    if header.version != tunnel::VERSION {
+        return Err(Exit::UnknownVersion);
+    }
+    let count = header.count();
+    let sound = header.gue_flags.raw() == 0
+        && count >= 1
+        && count <= HOPS_MAX as u8
+        && header.index() < count
+        && header.variant_length == Header::length_words(count, if v6 { 4 } else { 1 })
+        && (header.flags & flags::V6 != 0) == v6
+        && (header.protocol == protocol::IPV4 || header.protocol == protocol::IPV6);
+    if sound { Ok(()) } else { Err(Exit::Malformed) }
+}
+
+#[inline(always)]
+fn outer(header: &Header, gue: usize, address: usize, end: usize, tos: u8) -> Outer {
+    let count = header.count();
+    Outer {
+        v6: address == 16,
+        ecn: tos & 3,
+        flags: header.flags,
+        kind: header.protocol,
+        index: header.index(),
+        count,
+        inner: gue + Header::LENGTH + usize::from(count) * address,
+        end,
+    }
+}

@@ -1,0 +1,109 @@
+//! Sending an encapsulated packet to the flow's next hop.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::outer::{GUE_V4, GUE_V6, L3, Outer, UDP_V4, UDP_V6};
+use super::{Exit, Tables};
+use crate::backend_abi::{Config, Macs};
+use crate::packet::Packet;
+use crate::tunnel::Header;
+use crate::wire::{Be32, Ethernet, Ipv4, Ipv6, Udp, fold, halves, v4_mapped};
+
+/// Turns the packet to the next address of its list: index, TTL, addresses, frame. The source port stays: it is the flow's
+/// entropy.
+#[inline(always)]
+pub(super) fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    config: &Config,
+    outer: &Outer,
+) -> Result<Exit, Exit> {
+    let (next, exit) = if outer.v6 {
+        (over_ipv6(packet, config, outer)?, Exit::ForwardedV6)
+    } else {
+        (over_ipv4(packet, config, outer)?, Exit::ForwardedV4)
+    };
+    let ethernet = packet.get_mut::<Ethernet>(0).ok_or(Exit::Malformed)?;
+    let macs = match tables.next_hop(next) {
+        Some(macs) => macs,
+        // The router that sent the frame knows a way to wherever it sends frames.
+        None => swapped(ethernet),
+    };
+    ethernet.macs_low = macs.low;
+    ethernet.macs_high = macs.high;
+    Ok(exit)
+}
+
+/// Both addresses in each other's place.
+#[inline(always)]
+const fn swapped(ethernet: &Ethernet) -> Macs {
+    let (low, high) = (ethernet.macs_low.to_le(), ethernet.macs_high.to_le());
+    Macs {
+        low: u64::from_le(low >> 48 | (high as u64) << 16 | low << 48),
+        high: u32::from_le((low >> 16) as u32),
+        padding: 0,
+    }
+}
+
+#[inline(always)]
+fn over_ipv4<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Result<[u64; 2], Exit> {
+    const FIRST: usize = GUE_V4 + Header::LENGTH;
+    let at = FIRST + 4 * (usize::from(outer.index) + 1);
+    let next = packet.get_at::<Be32>(at).ok_or(Exit::Malformed)?.raw();
+    if !config.backends_v4.iter().any(|to| to.holds(next)) {
+        return Err(Exit::UntrustedHop);
+    }
+    let ip = packet.get_mut::<Ipv4>(L3).ok_or(Exit::Malformed)?;
+    if ip.ttl <= 1 {
+        return Err(Exit::TtlExceeded);
+    }
+    // The old destination becomes the source: of the addresses, only the old source leaves the sum and the next one enters it
+    // (RFC 1624, equation 3). One less in the TTL is the complement of 0x0100.
+    let sum = u32::from(!ip.checksum)
+        + halves(!ip.source)
+        + halves(next)
+        + u32::from(!0x0100_u16.to_be());
+    ip.checksum = !fold(sum);
+    ip.ttl -= 1;
+    ip.source = ip.destination;
+    ip.destination = next;
+    packet
+        .get_mut::<Udp>(UDP_V4)
+        .ok_or(Exit::Malformed)?
+        .checksum = 0;
+    packet
+        .get_mut::<Header>(GUE_V4)
+        .ok_or(Exit::Malformed)?
+        .index_count += 0x10;
+    Ok(v4_mapped(next))
+}
+
+#[repr(C, packed)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct Address([u64; 2]);
+
+#[inline(always)]
+fn over_ipv6<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Result<[u64; 2], Exit> {
+    const FIRST: usize = GUE_V6 + Header::LENGTH;
+    let at = FIRST + 16 * (usize::from(outer.index) + 1);
+    let next = packet.get_at::<Address>(at).ok_or(Exit::Malformed)?.0;
+    if !config.backends_v6.iter().any(|to| to.holds(next)) {
+        return Err(Exit::UntrustedHop);
+    }
+    let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::Malformed)?;
+    if ip.hop_limit <= 1 {
+        return Err(Exit::TtlExceeded);
+    }
+    ip.hop_limit -= 1;
+    ip.source = ip.destination;
+    ip.destination = next;
+    packet
+        .get_mut::<Udp>(UDP_V6)
+        .ok_or(Exit::Malformed)?
+        .checksum = 0;
+    packet
+        .get_mut::<Header>(GUE_V6)
+        .ok_or(Exit::Malformed)?
+        .index_count += 0x10;
+    Ok(next)
+}

@@ -1,0 +1,95 @@
+//! The agent as the admin API and the metrics listener see it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::reconcile::Event;
+use crate::api::Node;
+use crate::bgp::{self, Speaker};
+use crate::status::{
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, PeerStatus, Refusal,
+};
+
+/// Asks the reconcile loop; adds the BGP sessions to its status.
+pub struct AgentNode {
+    /// To the loop.
+    pub events: mpsc::Sender<Event>,
+    /// From the loop.
+    pub status: watch::Receiver<Arc<Envelope<NodeStatus>>>,
+    /// None without `[bgp]`, and once it has been stopped.
+    pub speaker: Arc<Mutex<Option<Speaker>>>,
+    /// The operator wants a handover.
+    pub handover: Arc<Notify>,
+}
+
+impl AgentNode {
+    async fn ask<T>(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Event,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let ending = || Refusal::failed("the agent is ending");
+        self.events.send(event(reply)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+}
+
+impl Node for AgentNode {
+    fn status(&self) -> Arc<Envelope<NodeStatus>> {
+        let mut envelope = Envelope::clone(&self.status.borrow());
+        let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
+        envelope.body.peers = speaker
+            .iter()
+            .flat_map(Speaker::status)
+            .map(peer_status)
+            .collect();
+        Arc::new(envelope)
+    }
+
+    async fn counters(&self) -> Result<Counters, Refusal> {
+        self.ask(Event::Counters).await
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
+        self.ask(|reply| Event::Explain(request, reply)).await
+    }
+
+    async fn command(&self, command: Command) -> Result<String, Refusal> {
+        let handover = command == Command::Handover;
+        let answer = self.ask(|reply| Event::Command(command, reply)).await;
+        if handover && answer.is_ok() {
+            self.handover.notify_one();
+        }
+        answer
+    }
+}
+
+fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
+    let owned = |counts: std::collections::BTreeMap<&'static str, u64>| {
+        counts
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
+    };
+    let notifications = peer.notifications.into_iter().map(|(key, count)| {
+        let direction = if key.sent { "sent" } else { "received" };
+        (direction.to_owned(), key.code, key.subcode, count)
+    });
+    PeerStatus {
+        address: peer.address,
+        asn: peer.asn,
+        state: peer.state.as_str().to_owned(),
+        router_id: peer.router_id,
+        since_secs: peer.since.as_secs(),
+        hold_time_secs: peer.hold_time.map(|time| time.as_secs()),
+        last_reset: peer.last_reset,
+        last_failure: peer.last_failure,
+        capabilities: peer.capabilities,
+        announced: peer.announced,
+        flaps: owned(peer.flaps),
+        received: owned(peer.received),
+        sent: owned(peer.sent),
+        notifications: notifications.collect(),
+    }
+}

@@ -1,0 +1,349 @@
+//! What the agent tells: status, counters, explanations. Pure but for the counters' map reads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lb_common::exit::Action;
+
+use super::core::{Core, Servable};
+use super::pool::World;
+use crate::dataplane::probe::ProbeResult;
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::health::{Stats, Target, Verdicts};
+use crate::model::{AdminState, Pool, PoolName, Service};
+use crate::rows::ROWS;
+use crate::status::{
+    BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
+    ExplainRequest, Explanation, Histogram, HopStatus, InterfaceStatus, NodeStatus, PoolStatus,
+    ServiceCount, ServiceStatus,
+};
+
+/// What a status is made from.
+pub struct Facts<'a> {
+    /// Configuration, state, rows.
+    pub core: &'a Core,
+    /// Health and next hops.
+    pub world: World<'a>,
+    /// Services with what they can.
+    pub services: &'a [(Service, Servable)],
+    /// Per VIP: announced, or why not.
+    pub announced: &'a BTreeMap<IpAddr, Result<(), String>>,
+    /// Whether the interface carries the program; none without a datapath.
+    pub attached: Option<bool>,
+    /// Whether the datapath was taken over.
+    pub adopted: bool,
+    /// The file's fate.
+    pub config: &'a ConfigStatus,
+    /// When the agent started.
+    pub start_time_secs: u64,
+    /// One line each.
+    pub problems: Vec<String>,
+}
+
+/// `anylb status`, without the BGP sessions.
+pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
+    let node = &facts.core.settings.node;
+    let interfaces = node.interfaces.iter().map(|name| InterfaceStatus {
+        name: name.clone(),
+        mode: "native".into(),
+        attached: facts.attached.unwrap_or(false),
+    });
+    NodeStatus {
+        node: node.name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        role: "lb".into(),
+        start_time_secs: facts.start_time_secs,
+        adopted: facts.adopted,
+        config: facts.config.clone(),
+        interfaces: interfaces.collect(),
+        services: facts
+            .services
+            .iter()
+            .map(|(service, servable)| service_status(facts, service, servable))
+            .collect(),
+        pools: facts
+            .core
+            .settings
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool_status(facts, pool)))
+            .collect(),
+        peers: Vec::new(),
+        problems: facts.problems.clone(),
+    }
+}
+
+fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> ServiceStatus {
+    let announced = facts.announced.get(&service.vip);
+    ServiceStatus {
+        name: service.name.clone(),
+        vip: service.vip,
+        protocol: service.protocol,
+        ports: service.ports.clone(),
+        pool: service.pool.clone(),
+        healthy: servable.healthy,
+        configured: servable.configured,
+        need: servable.need,
+        announced: facts.core.settings.bgp.is_some() && announced.is_some_and(Result::is_ok),
+        reason: match announced {
+            Some(Err(reason)) => Some(reason.clone()),
+            _ if facts.core.settings.bgp.is_none() => Some("the configuration has no [bgp]".into()),
+            _ => None,
+        },
+    }
+}
+
+fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
+    let rows = facts.core.rows(&pool.name);
+    let table = rows.and_then(|rows| rows.table());
+    let shares: BTreeMap<IpAddr, usize> = table
+        .map(|table| {
+            table
+                .members
+                .iter()
+                .copied()
+                .zip(table.first_hops())
+                .collect()
+        })
+        .unwrap_or_default();
+    let history = facts.core.state.histories.get(&pool.name);
+    let one = |address: IpAddr, name: Option<String>, weight: u16, admin: AdminState| {
+        let verdict = facts.world.verdicts.by_target.get(&Target {
+            pool: pool.name.clone(),
+            address,
+        });
+        BackendStatus {
+            address,
+            name,
+            weight,
+            admin,
+            health: verdict.map(|verdict| verdict.health).unwrap_or_default(),
+            reason: verdict.and_then(|verdict| verdict.reason.clone()),
+            row_ratio: shares.get(&address).copied().unwrap_or(0) as f64 / ROWS as f64,
+            reachable: facts
+                .world
+                .next_hops
+                .get(&address)
+                .is_some_and(Result::is_ok),
+        }
+    };
+    let configured = pool.backends.iter().map(|backend| {
+        one(
+            backend.address,
+            backend.name.clone(),
+            backend.weight,
+            facts.core.admin(&pool.name, backend.address),
+        )
+    });
+    let removed = table
+        .iter()
+        .flat_map(|table| &table.members)
+        .filter(|&&address| {
+            pool.backends
+                .iter()
+                .all(|backend| backend.address != address)
+        })
+        .map(|&address| one(address, None, 0, AdminState::Draining));
+    PoolStatus {
+        table_hash: table.map(|table| table.hash()).unwrap_or_default(),
+        remembered_inputs: history.map_or(0, |history| history.previous().len()),
+        rows_moved_total: rows.map_or(0, |rows| rows.rows_moved()),
+        backends: configured.chain(removed).collect(),
+    }
+}
+
+/// Everything that is counted.
+pub fn counters(
+    core: &Core,
+    plane: Option<&Dataplane>,
+    stats: &Stats,
+) -> Result<Counters, DataplaneError> {
+    let mut counters = Counters {
+        checks: checks(stats),
+        health_state_changes: stats.state_changes_total,
+        ..Counters::default()
+    };
+    let Some(plane) = plane else {
+        return Ok(counters);
+    };
+    let mut received = Count::default();
+    for (exit, count) in plane.counters()?.exits {
+        received.packets += count.packets;
+        received.bytes += count.bytes;
+        let advice = exit.advice();
+        counters.exits.push(ExitCount {
+            name: exit.name().into(),
+            action: action_name(exit.action()).into(),
+            packets: count.packets,
+            advice: (!advice.is_empty()).then(|| advice.into()),
+        });
+    }
+    counters.received.extend(
+        core.settings
+            .node
+            .interfaces
+            .first()
+            .map(|name| (name.clone(), received)),
+    );
+    for service in &core.settings.services {
+        let (Some((counter, block)), Some(pool)) =
+            (core.state.slots.of_service(&service.name), &service.pool)
+        else {
+            continue;
+        };
+        let count = plane.service_count(counter)?;
+        let all = Count {
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        counters.services.insert(
+            service.name.clone(),
+            ServiceCount {
+                count: all,
+                new_flows: count.new_flows,
+            },
+        );
+        counters.backends.extend(backend_counts(
+            core,
+            plane,
+            &service.name,
+            pool,
+            block.first,
+        )?);
+    }
+    Ok(counters)
+}
+
+fn backend_counts(
+    core: &Core,
+    plane: &Dataplane,
+    service: &str,
+    pool: &PoolName,
+    first: u32,
+) -> Result<Vec<BackendCount>, DataplaneError> {
+    let Some(slots) = core.state.slots.of_pool(pool) else {
+        return Ok(Vec::new());
+    };
+    let length = slots.values().max().map_or(0, |&last| u32::from(last) + 1);
+    let counts = plane.backend_counts(first, length)?;
+    let of = |(&backend, &slot): (&IpAddr, &u16)| {
+        let count = counts[usize::from(slot)];
+        let count = Count {
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        BackendCount {
+            service: service.to_owned(),
+            backend,
+            count,
+        }
+    };
+    Ok(slots.iter().map(of).collect())
+}
+
+fn checks(stats: &Stats) -> BTreeMap<String, CheckCount> {
+    let mut checks: BTreeMap<String, CheckCount> = BTreeMap::new();
+    for ((kind, result), &count) in &stats.checks_total {
+        checks
+            .entry((*kind).to_owned())
+            .or_default()
+            .results
+            .insert(result.name().to_owned(), count);
+    }
+    for (kind, histogram) in &stats.duration {
+        checks.entry((*kind).to_owned()).or_default().duration = Histogram {
+            buckets: histogram.cumulative().collect(),
+            sum_secs: histogram.sum_secs,
+            count: histogram.count(),
+        };
+    }
+    checks
+}
+
+/// `anylb explain`.
+pub fn explanation(
+    core: &Core,
+    verdicts: &Verdicts,
+    request: ExplainRequest,
+    result: &ProbeResult,
+) -> Explanation {
+    let service = core.settings.services.iter().find(|service| {
+        service.vip == request.destination.ip()
+            && service.ports.contains(&request.destination.port())
+    });
+    let pool = service.and_then(|service| core.settings.pools.get(service.pool.as_ref()?));
+    let hops: Vec<_> = result
+        .hops
+        .iter()
+        .map(|&address| hop(core, verdicts, pool, address))
+        .collect();
+    Explanation {
+        source: request.source.to_string(),
+        destination: request.destination.to_string(),
+        exit: result.exit.name().into(),
+        action: action_name(result.action).into(),
+        service: service.map(|service| service.name.clone()),
+        row: result.sent().then_some(result.row),
+        because: because(result, pool, &hops),
+        hops,
+        interface: result
+            .sent()
+            .then(|| core.settings.node.interfaces.first().cloned())
+            .flatten(),
+    }
+}
+
+fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -> HopStatus {
+    let configured = pool.and_then(|pool| {
+        pool.backends
+            .iter()
+            .find(|backend| backend.address == address)
+    });
+    HopStatus {
+        address,
+        name: configured.and_then(|backend| backend.name.clone()),
+        health: pool
+            .map(|pool| {
+                verdicts.health(&Target {
+                    pool: pool.name.clone(),
+                    address,
+                })
+            })
+            .unwrap_or_default(),
+        admin: match (pool, configured) {
+            (Some(pool), Some(_)) => core.admin(&pool.name, address),
+            _ => AdminState::Draining,
+        },
+    }
+}
+
+fn because(result: &ProbeResult, pool: Option<&Pool>, hops: &[HopStatus]) -> String {
+    if !result.agrees {
+        return "the loaded program and the agent's copy of it disagree: restart the agent".into();
+    }
+    match (hops.first(), pool) {
+        (Some(first), Some(pool)) => format!(
+            "row {} of pool {} goes to {}; {} may hold the flow already",
+            result.row,
+            pool.name,
+            first.address,
+            match hops.len() - 1 {
+                0 => "no other backend".to_owned(),
+                1 => "one other backend".to_owned(),
+                others => format!("{others} other backends"),
+            }
+        ),
+        _ => match result.exit.advice() {
+            "" => "it is not for a VIP of this node: left to the kernel".into(),
+            advice => advice.into(),
+        },
+    }
+}
+
+fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Pass => "pass",
+        Action::Drop => "drop",
+        Action::Transmit => "tx",
+    }
+}

@@ -1,0 +1,397 @@
+//! A node without a kernel, for the tests of API and commands.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::node::Node;
+use crate::model::{AdminState, PoolName, Protocol};
+use crate::status::{
+    BackendCount, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters, Envelope,
+    ExitCount, ExplainRequest, Explanation, Health, Histogram, HopStatus, InterfaceStatus,
+    NodeStatus, PeerStatus, PoolStatus, Refusal, SecondChanceCount, ServiceCount, ServiceStatus,
+};
+
+/// When the fake agents started, seconds since the epoch.
+pub(crate) const START_TIME_SECS: u64 = 1_700_000_000;
+
+/// Answers from values; a command changes them.
+pub(crate) struct FakeNode {
+    status: Mutex<Arc<Envelope<NodeStatus>>>,
+    counters: Option<Result<Counters, Refusal>>,
+}
+
+impl FakeNode {
+    /// A node at generation 12 with this status; without counters it never answers a question for them.
+    pub(crate) fn new(status: NodeStatus, counters: Option<Result<Counters, Refusal>>) -> Self {
+        Self {
+            status: Mutex::new(Arc::new(Envelope::new(12, status))),
+            counters,
+        }
+    }
+
+    /// [`lb`] with [`lb_counters`].
+    pub(crate) fn lb() -> Self {
+        Self::new(lb(), Some(Ok(lb_counters())))
+    }
+
+    /// [`backend`] with [`backend_counters`].
+    pub(crate) fn backend() -> Self {
+        Self::new(backend(), Some(Ok(backend_counters())))
+    }
+
+    fn set_admin(
+        &self,
+        pool: Option<PoolName>,
+        backend: &str,
+        admin: AdminState,
+    ) -> Result<String, Refusal> {
+        let mut status = self.status.lock().unwrap();
+        let mut next = Envelope::clone(&status);
+        let mut changed = 0;
+        for (name, of_pool) in &mut next.body.pools {
+            for entry in &mut of_pool.backends {
+                let named = entry.name.as_deref() == Some(backend);
+                let here = pool.as_ref().is_none_or(|pool| pool == name);
+                if here && (named || entry.address.to_string() == backend) {
+                    entry.admin = admin;
+                    changed += 1;
+                }
+            }
+        }
+        if changed == 0 {
+            return Err(Refusal::not_found(format!(
+                "there is no backend {backend}: see `anylb backend list`"
+            )));
+        }
+        next.generation += 1;
+        *status = Arc::new(next);
+        let state = match admin {
+            AdminState::Ready => "ready",
+            AdminState::Draining => "draining",
+        };
+        Ok(format!(
+            "{backend} is {state} in {changed} pool, on this node only"
+        ))
+    }
+}
+
+impl Node for FakeNode {
+    fn status(&self) -> Arc<Envelope<NodeStatus>> {
+        self.status.lock().unwrap().clone()
+    }
+
+    async fn counters(&self) -> Result<Counters, Refusal> {
+        match &self.counters {
+            Some(counters) => counters.clone(),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
+        Ok(Explanation {
+            source: request.source.to_string(),
+            destination: request.destination.to_string(),
+            exit: "sent".into(),
+            action: "tx".into(),
+            service: Some("web-v4".into()),
+            row: Some(40_961),
+            hops: vec![
+                hop("10.1.0.2", Some("b2"), Health::Up, AdminState::Ready),
+                hop("10.1.0.1", Some("b1"), Health::Up, AdminState::Draining),
+                hop("10.1.0.3", None, Health::Down, AdminState::Ready),
+            ],
+            interface: Some("eth0".into()),
+            because: "row 40961 of pool web is owned by 10.1.0.2".into(),
+        })
+    }
+
+    async fn command(&self, command: Command) -> Result<String, Refusal> {
+        match command {
+            Command::SetAdmin {
+                pool,
+                backend,
+                admin,
+            } => self.set_admin(pool, &backend, admin),
+            Command::Reload => Err(Refusal::invalid(
+                "error: unknown key `vipp`\n --> anylb.toml:3:1\n",
+            )),
+            Command::Handover => Ok("handing over: routes and datapath stay".into()),
+        }
+    }
+}
+
+/// An LB node with an IPv4 service that is well and an IPv6 one that is not.
+pub(crate) fn lb() -> NodeStatus {
+    NodeStatus {
+        node: "lb1".into(),
+        version: "0.1.0".into(),
+        role: "lb".into(),
+        start_time_secs: START_TIME_SECS,
+        adopted: true,
+        config: ConfigStatus {
+            last_reload_successful: true,
+            last_success_time_secs: START_TIME_SECS + 60,
+            reloads_applied: 1,
+            reloads_rejected: 0,
+        },
+        interfaces: vec![InterfaceStatus {
+            name: "eth0".into(),
+            mode: "native".into(),
+            attached: true,
+        }],
+        services: vec![
+            service("web-v4", "198.51.100.10", &[80, 443], "web", (2, 3), None),
+            service(
+                "web-v6",
+                "2001:db8:ffff:ffff:ffff:ffff:ffff:10",
+                &[80],
+                "web6",
+                (0, 1),
+                Some("0 of 1 needed backends are healthy"),
+            ),
+        ],
+        pools: BTreeMap::from([
+            (PoolName("web".into()), web()),
+            (PoolName("web6".into()), web6()),
+        ]),
+        peers: vec![established(), idle()],
+        problems: vec![
+            "state: cannot write /var/lib/anylb: a restart would forget inputs and overrides"
+                .into(),
+        ],
+    }
+}
+
+/// The same node when all is well.
+pub(crate) fn healthy() -> NodeStatus {
+    let mut node = lb();
+    node.services.truncate(1);
+    node.pools.remove(&PoolName("web6".into()));
+    node.peers.truncate(1);
+    node.problems.clear();
+    node
+}
+
+/// A backend.
+pub(crate) fn backend() -> NodeStatus {
+    NodeStatus {
+        node: "b1".into(),
+        version: "0.1.0".into(),
+        role: "backend".into(),
+        start_time_secs: START_TIME_SECS,
+        interfaces: vec![InterfaceStatus {
+            name: "eth0".into(),
+            mode: "native".into(),
+            attached: true,
+        }],
+        services: vec![ServiceStatus {
+            pool: None,
+            ..service("web-v4", "198.51.100.10", &[80], "", (0, 0), None)
+        }],
+        ..NodeStatus::default()
+    }
+}
+
+/// What the LB node counted.
+pub(crate) fn lb_counters() -> Counters {
+    let web = ServiceCount {
+        count: count(1_000, 64_000),
+        new_flows: 40,
+    };
+    Counters {
+        received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
+        exits: vec![
+            exit("not_vip", "pass", 490, None),
+            exit("sent", "tx", 1_000, None),
+            exit("malformed", "drop", 0, Some("broken sender, or an attack")),
+            exit(
+                "no_service",
+                "drop",
+                7,
+                Some("clients use a port or protocol that no [[service]] has"),
+            ),
+            exit(
+                "bad_source",
+                "drop",
+                3,
+                Some(
+                    "spoofed sources: filter them at the edge; nodes and backends cannot be clients of a VIP",
+                ),
+            ),
+        ],
+        services: BTreeMap::from([("web-v4".into(), web)]),
+        backends: vec![BackendCount {
+            service: "web-v4".into(),
+            backend: "10.1.0.1".parse().unwrap(),
+            count: count(600, 38_400),
+        }],
+        checks: BTreeMap::from([(
+            "tcp".into(),
+            CheckCount {
+                results: BTreeMap::from([("failure".into(), 3), ("success".into(), 97)]),
+                duration: Histogram {
+                    buckets: vec![(0.001, 60), (0.01, 97)],
+                    sum_secs: 3.25,
+                    count: 100,
+                },
+            },
+        )]),
+        health_state_changes: 4,
+        ..Counters::default()
+    }
+}
+
+/// What the backend counted.
+pub(crate) fn backend_counters() -> Counters {
+    Counters {
+        received: BTreeMap::from([("eth0".into(), count(300, 30_000))]),
+        exits: vec![
+            exit("accepted", "pass", 290, None),
+            exit("passed_on", "tx", 10, None),
+            exit(
+                "untrusted",
+                "drop",
+                0,
+                Some("add the LB's prefix to trusted_lbs"),
+            ),
+        ],
+        vip_connections: Some(BTreeMap::from([("web-v4".into(), 25)])),
+        second_chance: Some(SecondChanceCount {
+            decapsulated: 300,
+            forwarded: BTreeMap::from([("ipv4".into(), 10), ("ipv6".into(), 0)]),
+            accepted: BTreeMap::from([("socket".into(), 250), ("syn".into(), 40)]),
+            blind: 1,
+        }),
+        ..Counters::default()
+    }
+}
+
+fn web() -> PoolStatus {
+    let down = Some("connection refused by 10.1.0.3 port 8080");
+    PoolStatus {
+        table_hash: "0123456789abcdef0123456789abcdef".into(),
+        remembered_inputs: 1,
+        rows_moved_total: 21_845,
+        backends: vec![
+            backend_status("10.1.0.1", Some("b1"), AdminState::Draining, 0.0),
+            backend_status("10.1.0.2", Some("b2"), AdminState::Ready, 1.0),
+            BackendStatus {
+                health: Health::Down,
+                reason: down.map(str::to_string),
+                ..backend_status("10.1.0.3", None, AdminState::Ready, 0.0)
+            },
+        ],
+    }
+}
+
+fn web6() -> PoolStatus {
+    PoolStatus {
+        table_hash: "fedcba9876543210fedcba9876543210".into(),
+        backends: vec![BackendStatus {
+            health: Health::Unknown,
+            reachable: false,
+            ..backend_status("2001:db8:1::1", None, AdminState::Ready, 1.0 / 3.0)
+        }],
+        ..PoolStatus::default()
+    }
+}
+
+fn backend_status(
+    address: &str,
+    name: Option<&str>,
+    admin: AdminState,
+    row_ratio: f64,
+) -> BackendStatus {
+    BackendStatus {
+        address: address.parse().unwrap(),
+        name: name.map(str::to_string),
+        weight: 100,
+        admin,
+        health: Health::Up,
+        reason: None,
+        row_ratio,
+        reachable: true,
+    }
+}
+
+fn service(
+    name: &str,
+    vip: &str,
+    ports: &[u16],
+    pool: &str,
+    (healthy, configured): (usize, usize),
+    reason: Option<&str>,
+) -> ServiceStatus {
+    ServiceStatus {
+        name: name.into(),
+        vip: vip.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        ports: ports.to_vec(),
+        pool: Some(PoolName(pool.into())),
+        healthy,
+        configured,
+        need: 1,
+        announced: reason.is_none(),
+        reason: reason.map(str::to_string),
+    }
+}
+
+fn established() -> PeerStatus {
+    PeerStatus {
+        address: "10.0.0.1".parse().unwrap(),
+        asn: 65_000,
+        state: "Established".into(),
+        router_id: Some("10.0.0.1".parse().unwrap()),
+        since_secs: 7_500,
+        hold_time_secs: Some(9),
+        last_reset: Some("the peer closed the connection".into()),
+        last_failure: None,
+        capabilities: vec!["ipv4-unicast".into(), "graceful-restart".into()],
+        announced: vec!["198.51.100.10/32".parse().unwrap()],
+        flaps: BTreeMap::from([("closed".into(), 1)]),
+        received: BTreeMap::from([("keepalive".into(), 2_500), ("open".into(), 2)]),
+        sent: BTreeMap::from([("keepalive".into(), 2_501), ("update".into(), 3)]),
+        notifications: vec![("received".into(), 6, 4, 1)],
+    }
+}
+
+fn idle() -> PeerStatus {
+    PeerStatus {
+        address: "10.0.0.2".parse().unwrap(),
+        asn: 4_200_000_001,
+        state: "Active".into(),
+        router_id: None,
+        since_secs: 12,
+        hold_time_secs: None,
+        last_reset: None,
+        last_failure: Some("nothing answers on port 179".into()),
+        capabilities: Vec::new(),
+        announced: Vec::new(),
+        flaps: BTreeMap::new(),
+        received: BTreeMap::new(),
+        sent: BTreeMap::new(),
+        notifications: Vec::new(),
+    }
+}
+
+fn hop(address: &str, name: Option<&str>, health: Health, admin: AdminState) -> HopStatus {
+    HopStatus {
+        address: address.parse().unwrap(),
+        name: name.map(str::to_string),
+        health,
+        admin,
+    }
+}
+
+fn exit(name: &str, action: &str, packets: u64, advice: Option<&str>) -> ExitCount {
+    ExitCount {
+        name: name.into(),
+        action: action.into(),
+        packets,
+        advice: advice.map(str::to_string),
+    }
+}
+
+fn count(packets: u64, bytes: u64) -> Count {
+    Count { packets, bytes }
+}

@@ -1,0 +1,311 @@
+//! The backend's programs and maps in the kernel. No other file of this module knows aya.
+//!
+//! Only the links are pinned: they hold the programs, and those their maps, with or without an agent. An agent that starts, or
+//! has another configuration, loads everything anew and puts it in place of the old by one link update.
+
+#![allow(
+    unsafe_code,
+    reason = "wrappers for map values; each block states what proves it"
+)]
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::{ExitCount, VipBucket};
+use lb_common::backend::Exit;
+use lb_common::backend_abi::{Config, Macs, ServiceBucket};
+use zerocopy::FromBytes as _;
+
+use super::image::Image;
+use super::kernel_types::Offsets;
+use crate::dataplane::DataplaneError;
+use crate::dataplane::link::{Hook, Link};
+use crate::dataplane::maps::{prepare_directory, take};
+use crate::plan::desired::{address_of, words};
+
+/// The object of the backend, built by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/backend.o"));
+
+const XDP: &str = "backend";
+const TC: &str = "backend_mss";
+
+/// A map value as aya wants it.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+struct Value<T>(T);
+
+// SAFETY: plain integers without padding, as zerocopy's `IntoBytes` proves in lb-common; so for all of these.
+unsafe impl Pod for Value<Config> {}
+// SAFETY: as above.
+unsafe impl Pod for Value<VipBucket> {}
+// SAFETY: as above.
+unsafe impl Pod for Value<ServiceBucket> {}
+// SAFETY: as above.
+unsafe impl Pod for Value<Macs> {}
+// SAFETY: as above.
+unsafe impl Pod for Value<ExitCount> {}
+
+/// Programs and maps, loaded with one image.
+pub struct Datapath {
+    object: Ebpf,
+    services: Array<MapData, Value<ServiceBucket>>,
+    next_hops: HashMap<MapData, [u64; 2], Value<Macs>>,
+    wanted: RingBuf<MapData>,
+    exits: PerCpuArray<MapData, Value<ExitCount>>,
+    links: Option<Links>,
+}
+
+/// What holds the programs on the interface.
+struct Links {
+    directory: PathBuf,
+    xdp: Link,
+    mss: Option<Link>,
+}
+
+impl Datapath {
+    /// Loads the programs and fills their maps; nothing is attached yet.
+    pub fn load(image: &Image, offsets: Offsets) -> Result<Self, DataplaneError> {
+        let mut object = EbpfLoader::new()
+            .override_global("SENT_ISN", &offsets.sent_isn, true)
+            .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, true)
+            .load(OBJECT)
+            .map_err(DataplaneError::object)?;
+        // First the programs: from then on they hold their maps.
+        xdp(&mut object)?.load().map_err(DataplaneError::load)?;
+        tc(&mut object)?.load().map_err(DataplaneError::load)?;
+        let vips = image.vips.iter();
+        fill(&mut object, "VIPS", vips.map(|(i, vip)| (*i, Value(*vip))))?;
+        let services = image.services.iter();
+        let services = services.map(|(i, service)| (*i, Value(*service)));
+        let services = fill(&mut object, "SERVICES", services)?;
+        fill(&mut object, "CONFIG", [(0, Value(image.config))])?;
+        Ok(Self {
+            services,
+            next_hops: of(&mut object, "NEXT_HOPS")?,
+            wanted: of(&mut object, "WANTED")?,
+            exits: of(&mut object, "EXITS")?,
+            object,
+            links: None,
+        })
+    }
+
+    /// Puts the programs on the interface, in place of those that an agent before has left there under `pin_dir`. True where
+    /// there were any.
+    pub fn attach(
+        &mut self,
+        pin_dir: &Path,
+        interface: &str,
+        lower_mss: bool,
+    ) -> Result<bool, DataplaneError> {
+        prepare_directory(pin_dir, &["backend"])?;
+        let directory = pin_dir.join("backend");
+        let (xdp_pin, mss_pin) = (directory.join("xdp"), directory.join("mss"));
+        let adopted = xdp_pin.exists();
+        let program = xdp(&mut self.object)?
+            .fd()
+            .map_err(DataplaneError::load)?
+            .as_fd();
+        let xdp = Link::adopt_or_create(Hook::Xdp, &xdp_pin, interface, program)?;
+        let mss = if lower_mss {
+            let program = tc(&mut self.object)?
+                .fd()
+                .map_err(DataplaneError::load)?
+                .as_fd();
+            Some(Link::adopt_or_create(
+                Hook::TcxEgress,
+                &mss_pin,
+                interface,
+                program,
+            )?)
+        } else {
+            remove_pin(&mss_pin)?;
+            None
+        };
+        self.links = Some(Links {
+            directory,
+            xdp,
+            mss,
+        });
+        Ok(adopted)
+    }
+
+    /// Whether the interface still carries the programs.
+    pub fn is_attached(&self) -> bool {
+        self.links.as_ref().is_some_and(|links| {
+            links.xdp.is_attached() && links.mss.as_ref().is_none_or(Link::is_attached)
+        })
+    }
+
+    /// Takes the programs off the interface.
+    pub fn detach(mut self) -> Result<(), DataplaneError> {
+        let Some(links) = self.links.take() else {
+            return Ok(());
+        };
+        remove_pin(&links.directory.join("xdp"))?;
+        remove_pin(&links.directory.join("mss"))?;
+        fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
+    }
+
+    /// Says anew which services of a bucket are blind. Only the words `blind` may differ from what is there.
+    pub fn set_services(
+        &mut self,
+        index: u32,
+        bucket: ServiceBucket,
+    ) -> Result<(), DataplaneError> {
+        self.services
+            .set(index, Value(bucket), 0)
+            .map_err(DataplaneError::map("SERVICES"))
+    }
+
+    /// The way to another backend; `None`: not known any more.
+    pub fn set_next_hop(
+        &mut self,
+        backend: IpAddr,
+        macs: Option<Macs>,
+    ) -> Result<(), DataplaneError> {
+        let changed = match macs {
+            Some(macs) => self.next_hops.insert(words(backend), Value(macs), 0),
+            None => match self.next_hops.remove(&words(backend)) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                removed => removed,
+            },
+        };
+        changed.map_err(DataplaneError::map("NEXT_HOPS"))
+    }
+
+    /// The next backend that packets should have gone to and whose way was not known, if any is left to tell.
+    pub fn next_wanted(&mut self) -> Option<IpAddr> {
+        let item = self.wanted.next()?;
+        let (address, _) = <[u64; 2]>::read_from_prefix(&item).ok()?;
+        Some(address_of(address))
+    }
+
+    /// Readable where [`Datapath::next_wanted`] has something to tell.
+    pub fn wanted_fd(&self) -> RawFd {
+        self.wanted.as_raw_fd()
+    }
+
+    /// Packets and bytes of every exit, summed over CPUs.
+    pub fn exits(&self) -> Result<Vec<(Exit, ExitCount)>, DataplaneError> {
+        let count = |exit: &Exit| {
+            let cells = self
+                .exits
+                .get(&(*exit as u32), 0)
+                .map_err(DataplaneError::map("EXITS"))?;
+            let sum = cells
+                .iter()
+                .fold(ExitCount::default(), |sum, Value(cell)| ExitCount {
+                    packets: sum.packets + cell.packets,
+                    bytes: sum.bytes + cell.bytes,
+                });
+            Ok((*exit, sum))
+        };
+        Exit::ALL.iter().map(count).collect()
+    }
+
+    /// Runs the XDP program on `packet` (from the Ethernet header on) in the namespace of the calling thread, as received on
+    /// its loopback interface: action and packet out.
+    pub fn run(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
+        test_run(self.xdp_loaded()?, packet)
+    }
+
+    /// Runs the TC program likewise.
+    pub fn run_mss(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
+        let program: &SchedClassifier = self
+            .object
+            .program(TC)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object("no TC program named backend_mss"))?;
+        test_run(program, packet)
+    }
+
+    /// File descriptor of the loaded XDP program, for measuring.
+    pub fn program_fd(&self) -> Result<BorrowedFd<'_>, DataplaneError> {
+        Ok(self
+            .xdp_loaded()?
+            .fd()
+            .map_err(DataplaneError::load)?
+            .as_fd())
+    }
+
+    fn xdp_loaded(&self) -> Result<&Xdp, DataplaneError> {
+        self.object
+            .program(XDP)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object("no XDP program named backend"))
+    }
+}
+
+fn xdp(object: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
+    object
+        .program_mut(XDP)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DataplaneError::Object("no XDP program named backend"))
+}
+
+fn tc(object: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
+    object
+        .program_mut(TC)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DataplaneError::Object("no TC program named backend_mss"))
+}
+
+/// Runs a program on `packet` in buffers.
+fn test_run<P>(program: &P, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    let mut output = vec![0; packet.len() + 256];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut output),
+            ..TestRunOptions::default()
+        })
+        .map_err(|error| DataplaneError::TestRun(Box::new(error)))?;
+    output.truncate(result.data_size_out as usize);
+    Ok((result.return_value, output))
+}
+
+/// A map of the object in aya's type for it.
+fn of<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, DataplaneError> {
+    take(object, name)?
+        .try_into()
+        .map_err(DataplaneError::map(name))
+}
+
+/// Writes the entries of a fresh array.
+fn fill<T>(
+    object: &mut Ebpf,
+    name: &'static str,
+    entries: impl IntoIterator<Item = (u32, Value<T>)>,
+) -> Result<Array<MapData, Value<T>>, DataplaneError>
+where
+    Value<T>: Pod,
+{
+    let mut array: Array<MapData, Value<T>> = of(object, name)?;
+    for (index, value) in entries {
+        array
+            .set(index, value, 0)
+            .map_err(DataplaneError::map(name))?;
+    }
+    Ok(array)
+}
+
+fn remove_pin(path: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DataplaneError::pin(path.into())(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,391 @@
+//! UPDATEs that are sent (RFC 4271 section 4.3, RFC 4760).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use rustbgpd_wire::{
+    Afi, AsPath, AsPathSegment, Ipv4NlriEntry, Ipv4Prefix, Ipv4UnicastMode, Ipv6Prefix,
+    MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Prefix, Safi, UpdateMessage,
+};
+
+use super::frame::{HEADER_LEN, MESSAGE_MAX};
+use crate::bgp::route::Family;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// These prefixes, all of one family, are no longer announced.
+    Withdraw {
+        /// Their family.
+        family: Family,
+        /// At least one.
+        prefixes: Vec<IpNet>,
+    },
+    /// These prefixes, all of the next hop's family, are announced.
+    Announce {
+        /// What is said about each of them.
+        attributes: Attributes,
+        /// At least one.
+        prefixes: Vec<IpNet>,
+    },
+    /// End-of-RIB of a family (RFC 4724 section 2).
+    EndOfRib(Family),
+}
+
+/// Path attributes of an announcement; ORIGIN is always IGP.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attributes {
+    /// AS_PATH as one sequence; empty towards internal peers.
+    pub as_path: Vec<u32>,
+    /// NEXT_HOP, or the next hop of MP_REACH_NLRI for IPv6.
+    pub next_hop: IpAddr,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF, for internal peers only.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES; absent when empty.
+    pub communities: Vec<u32>,
+}
+
+impl Attributes {
+    /// The family that the next hop makes it.
+    pub fn family(&self) -> Family {
+        match self.next_hop {
+            IpAddr::V4(_) => Family::Ipv4,
+            IpAddr::V6(_) => Family::Ipv6,
+        }
+    }
+}
+
+/// An UPDATE that cannot be encoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// What the library refuses.
+    #[error("cannot encode UPDATE: {0}")]
+    Wire(#[from] rustbgpd_wire::EncodeError),
+}
+
+/// Octets left for prefixes beside everything else that `attributes` make a message hold.
+pub fn nlri_room(
+    attributes: Option<&Attributes>,
+    family: Family,
+    four_octet_as: bool,
+) -> Result<usize, EncodeError> {
+    let empty = match attributes {
+        Some(attributes) => Update::Announce {
+            attributes: attributes.clone(),
+            prefixes: Vec::new(),
+        },
+        None => Update::Withdraw {
+            family,
+            prefixes: Vec::new(),
+        },
+    };
+    let used = message(&empty, four_octet_as)?.encoded_len();
+    // A multiprotocol attribute above 255 octets has one more octet of length.
+    let extended = match family {
+        Family::Ipv4 => 0,
+        Family::Ipv6 => 1,
+    };
+    Ok(MESSAGE_MAX.saturating_sub(used + extended))
+}
+
+/// Octets of a prefix in a message.
+pub fn prefix_len(prefix: &IpNet) -> usize {
+    1 + usize::from(prefix.prefix_len()).div_ceil(8)
+}
+
+/// The whole message.
+pub(super) fn encode(update: &Update, four_octet_as: bool) -> Result<Vec<u8>, EncodeError> {
+    let message = message(update, four_octet_as)?;
+    let mut bytes = Vec::with_capacity(message.encoded_len().max(HEADER_LEN));
+    message.encode(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn message(update: &Update, four_octet_as: bool) -> Result<UpdateMessage, EncodeError> {
+    let (announced, withdrawn, attributes) = match update {
+        Update::Withdraw {
+            family: Family::Ipv4,
+            prefixes,
+        } => (vec![], ipv4(prefixes), vec![]),
+        Update::Withdraw {
+            family: Family::Ipv6,
+            prefixes,
+        } => (vec![], vec![], vec![mp_unreach(prefixes)]),
+        Update::EndOfRib(Family::Ipv4) => (vec![], vec![], vec![]),
+        Update::EndOfRib(Family::Ipv6) => (vec![], vec![], vec![mp_unreach(&[])]),
+        Update::Announce {
+            attributes,
+            prefixes,
+        } => match attributes.next_hop {
+            IpAddr::V4(next_hop) => (
+                ipv4(prefixes),
+                vec![],
+                ipv4_attributes(attributes, next_hop),
+            ),
+            IpAddr::V6(next_hop) => (
+                vec![],
+                vec![],
+                ipv6_attributes(attributes, next_hop, prefixes),
+            ),
+        },
+    };
+    let body = Ipv4UnicastMode::Body;
+    Ok(UpdateMessage::try_build(
+        &announced,
+        &withdrawn,
+        &attributes,
+        four_octet_as,
+        false,
+        body,
+    )?)
+}
+
+fn ipv4(prefixes: &[IpNet]) -> Vec<Ipv4NlriEntry> {
+    let ipv4 = |p: &IpNet| match p {
+        IpNet::V4(p) => Some(*p),
+        IpNet::V6(_) => None,
+    };
+    let entry = |p: Ipv4Net| Ipv4NlriEntry {
+        path_id: 0,
+        prefix: Ipv4Prefix::new(p.addr(), p.prefix_len()),
+    };
+    prefixes.iter().filter_map(ipv4).map(entry).collect()
+}
+
+fn ipv6(prefixes: &[IpNet]) -> Vec<NlriEntry> {
+    let entry = |p: &IpNet| match p {
+        IpNet::V4(_) => None,
+        IpNet::V6(p) => Some(NlriEntry {
+            path_id: 0,
+            prefix: Prefix::V6(Ipv6Prefix::new(p.addr(), p.prefix_len())),
+        }),
+    };
+    prefixes.iter().filter_map(entry).collect()
+}
+
+/// In the order of their type codes (RFC 4271 section 5).
+fn ipv4_attributes(attributes: &Attributes, next_hop: Ipv4Addr) -> Vec<PathAttribute> {
+    let mut list = vec![
+        PathAttribute::Origin(Origin::Igp),
+        as_path(attributes),
+        PathAttribute::NextHop(next_hop),
+    ];
+    list.extend(optional(attributes));
+    list
+}
+
+/// With MP_REACH_NLRI first, as RFC 7606 section 5.1 asks for; no NEXT_HOP.
+fn ipv6_attributes(
+    attributes: &Attributes,
+    next_hop: Ipv6Addr,
+    prefixes: &[IpNet],
+) -> Vec<PathAttribute> {
+    let mut list = vec![
+        mp_reach(next_hop, prefixes),
+        PathAttribute::Origin(Origin::Igp),
+        as_path(attributes),
+    ];
+    list.extend(optional(attributes));
+    list
+}
+
+fn as_path(attributes: &Attributes) -> PathAttribute {
+    let segments = match attributes.as_path.as_slice() {
+        [] => vec![],
+        path => vec![AsPathSegment::AsSequence(path.to_vec())],
+    };
+    PathAttribute::AsPath(AsPath { segments })
+}
+
+fn optional(attributes: &Attributes) -> impl Iterator<Item = PathAttribute> {
+    let communities = (!attributes.communities.is_empty()).then(|| attributes.communities.clone());
+    let med = attributes.med.map(PathAttribute::Med);
+    let local_pref = attributes.local_pref.map(PathAttribute::LocalPref);
+    med.into_iter()
+        .chain(local_pref)
+        .chain(communities.map(PathAttribute::Communities))
+}
+
+fn mp_reach(next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
+    PathAttribute::MpReachNlri(Box::new(MpReachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        next_hop: IpAddr::V6(next_hop),
+        link_local_next_hop: None,
+        announced: ipv6(prefixes),
+        flowspec_announced: vec![],
+        evpn_announced: vec![],
+        bgpls_announced: vec![],
+        vpn_announced: vec![],
+        labeled_announced: vec![],
+        rtc_announced: vec![],
+    }))
+}
+
+fn mp_unreach(prefixes: &[IpNet]) -> PathAttribute {
+    PathAttribute::MpUnreachNlri(Box::new(MpUnreachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        withdrawn: ipv6(prefixes),
+        flowspec_withdrawn: vec![],
+        evpn_withdrawn: vec![],
+        bgpls_withdrawn: vec![],
+        vpn_withdrawn: vec![],
+        labeled_withdrawn: vec![],
+        rtc_withdrawn: vec![],
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(next_hop: &str) -> Attributes {
+        Attributes {
+            as_path: vec![65001],
+            next_hop: next_hop.parse().expect("an address"),
+            med: Some(7),
+            local_pref: None,
+            communities: vec![65001 << 16 | 100],
+        }
+    }
+
+    fn nets(list: &[&str]) -> Vec<IpNet> {
+        list.iter().map(|p| p.parse().expect("a prefix")).collect()
+    }
+
+    fn body(update: &Update, four_octet_as: bool) -> Vec<u8> {
+        let bytes = encode(update, four_octet_as).expect("fits");
+        assert_eq!(bytes[..16], [0xff; 16]);
+        assert_eq!(
+            usize::from(u16::from_be_bytes([bytes[16], bytes[17]])),
+            bytes.len()
+        );
+        assert_eq!(bytes[18], 2);
+        bytes[19..].to_vec()
+    }
+
+    #[test]
+    fn ipv4_announcement_has_these_bytes() {
+        let update = Update::Announce {
+            attributes: attributes("10.0.0.11"),
+            prefixes: nets(&["192.0.2.10/32", "198.51.100.0/24"]),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            &[0, 0, 0, 34][..],
+            &[0x40, 1, 1, 0],
+            &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9],
+            &[0x40, 3, 4, 10, 0, 0, 11],
+            &[0x80, 4, 4, 0, 0, 0, 7],
+            &[0xc0, 8, 4, 0xfd, 0xe9, 0, 100],
+            &[32, 192, 0, 2, 10, 24, 198, 51, 100],
+        ].concat();
+        assert_eq!(body(&update, true), expected);
+    }
+
+    #[test]
+    fn ipv6_announcement_has_these_bytes() {
+        let mut attributes = attributes("2001:db8::11");
+        attributes.med = None;
+        attributes.communities.clear();
+        let update = Update::Announce {
+            attributes,
+            prefixes: nets(&["2001:db8:1::10/128"]),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            &[0, 0, 0, 54][..],
+            &[0x80, 14, 38, 0, 2, 1, 16, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0],
+            &[128, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10],
+            &[0x40, 1, 1, 0],
+            &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9],
+        ].concat();
+        assert_eq!(body(&update, true), expected);
+    }
+
+    #[test]
+    fn withdrawals_and_end_of_rib_have_these_bytes() {
+        let withdraw = |family, list: &[&str]| Update::Withdraw {
+            family,
+            prefixes: nets(list),
+        };
+        assert_eq!(
+            body(&withdraw(Family::Ipv4, &["192.0.2.10/32"]), true),
+            [0, 5, 32, 192, 0, 2, 10, 0, 0]
+        );
+        let ipv6 = body(&withdraw(Family::Ipv6, &["2001:db8::/32"]), true);
+        assert_eq!(
+            ipv6,
+            [0, 0, 0, 11, 0x80, 15, 8, 0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8]
+        );
+        assert_eq!(body(&Update::EndOfRib(Family::Ipv4), true), [0, 0, 0, 0]);
+        assert_eq!(
+            body(&Update::EndOfRib(Family::Ipv6), true),
+            [0, 0, 0, 6, 0x80, 15, 3, 0, 2, 1]
+        );
+    }
+
+    #[test]
+    fn two_octet_peers_get_as_trans_and_as4_path() {
+        let mut attributes = attributes("10.0.0.11");
+        attributes.as_path = vec![4_200_000_001];
+        attributes.med = None;
+        attributes.communities.clear();
+        let bytes = body(
+            &Update::Announce {
+                attributes,
+                prefixes: nets(&["192.0.2.0/24"]),
+            },
+            false,
+        );
+        let path = [
+            0x40, 2, 4, 2, 1, 0x5b, 0xa0, 0xc0, 17, 6, 2, 1, 0xfa, 0x56, 0xea, 1,
+        ];
+        assert!(bytes.windows(path.len()).any(|w| w == path), "{bytes:?}");
+    }
+
+    #[test]
+    fn internal_peers_get_local_pref_and_an_empty_path() {
+        let mut attributes = attributes("10.0.0.11");
+        attributes.as_path.clear();
+        attributes.local_pref = Some(100);
+        let bytes = body(
+            &Update::Announce {
+                attributes,
+                prefixes: nets(&["192.0.2.0/24"]),
+            },
+            true,
+        );
+        assert!(bytes.windows(3).any(|w| w == [0x40, 2, 0]));
+        assert!(bytes.windows(7).any(|w| w == [0x40, 5, 4, 0, 0, 0, 100]));
+    }
+
+    #[test]
+    fn what_is_sent_passes_the_check_of_what_is_received() {
+        for update in [
+            Update::Announce {
+                attributes: attributes("10.0.0.11"),
+                prefixes: nets(&["0.0.0.0/0", "192.0.2.10/32"]),
+            },
+            Update::Announce {
+                attributes: attributes("2001:db8::1"),
+                prefixes: nets(&["::/0", "2001:db8::10/128"]),
+            },
+            Update::Withdraw {
+                family: Family::Ipv6,
+                prefixes: nets(&["::/0"]),
+            },
+            Update::EndOfRib(Family::Ipv6),
+        ] {
+            let bytes = encode(&update, true).expect("fits");
+            assert_eq!(
+                super::super::decode(&bytes),
+                Ok(super::super::Message::Update),
+                "{update:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Our OPEN, the check of the peer's, and what follows from both.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::bgp::codec::{Capabilities, GracefulRestartCapability, Open};
+use crate::bgp::config::{GracefulRestart, PeerConfig, SpeakerConfig};
+use crate::bgp::notification::{Notification, code, subcode};
+use crate::bgp::route::Family;
+
+/// What a machine needs to know of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub identifier: Ipv4Addr,
+    /// Proposed hold time.
+    pub hold_time_secs: u16,
+    /// The peer's AS.
+    pub peer_asn: u32,
+    /// Never dial.
+    pub passive: bool,
+    /// See [`PeerConfig::next_hop_v4`].
+    pub next_hop_v4: Option<Ipv4Addr>,
+    /// See [`PeerConfig::next_hop_v6`].
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// Offered when present.
+    pub graceful_restart: Option<GracefulRestart>,
+}
+
+impl Settings {
+    /// The part of the configuration that concerns one peer.
+    pub fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> Settings {
+        Settings {
+            asn: speaker.asn,
+            identifier: speaker.router_id,
+            hold_time_secs: u16::try_from(speaker.hold_time.as_secs()).unwrap_or(u16::MAX),
+            peer_asn: peer.asn,
+            passive: peer.passive,
+            next_hop_v4: peer.next_hop_v4,
+            next_hop_v6: peer.next_hop_v6,
+            graceful_restart: peer.graceful_restart,
+        }
+    }
+
+    /// AS of the peer is ours.
+    pub fn internal(&self) -> bool {
+        self.asn == self.peer_asn
+    }
+}
+
+/// Where routes of each family are sent to; none: the family is not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHops {
+    /// NEXT_HOP of IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// Next hop of IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl NextHops {
+    /// For a connection with this local address.
+    pub fn new(settings: &Settings, local: IpAddr) -> NextHops {
+        let (local_v4, local_v6) = match local {
+            IpAddr::V4(v4) => (Some(v4), None),
+            // A link-local address alone is no next hop that every peer takes (RFC 2545 section 3).
+            IpAddr::V6(v6) => (None, (!v6.is_unicast_link_local()).then_some(v6)),
+        };
+        NextHops {
+            v4: settings.next_hop_v4.or(local_v4),
+            v6: settings.next_hop_v6.or(local_v6),
+        }
+    }
+
+    /// Of one family.
+    pub fn of(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4 => self.v4.map(IpAddr::V4),
+            Family::Ipv6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    fn families(&self) -> BTreeSet<Family> {
+        Family::ALL
+            .into_iter()
+            .filter(|f| self.of(*f).is_some())
+            .collect()
+    }
+}
+
+/// What holds for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Families both offered.
+    pub families: BTreeSet<Family>,
+    /// Next hops of ours.
+    pub next_hops: NextHops,
+    /// The smaller of both; zero: no timers.
+    pub hold_time: Duration,
+    /// AS numbers are four octets wide.
+    pub four_octet_as: bool,
+    /// The peer's identifier.
+    pub peer_identifier: Ipv4Addr,
+    /// Graceful restart was offered by us and is known to the peer.
+    pub graceful_restart: bool,
+    /// Capabilities both offered, by name.
+    pub capabilities: Vec<String>,
+}
+
+/// Our OPEN. `bare` leaves all capabilities out, for a peer that refuses any (RFC 5492 section 3).
+pub(super) fn our_open(
+    settings: &Settings,
+    next_hops: &NextHops,
+    restarting: bool,
+    bare: bool,
+) -> Open {
+    let families = next_hops.families();
+    let graceful_restart = settings
+        .graceful_restart
+        .map(|restart| GracefulRestartCapability {
+            restarting,
+            restart_time_secs: u16::try_from(restart.restart_time.as_secs())
+                .unwrap_or(u16::MAX)
+                .min(4095),
+            families: families
+                .iter()
+                .map(|f| (*f, restart.forwarding_preserved))
+                .collect(),
+        });
+    let capabilities = match bare {
+        true => Capabilities::default(),
+        false => Capabilities {
+            families,
+            other_families: false,
+            route_refresh: true,
+            four_octet_as: true,
+            graceful_restart,
+        },
+    };
+    Open {
+        asn: settings.asn,
+        hold_time_secs: settings.hold_time_secs,
+        identifier: settings.identifier,
+        capabilities,
+    }
+}
+
+/// Whether the peer's OPEN is acceptable.
+///
+/// # Errors
+/// 2/2 with the AS, 2/3 with the identifier, 2/6, 2/7 with the capabilities we need (RFC 4271 section 6.2, RFC 5492,
+/// RFC 6286, RFC 7607).
+pub(super) fn check_open(
+    settings: &Settings,
+    ours: &Open,
+    theirs: &Open,
+) -> Result<(), Notification> {
+    let error = |subcode, data: &[u8]| Err(Notification::with_data(code::OPEN, subcode, data));
+    if theirs.asn == 0 || theirs.asn != settings.peer_asn {
+        return error(subcode::BAD_PEER_AS, &theirs.asn.to_be_bytes());
+    }
+    let same_identifier = settings.internal() && theirs.identifier == settings.identifier;
+    if theirs.identifier.is_unspecified() || same_identifier {
+        return error(subcode::BAD_IDENTIFIER, &theirs.identifier.octets());
+    }
+    if matches!(theirs.hold_time_secs, 1 | 2) {
+        return error(subcode::UNACCEPTABLE_HOLD_TIME, &[]);
+    }
+    let our_families = ours.capabilities.effective_families();
+    if our_families.is_disjoint(&theirs.capabilities.effective_families()) {
+        let missing: Vec<u8> = our_families.iter().flat_map(multiprotocol).collect();
+        return error(subcode::UNSUPPORTED_CAPABILITY, &missing);
+    }
+    Ok(())
+}
+
+fn multiprotocol(family: &Family) -> [u8; 6] {
+    match family {
+        Family::Ipv4 => [1, 4, 0, 1, 0, 1],
+        Family::Ipv6 => [1, 4, 0, 2, 0, 1],
+    }
+}
+
+/// What both OPENs together mean.
+pub(super) fn negotiate(next_hops: NextHops, ours: &Open, theirs: &Open) -> Negotiated {
+    let (mine, other) = (&ours.capabilities, &theirs.capabilities);
+    let families = &mine.effective_families() & &other.effective_families();
+    Negotiated {
+        next_hops,
+        hold_time: Duration::from_secs(u64::from(ours.hold_time_secs.min(theirs.hold_time_secs))),
+        four_octet_as: mine.four_octet_as && other.four_octet_as,
+        peer_identifier: theirs.identifier,
+        graceful_restart: mine.graceful_restart.is_some() && other.graceful_restart.is_some(),
+        capabilities: names(&families, mine, other),
+        families,
+    }
+}
+
+fn names(families: &BTreeSet<Family>, mine: &Capabilities, other: &Capabilities) -> Vec<String> {
+    let mut names: Vec<String> = families.iter().map(|f| f.to_string()).collect();
+    let both = [
+        ("route-refresh", mine.route_refresh && other.route_refresh),
+        ("4-octet-as", mine.four_octet_as && other.four_octet_as),
+        (
+            "graceful-restart",
+            mine.graceful_restart.is_some() && other.graceful_restart.is_some(),
+        ),
+    ];
+    names.extend(
+        both.iter()
+            .filter(|(_, both)| *both)
+            .map(|(name, _)| name.to_string()),
+    );
+    names
+}

@@ -1,0 +1,150 @@
+//! One TCP connection with its buffers.
+//!
+//! `read_exact` inside `select!` loses bytes when another branch wins. Here waiting and transferring are apart:
+//! [`Link::ready`] only waits, so it can be dropped at any time, and what has been read or not yet written stays in the
+//! buffers.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::codec::{self, DecodeError, Message, MessageType};
+
+/// Bytes read in one go; a peer that floods must wait for its turn again.
+const READ_MAX: usize = 4 * codec::MESSAGE_MAX;
+
+/// How long a connection that is being closed may take to get its last message out and be closed by the peer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: TcpStream,
+    inbox: Vec<u8>,
+    /// Of the inbox, as far as messages have been taken out.
+    taken: usize,
+    outbox: Vec<u8>,
+    written: usize,
+}
+
+impl Link {
+    pub fn new(stream: TcpStream) -> Link {
+        Link {
+            stream,
+            inbox: Vec::new(),
+            taken: 0,
+            outbox: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Returns when bytes can be read, or written where some wait. Cancel-safe.
+    pub async fn ready(&self) -> io::Result<()> {
+        let interest = match self.is_pending() {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        self.stream.ready(interest).await.map(drop)
+    }
+
+    /// Appends what has arrived to the inbox.
+    ///
+    /// # Errors
+    /// The connection has ended, in order or not.
+    pub fn read(&mut self) -> io::Result<()> {
+        self.inbox.drain(..std::mem::take(&mut self.taken));
+        let start = self.inbox.len();
+        self.inbox.resize(start + READ_MAX, 0);
+        let result = self.stream.try_read(&mut self.inbox[start..]);
+        self.inbox
+            .truncate(start + result.as_ref().copied().unwrap_or(0));
+        match result {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "closed by the peer",
+            )),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes the next whole message out of the inbox, and its type; an error stays the last thing there is.
+    pub fn next_message(&mut self) -> Option<(Option<MessageType>, Result<Message, DecodeError>)> {
+        let (length, kind) = match codec::frame(&self.inbox[self.taken..]) {
+            Ok(frame) => frame?,
+            Err(error) => return Some((None, Err(error))),
+        };
+        let message = codec::decode(&self.inbox[self.taken..self.taken + length]);
+        self.taken += length;
+        Some((Some(kind), message))
+    }
+
+    /// Appends a message to the outbox.
+    pub fn push(&mut self, message: &[u8]) {
+        self.outbox.extend_from_slice(message);
+    }
+
+    /// Bytes wait to be written.
+    pub fn is_pending(&self) -> bool {
+        self.written < self.outbox.len()
+    }
+
+    /// Gives TCP what it takes; true: it took some.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn write(&mut self) -> io::Result<bool> {
+        let before = self.written;
+        while self.is_pending() {
+            match self.stream.try_write(&self.outbox[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        let progress = self.written > before;
+        if !self.is_pending() {
+            self.outbox.clear();
+            self.written = 0;
+        }
+        Ok(progress)
+    }
+
+    /// Writes what is left, closes our half and reads until the peer has closed: with unread data in the way, closing at
+    /// once would send a reset that overtakes the NOTIFICATION.
+    pub async fn linger(mut self) {
+        let closing = async {
+            while self.is_pending() {
+                self.stream.writable().await?;
+                self.write()?;
+            }
+            let stream = self.stream.into_std()?;
+            stream.shutdown(std::net::Shutdown::Write)?;
+            let stream = TcpStream::from_std(stream)?;
+            let mut discarded = [0; 4096];
+            loop {
+                stream.readable().await?;
+                match stream.try_read(&mut discarded) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        };
+        // What fails here is gone, which is what was wanted.
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, closing).await;
+    }
+}
+
+/// Our end of a connection.
+pub(super) fn local_address(stream: &TcpStream) -> IpAddr {
+    let unknown = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+    stream
+        .local_addr()
+        .map_or(unknown, |a| a.ip().to_canonical())
+}

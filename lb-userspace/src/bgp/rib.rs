@@ -1,0 +1,187 @@
+//! Adj-RIB-Out: what a peer has been told, and the UPDATEs that bring it to what it shall be told. Pure.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::codec::{Attributes, Update, nlri_room, prefix_len};
+use super::fsm::{Negotiated, Settings};
+use super::route::{Family, Route};
+
+/// LOCAL_PREF towards internal peers, the value everybody uses by default.
+const LOCAL_PREF: u32 = 100;
+
+/// What one Established session has been told. A new session begins with an empty one.
+#[derive(Clone, Debug)]
+pub struct AdjRibOut {
+    asn: u32,
+    internal: bool,
+    session: Negotiated,
+    sent: BTreeMap<IpNet, Sent>,
+    /// Families whose End-of-RIB has not been sent.
+    unfinished: BTreeSet<Family>,
+}
+
+#[derive(Clone, Debug)]
+struct Sent {
+    attributes: Attributes,
+    /// The peer has asked to hear it again.
+    again: bool,
+}
+
+impl AdjRibOut {
+    /// Of a session that has just been Established.
+    pub fn new(settings: &Settings, session: &Negotiated) -> AdjRibOut {
+        AdjRibOut {
+            asn: settings.asn,
+            internal: settings.internal(),
+            session: session.clone(),
+            sent: BTreeMap::new(),
+            unfinished: session.families.clone(),
+        }
+    }
+
+    /// Prefixes the peer has been told.
+    pub fn announced(&self) -> impl ExactSizeIterator<Item = IpNet> {
+        self.sent.keys().copied()
+    }
+
+    /// Everything of `family` will be sent again (RFC 2918); asking twice changes nothing.
+    pub fn resend(&mut self, family: Family) {
+        for (prefix, sent) in &mut self.sent {
+            sent.again |= Family::of(prefix) == family;
+        }
+    }
+
+    /// The messages that make the peer know `wanted` and nothing else, withdrawals first; none when it does. They count
+    /// as sent.
+    pub fn updates(&mut self, wanted: &BTreeMap<IpNet, Route>) -> Vec<Update> {
+        let wanted: BTreeMap<IpNet, Attributes> = wanted
+            .iter()
+            .filter_map(|(prefix, route)| Some((prefix.trunc(), self.attributes(prefix, route)?)))
+            .collect();
+        let mut updates = self.withdraw(&wanted);
+        updates.extend(self.announce(wanted));
+        updates
+    }
+
+    /// End-of-RIB of every family that has not had it (RFC 4724 section 2), even an empty one.
+    pub fn end_of_rib(&mut self) -> Vec<Update> {
+        std::mem::take(&mut self.unfinished)
+            .into_iter()
+            .map(Update::EndOfRib)
+            .collect()
+    }
+
+    /// Every family has had its End-of-RIB.
+    pub fn is_finished(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
+    /// Whether AS numbers are four octets wide in this session's messages.
+    pub fn four_octet_as(&self) -> bool {
+        self.session.four_octet_as
+    }
+
+    /// `None`: not for this session.
+    fn attributes(&self, prefix: &IpNet, route: &Route) -> Option<Attributes> {
+        let family = Family::of(prefix);
+        if !self.session.families.contains(&family) {
+            return None;
+        }
+        let mut communities = route.communities.clone();
+        communities.sort_unstable();
+        communities.dedup();
+        communities.truncate(Route::COMMUNITIES_MAX);
+        Some(Attributes {
+            as_path: if self.internal {
+                vec![]
+            } else {
+                vec![self.asn]
+            },
+            next_hop: self.session.next_hops.of(family)?,
+            med: route.med,
+            local_pref: self.internal.then_some(LOCAL_PREF),
+            communities,
+        })
+    }
+
+    fn withdraw(&mut self, wanted: &BTreeMap<IpNet, Attributes>) -> Vec<Update> {
+        let gone: Vec<IpNet> = self
+            .sent
+            .keys()
+            .filter(|p| !wanted.contains_key(p))
+            .copied()
+            .collect();
+        for prefix in &gone {
+            self.sent.remove(prefix);
+        }
+        let mut updates = Vec::new();
+        for family in Family::ALL {
+            let prefixes: Vec<IpNet> = gone
+                .iter()
+                .filter(|p| Family::of(p) == family)
+                .copied()
+                .collect();
+            let room = nlri_room(None, family, self.four_octet_as()).unwrap_or(0);
+            updates.extend(
+                pack(&prefixes, room).map(|prefixes| Update::Withdraw { family, prefixes }),
+            );
+        }
+        updates
+    }
+
+    fn announce(&mut self, wanted: BTreeMap<IpNet, Attributes>) -> Vec<Update> {
+        let mut groups: BTreeMap<Attributes, Vec<IpNet>> = BTreeMap::new();
+        for (prefix, attributes) in wanted {
+            if self
+                .sent
+                .get(&prefix)
+                .is_some_and(|sent| sent.attributes == attributes && !sent.again)
+            {
+                continue;
+            }
+            self.sent.insert(
+                prefix,
+                Sent {
+                    attributes: attributes.clone(),
+                    again: false,
+                },
+            );
+            groups.entry(attributes).or_default().push(prefix);
+        }
+        let mut updates = Vec::new();
+        for (attributes, prefixes) in groups {
+            let room = nlri_room(Some(&attributes), attributes.family(), self.four_octet_as())
+                .unwrap_or(0);
+            let announce = |prefixes| Update::Announce {
+                attributes: attributes.clone(),
+                prefixes,
+            };
+            updates.extend(pack(&prefixes, room).map(announce));
+        }
+        updates
+    }
+}
+
+/// Splits prefixes into runs of at most `room` octets, each of at least one prefix.
+fn pack(prefixes: &[IpNet], room: usize) -> impl Iterator<Item = Vec<IpNet>> {
+    let mut used = 0;
+    let mut runs: Vec<Vec<IpNet>> = Vec::new();
+    for prefix in prefixes {
+        let length = prefix_len(prefix);
+        match runs.last_mut() {
+            Some(run) if used + length <= room => {
+                run.push(*prefix);
+                used += length;
+            }
+            Some(_) | None => {
+                runs.push(vec![*prefix]);
+                used = length;
+            }
+        }
+    }
+    runs.into_iter()
+}

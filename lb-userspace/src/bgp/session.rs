@@ -1,0 +1,478 @@
+//! The task of one peer: it waits, tells the state machine, and does what that says.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::codec::{self, Message};
+use super::config::{END_OF_RIB_MARGIN, PeerConfig, SpeakerConfig};
+use super::fsm::{Action, Direction, Input, Negotiated, Peer, Reason, Reply, Settings, State};
+use super::link::{Link, local_address};
+use super::notification::Notification;
+use super::rib::AdjRibOut;
+use super::route::RouteSet;
+use super::status::{Shared, count_notification};
+use super::transport;
+
+/// What the speaker asks of a peer's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Answer when the current routes have been sent.
+    Flush(oneshot::Sender<()>),
+    /// Send this and end.
+    Stop(Notification),
+}
+
+/// Ends of the channels of a peer's task.
+pub(super) struct Channels {
+    pub commands: mpsc::Receiver<Command>,
+    pub incoming: mpsc::Receiver<TcpStream>,
+    pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
+}
+
+type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// What woke the task.
+enum Wake {
+    Command(Option<Command>),
+    Routes,
+    Accepted(TcpStream),
+    Dialed(io::Result<TcpStream>),
+    Link(Direction, io::Result<()>),
+    Deadline,
+}
+
+/// The task.
+pub(super) struct Session {
+    config: PeerConfig,
+    settings: Settings,
+    hold_time: std::time::Duration,
+    channels: Channels,
+    fsm: Peer,
+    outgoing: Option<Link>,
+    incoming: Option<Link>,
+    dial: Option<Dial>,
+    closing: JoinSet<()>,
+    rib: Option<AdjRibOut>,
+    wanted: Option<Arc<RouteSet>>,
+    /// End-of-RIB is sent from here on, complete or not.
+    end_of_rib_at: Instant,
+    flushes: Vec<oneshot::Sender<()>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Session {
+    pub fn new(
+        speaker: &SpeakerConfig,
+        config: PeerConfig,
+        channels: Channels,
+        shared: Arc<Mutex<Shared>>,
+        seed: u64,
+    ) -> Session {
+        let settings = Settings::new(speaker, &config);
+        let held_back = config
+            .graceful_restart
+            .map(|g| g.restart_time.saturating_sub(END_OF_RIB_MARGIN));
+        Session {
+            fsm: Peer::new(settings.clone(), seed),
+            settings,
+            hold_time: speaker.hold_time,
+            end_of_rib_at: now() + held_back.unwrap_or_default(),
+            config,
+            channels,
+            outgoing: None,
+            incoming: None,
+            dial: None,
+            closing: JoinSet::new(),
+            rib: None,
+            wanted: None,
+            flushes: Vec::new(),
+            shared,
+        }
+    }
+
+    /// Until stopped.
+    pub async fn run(mut self) {
+        loop {
+            let wake = self.wait().await;
+            match wake {
+                Wake::Command(Some(Command::Flush(done))) => {
+                    self.take_routes();
+                    self.flushes.push(done);
+                }
+                Wake::Command(Some(Command::Stop(notification))) => {
+                    self.report(Input::Stop(notification), None);
+                    break;
+                }
+                // The speaker was dropped: abandon.
+                Wake::Command(None) => return,
+                Wake::Routes => self.take_routes(),
+                Wake::Accepted(stream) => self.accepted(stream),
+                Wake::Dialed(result) => self.dialed(result),
+                Wake::Link(direction, result) => self.transfer(direction, result),
+                Wake::Deadline => self.report(Input::Tick, None),
+            }
+            self.advance();
+        }
+        self.publish();
+        self.closing.join_all().await;
+    }
+
+    /// Every branch is cancel-safe: channels and `watch` are, a link only waits, and the dial lives in `self`.
+    async fn wait(&mut self) -> Wake {
+        let deadline = self.next_deadline().map(tokio::time::Instant::from_std);
+        let started = self.wanted.is_some();
+        tokio::select! {
+            command = self.channels.commands.recv() => Wake::Command(command),
+            Ok(()) = self.channels.routes.changed() => Wake::Routes,
+            Some(stream) = self.channels.incoming.recv(), if started => Wake::Accepted(stream),
+            result = poll_dial(&mut self.dial) => Wake::Dialed(result),
+            result = poll_link(self.outgoing.as_ref()) => Wake::Link(Direction::Outgoing, result),
+            result = poll_link(self.incoming.as_ref()) => Wake::Link(Direction::Incoming, result),
+            () = sleep_until(deadline) => Wake::Deadline,
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let held_back = self
+            .rib
+            .as_ref()
+            .is_some_and(|rib| !rib.is_finished())
+            .then_some(self.end_of_rib_at);
+        // Once it has passed, End-of-RIB waits only for the peer to take what is before it.
+        let held_back = held_back.filter(|at| *at > now());
+        [self.fsm.next_deadline(), held_back]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn take_routes(&mut self) {
+        let first = self.wanted.is_none();
+        if let Some(routes) = self.channels.routes.borrow_and_update().clone() {
+            self.wanted = Some(routes);
+        }
+        if first && self.wanted.is_some() {
+            self.report(Input::Start, None);
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream) {
+        let local = local_address(&stream);
+        if transport::accepted(&stream, &self.config, self.hold_time).is_ok() {
+            self.report(
+                Input::Connected {
+                    direction: Direction::Incoming,
+                    local,
+                },
+                Some(stream),
+            );
+        }
+    }
+
+    fn dialed(&mut self, result: io::Result<TcpStream>) {
+        self.dial = None;
+        let direction = Direction::Outgoing;
+        match result {
+            Ok(stream) => {
+                let local = local_address(&stream);
+                self.report(Input::Connected { direction, local }, Some(stream));
+            }
+            Err(error) => self.report(
+                Input::Disconnected {
+                    direction,
+                    error: error.to_string(),
+                },
+                None,
+            ),
+        }
+    }
+
+    /// Reads and handles what has arrived. Writing is [`Session::advance`]'s.
+    fn transfer(&mut self, direction: Direction, ready: io::Result<()>) {
+        let Some(link) = self.link_mut(direction) else {
+            return;
+        };
+        let result = ready.and_then(|()| link.read());
+        // What came before the end of the connection counts: often a NOTIFICATION that says why.
+        while let Some((kind, message)) = self
+            .link_mut(direction)
+            .as_mut()
+            .and_then(Link::next_message)
+        {
+            let fatal = message.is_err();
+            self.count_received(kind, &message);
+            self.report(Input::Received { direction, message }, None);
+            if fatal {
+                break;
+            }
+        }
+        if let (Err(error), true) = (result, self.link_mut(direction).is_some()) {
+            self.report(
+                Input::Disconnected {
+                    direction,
+                    error: error.to_string(),
+                },
+                None,
+            );
+        }
+    }
+
+    /// Tells the state machine and does what it says; `stream` is the connection the input reports.
+    fn report(&mut self, input: Input, mut stream: Option<TcpStream>) {
+        for action in self.fsm.handle(input, now()) {
+            self.perform(action, &mut stream);
+        }
+    }
+
+    fn perform(&mut self, action: Action, stream: &mut Option<TcpStream>) {
+        match action {
+            Action::Dial => {
+                self.dial = Some(Box::pin(transport::dial(
+                    self.config.clone(),
+                    self.hold_time,
+                )))
+            }
+            Action::CancelDial => self.dial = None,
+            Action::Adopt(direction) => *self.link_mut(direction) = stream.take().map(Link::new),
+            Action::Refuse(notification) => self.refuse(stream.take(), &notification),
+            Action::Send(direction, reply) => self.send(direction, &reply),
+            Action::Close(direction) => {
+                if let Some(link) = self.link_mut(direction).take() {
+                    self.closing.spawn(link.linger());
+                }
+            }
+            Action::Up(direction, negotiated) => self.up(direction, &negotiated),
+            Action::Down(direction, reason) => self.down(direction, &reason),
+            // That one of two connections goes is no failure, and neither is stopping.
+            Action::Failed(_, Reason::Collision | Reason::Stopped) => {}
+            Action::Failed(_, reason) => self.lock().status.last_failure = Some(reason.to_string()),
+            Action::Resend(family) => {
+                if let Some(rib) = &mut self.rib {
+                    rib.resend(family);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, stream: Option<TcpStream>, notification: &Notification) {
+        let Some(stream) = stream else { return };
+        let mut link = Link::new(stream);
+        link.push(&codec::encode_notification(notification));
+        self.count_sent("notification", 1);
+        count_notification(&mut self.lock().status, true, notification);
+        self.closing.spawn(link.linger());
+    }
+
+    fn send(&mut self, direction: Direction, reply: &Reply) {
+        let (kind, bytes) = match reply {
+            Reply::Open(open) => ("open", codec::encode_open(open)),
+            Reply::Keepalive => ("keepalive", codec::encode_keepalive()),
+            Reply::Notification(n) => {
+                count_notification(&mut self.lock().status, true, n);
+                ("notification", codec::encode_notification(n))
+            }
+        };
+        self.count_sent(kind, 1);
+        if let Some(link) = self.link_mut(direction) {
+            link.push(&bytes);
+        }
+    }
+
+    fn up(&mut self, direction: Direction, negotiated: &Negotiated) {
+        self.rib = Some(AdjRibOut::new(&self.settings, negotiated));
+        let peer = self.config.address;
+        let families: Vec<&str> = negotiated.families.iter().map(|f| f.as_str()).collect();
+        tracing::info!(%peer, ?direction, ?families, hold_time = ?negotiated.hold_time, "BGP session established");
+        let mut shared = self.lock();
+        shared.status.router_id = Some(negotiated.peer_identifier);
+        shared.status.hold_time = Some(negotiated.hold_time);
+        shared.status.capabilities = negotiated.capabilities.clone();
+        shared.status.last_failure = None;
+    }
+
+    fn down(&mut self, _direction: Direction, reason: &Reason) {
+        self.rib = None;
+        let peer = self.config.address;
+        match reason {
+            Reason::Stopped => tracing::info!(%peer, "BGP session stopped"),
+            _ => tracing::warn!(%peer, %reason, "BGP session down"),
+        }
+        let mut shared = self.lock();
+        *shared.status.flaps.entry(reason.label()).or_default() += 1;
+        shared.status.last_reset = Some(reason.to_string());
+        shared.status.router_id = None;
+        shared.status.hold_time = None;
+        shared.status.capabilities.clear();
+        shared.status.announced.clear();
+    }
+
+    /// Sends what there is to send, as far as TCP takes it.
+    fn advance(&mut self) {
+        self.write(Direction::Outgoing);
+        self.write(Direction::Incoming);
+        self.announce();
+        self.publish();
+        while self.closing.try_join_next().is_some() {}
+        if self.is_flushed() {
+            for done in self.flushes.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _: Result<(), ()> = done.send(());
+            }
+        }
+    }
+
+    /// UPDATEs are made only when everything before them is out, so the outbox holds at most one table.
+    fn announce(&mut self) {
+        let Some(direction) = self.fsm.session().map(|(direction, _)| direction) else {
+            return;
+        };
+        if self
+            .link_mut(direction)
+            .as_ref()
+            .is_none_or(Link::is_pending)
+        {
+            return;
+        }
+        let (Some(rib), Some(wanted)) = (&mut self.rib, &self.wanted) else {
+            return;
+        };
+        let mut updates = rib.updates(&wanted.routes);
+        let changed = !updates.is_empty();
+        if !rib.is_finished() && (wanted.complete || now() >= self.end_of_rib_at) {
+            updates.extend(rib.end_of_rib());
+        }
+        let four_octet_as = rib.four_octet_as();
+        if changed {
+            let announced = rib.announced().collect();
+            self.lock().status.announced = announced;
+        }
+        let finished = updates
+            .iter()
+            .any(|u| matches!(u, codec::Update::EndOfRib(_)));
+        for update in updates {
+            match codec::encode_update(&update, four_octet_as) {
+                Ok(bytes) => self.push(direction, &bytes),
+                Err(error) => {
+                    tracing::error!(peer = %self.config.address, %error, "cannot announce")
+                }
+            }
+        }
+        if finished {
+            self.report(Input::RestartDone, None);
+        }
+        self.write(direction);
+    }
+
+    fn push(&mut self, direction: Direction, bytes: &[u8]) {
+        if let Some(link) = self.link_mut(direction) {
+            link.push(bytes);
+            self.count_sent("update", 1);
+        }
+    }
+
+    fn write(&mut self, direction: Direction) {
+        let Some(link) = self.link_mut(direction) else {
+            return;
+        };
+        let result = link.write();
+        let pending = link.is_pending();
+        let input = match result {
+            Ok(progress) => Input::Sending {
+                direction,
+                pending,
+                progress,
+            },
+            Err(error) => Input::Disconnected {
+                direction,
+                error: error.to_string(),
+            },
+        };
+        self.report(input, None);
+    }
+
+    /// No Established session lacks anything of the current route set.
+    fn is_flushed(&mut self) -> bool {
+        match self.fsm.session().map(|(direction, _)| direction) {
+            // `announce` leaves nothing to do behind unless the outbox is not empty.
+            Some(direction) => self
+                .link_mut(direction)
+                .as_ref()
+                .is_none_or(|link| !link.is_pending()),
+            None => true,
+        }
+    }
+
+    fn publish(&self) {
+        let state = self.fsm.state();
+        let mut shared = self.lock();
+        if shared.status.state != state {
+            shared.status.state = state;
+            shared.changed_at = now();
+        }
+        debug_assert!(state == State::Established || shared.status.router_id.is_none());
+    }
+
+    fn count_received(
+        &self,
+        kind: Option<codec::MessageType>,
+        message: &Result<Message, codec::DecodeError>,
+    ) {
+        let mut shared = self.lock();
+        if let Some(kind) = kind {
+            *shared.status.received.entry(kind.as_str()).or_default() += 1;
+        }
+        if let Ok(Message::Notification(notification)) = message {
+            count_notification(&mut shared.status, false, notification);
+        }
+    }
+
+    fn count_sent(&self, kind: &'static str, count: u64) {
+        *self.lock().status.sent.entry(kind).or_default() += count;
+    }
+
+    fn link_mut(&mut self, direction: Direction) -> &mut Option<Link> {
+        match direction {
+            Direction::Outgoing => &mut self.outgoing,
+            Direction::Incoming => &mut self.incoming,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Nothing that could panic happens while it is held.
+        self.shared
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn poll_dial(dial: &mut Option<Dial>) -> io::Result<TcpStream> {
+    match dial {
+        Some(dial) => dial.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn poll_link(link: Option<&Link>) -> io::Result<()> {
+    match link {
+        Some(link) => link.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

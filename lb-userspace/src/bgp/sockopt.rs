@@ -1,0 +1,97 @@
+//! Socket options that no safe library offers: TCP MD5 signatures and the least TTL.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct TcpMd5Sig {
+    address: [u8; 128],
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    interface: i32,
+    key: [u8; PASSWORD_MAX],
+}
+
+const _: () = assert!(size_of::<TcpMd5Sig>() == 216);
+
+/// Octets of a TCP MD5 key (TCP_MD5SIG_MAXKEYLEN).
+pub(super) const PASSWORD_MAX: usize = 80;
+
+/// Signs segments to `peer` and drops unsigned ones from it (RFC 2385). On a listener it concerns connections from
+/// `peer`; on a connected socket it changes the key in use.
+pub(super) fn set_md5_password(
+    socket: BorrowedFd<'_>,
+    peer: IpAddr,
+    password: &str,
+) -> io::Result<()> {
+    let password = password.as_bytes();
+    if password.len() > PASSWORD_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut option = TcpMd5Sig {
+        address: sockaddr_storage(peer),
+        flags: 0,
+        prefix_len: 0,
+        key_len: password.len() as u16,
+        interface: 0,
+        key: [0; PASSWORD_MAX],
+    };
+    option.key[..password.len()].copy_from_slice(password);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option)
+}
+
+/// Drops packets of the connection whose TTL (or hop limit) is below `ttl` (RFC 5082).
+pub(super) fn set_min_ttl(socket: BorrowedFd<'_>, peer: IpAddr, ttl: u8) -> io::Result<()> {
+    let (level, name) = match peer {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+    };
+    set(socket, level, name, &libc::c_int::from(ttl))
+}
+
+/// `struct sockaddr_in` or `struct sockaddr_in6`, padded; port 0.
+fn sockaddr_storage(address: IpAddr) -> [u8; 128] {
+    let mut storage = [0; 128];
+    match address {
+        IpAddr::V4(v4) => {
+            storage[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            storage[4..8].copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            storage[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            storage[8..24].copy_from_slice(&v6.octets());
+        }
+    }
+    storage
+}
+
+/// `T` must be what the kernel expects for the option.
+fn set<T>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: the descriptor is open while borrowed, and the kernel reads `size_of::<T>()` bytes from a reference to an
+    // initialized `T`; it keeps no pointer.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast::<libc::c_void>(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,141 @@
+//! TCP as BGP wants it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::config::{PeerConfig, SpeakerConfig};
+use super::error::SpeakerError;
+use super::sockopt::{set_md5_password, set_min_ttl};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// Precedence "network control" (CS6), which queues on the way give room to.
+const TOS: u32 = 0xc0;
+
+/// Binds one listener with the passwords of all peers of its family.
+pub(super) fn listen(
+    address: SocketAddr,
+    config: &SpeakerConfig,
+) -> Result<TcpListener, SpeakerError> {
+    let socket = bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => SpeakerError::ListenDenied { address },
+        io::ErrorKind::AddrInUse => SpeakerError::ListenInUse { address },
+        _ => SpeakerError::Listen { address, source },
+    })?;
+    for peer in config
+        .peers
+        .iter()
+        .filter(|p| p.address.is_ipv4() == address.is_ipv4())
+    {
+        set_password(socket.as_fd(), peer).map_err(|source| SpeakerError::Password {
+            peer: peer.address,
+            source,
+        })?;
+    }
+    TcpListener::from_std(socket.into()).map_err(|source| SpeakerError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    // A peer with TTL security must get even the SYN-ACK, which leaves before the peer is known here, with the full TTL.
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_unicast_hops_v6(255)?;
+        socket.set_tclass_v6(TOS)?;
+    } else {
+        socket.set_ttl_v4(255)?;
+        socket.set_tos_v4(TOS)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Opens a connection to a peer; dropping the future gives it up.
+pub(super) async fn dial(peer: PeerConfig, hold_time: Duration) -> io::Result<TcpStream> {
+    let target = SocketAddr::new(peer.address, peer.port);
+    let socket = Socket::new(
+        Domain::for_address(target),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    set_password(socket.as_fd(), &peer)?;
+    if peer.address.is_ipv6() {
+        socket.set_tclass_v6(TOS)?;
+    } else {
+        socket.set_tos_v4(TOS)?;
+    }
+    set_ttl(&socket, &peer)?;
+    let stream = TcpSocket::from_std_stream(socket.into())
+        .connect(target)
+        .await?;
+    set_timeouts(&stream, hold_time)?;
+    Ok(stream)
+}
+
+/// Prepares a connection that a peer has opened.
+pub(super) fn accepted(
+    stream: &TcpStream,
+    peer: &PeerConfig,
+    hold_time: Duration,
+) -> io::Result<()> {
+    if let Some(hops) = peer.ttl_security {
+        set_min_ttl(stream.as_fd(), peer.address, min_ttl(hops))?;
+    }
+    set_timeouts(stream, hold_time)
+}
+
+fn set_password(socket: BorrowedFd<'_>, peer: &PeerConfig) -> io::Result<()> {
+    match &peer.password {
+        Some(password) => set_md5_password(socket, peer.address, password),
+        None => Ok(()),
+    }
+}
+
+fn set_ttl(socket: &Socket, peer: &PeerConfig) -> io::Result<()> {
+    let Some(hops) = peer.ttl_security else {
+        return Ok(());
+    };
+    match peer.address {
+        IpAddr::V4(_) => socket.set_ttl_v4(255)?,
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(255)?,
+    }
+    set_min_ttl(socket.as_fd(), peer.address, min_ttl(hops))
+}
+
+/// A packet that comes with this TTL has crossed at most `hops - 1` routers.
+fn min_ttl(hops: u8) -> u8 {
+    255 - hops.saturating_sub(1)
+}
+
+/// Messages are written whole, and data that nobody acknowledges ends the connection no later than the hold time would.
+fn set_timeouts(stream: &TcpStream, hold_time: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if !hold_time.is_zero() {
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(hold_time))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_sends_255() {
+        assert_eq!(min_ttl(1), 255);
+        assert_eq!(min_ttl(2), 254);
+        assert_eq!(min_ttl(254), 2);
+    }
+}

@@ -1,0 +1,125 @@
+//! Counters of the programs, summed over CPUs.
+
+use aya::Ebpf;
+use aya::Pod;
+use aya::maps::PerCpuValues;
+use lb_common::abi::{BackendCount, ExitCount, ServiceCount};
+use lb_common::lb::Exit;
+
+use super::{DataplaneError, PerCpu, maps};
+
+/// What the program has counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DatapathCounters {
+    /// Packets and bytes of every exit, in the order of [`Exit::ALL`].
+    pub exits: Vec<(Exit, ExitCount)>,
+}
+
+/// A count in a per-CPU map.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+struct Cell<T>(T);
+
+// SAFETY: the counts are plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
+unsafe impl Pod for Cell<ExitCount> {}
+// SAFETY: as above.
+unsafe impl Pod for Cell<ServiceCount> {}
+// SAFETY: as above.
+unsafe impl Pod for Cell<BackendCount> {}
+
+pub(super) struct Maps {
+    exits: PerCpu<Cell<ExitCount>>,
+    services: PerCpu<Cell<ServiceCount>>,
+    backends: PerCpu<Cell<BackendCount>>,
+}
+
+impl Maps {
+    pub(super) fn new(object: &mut Ebpf) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            exits: maps::take(object, "EXITS")?
+                .try_into()
+                .map_err(DataplaneError::map("EXITS"))?,
+            services: maps::take(object, "BY_SERVICE")?
+                .try_into()
+                .map_err(DataplaneError::map("BY_SERVICE"))?,
+            backends: maps::take(object, "BY_BACKEND")?
+                .try_into()
+                .map_err(DataplaneError::map("BY_BACKEND"))?,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<DatapathCounters, DataplaneError> {
+        let exits = Exit::ALL.iter().map(|exit| {
+            let cells = self
+                .exits
+                .get(&(*exit as u32), 0)
+                .map_err(DataplaneError::map("EXITS"))?;
+            let sum = cells
+                .iter()
+                .fold(ExitCount::default(), |sum, Cell(cell)| ExitCount {
+                    packets: sum.packets + cell.packets,
+                    bytes: sum.bytes + cell.bytes,
+                });
+            Ok((*exit, sum))
+        });
+        Ok(DatapathCounters {
+            exits: exits.collect::<Result<_, DataplaneError>>()?,
+        })
+    }
+
+    pub(super) fn service(&self, counter: u32) -> Result<ServiceCount, DataplaneError> {
+        let cells = self
+            .services
+            .get(&counter, 0)
+            .map_err(DataplaneError::map("BY_SERVICE"))?;
+        Ok(cells
+            .iter()
+            .fold(ServiceCount::default(), |sum, Cell(cell)| ServiceCount {
+                packets: sum.packets + cell.packets,
+                bytes: sum.bytes + cell.bytes,
+                new_flows: sum.new_flows + cell.new_flows,
+            }))
+    }
+
+    pub(super) fn backends(
+        &self,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<BackendCount>, DataplaneError> {
+        let one = |counter| {
+            let cells = self
+                .backends
+                .get(&counter, 0)
+                .map_err(DataplaneError::map("BY_BACKEND"))?;
+            Ok(cells
+                .iter()
+                .fold(BackendCount::default(), |sum, Cell(cell)| BackendCount {
+                    packets: sum.packets + cell.packets,
+                    bytes: sum.bytes + cell.bytes,
+                }))
+        };
+        (first..first + count).map(one).collect()
+    }
+
+    pub(super) fn zero_service(&mut self, counter: u32) -> Result<(), DataplaneError> {
+        zero(&mut self.services, counter, "BY_SERVICE")
+    }
+
+    pub(super) fn zero_backends(&mut self, first: u32, count: u32) -> Result<(), DataplaneError> {
+        (first..first + count)
+            .try_for_each(|counter| zero(&mut self.backends, counter, "BY_BACKEND"))
+    }
+}
+
+fn zero<T: Pod + Default>(
+    map: &mut PerCpu<T>,
+    counter: u32,
+    name: &'static str,
+) -> Result<(), DataplaneError> {
+    let cpus = aya::util::nr_cpus()
+        .map_err(|_| DataplaneError::Object("the number of CPUs cannot be read"))?;
+    let zeroes = PerCpuValues::try_from(vec![T::default(); cpus])
+        .map_err(|_| DataplaneError::Object("wrong number of CPUs"))?;
+    map.set(counter, zeroes, 0)
+        .map_err(DataplaneError::map(name))
+}

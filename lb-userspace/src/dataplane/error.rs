@@ -1,0 +1,179 @@
+//! Every way the datapath can fail, in one line that says what, where and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+/// Why the datapath is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// The pin directory is on another kind of file system.
+    #[error(
+        "{pin_dir}: not on a BPF file system; run `mount -t bpf bpf {mount_point}`, or set node.pin_dir to a directory on one"
+    )]
+    NoBpfFs {
+        /// `node.pin_dir`.
+        pin_dir: PathBuf,
+        /// Its parent.
+        mount_point: PathBuf,
+    },
+    /// Not root, or capabilities are missing.
+    #[error("not permitted to {what}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    NoPrivileges {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// The interface is not there.
+    #[error("interface {0} does not exist; correct node.interfaces")]
+    NoInterface(String),
+    /// The driver has no XDP of its own.
+    #[error(
+        "{interface}: the driver has no native XDP; use another interface (generic mode is not supported in this version)"
+    )]
+    NoNativeXdp {
+        /// The interface.
+        interface: String,
+    },
+    /// The kernel is older than Linux 6.6.
+    #[error(
+        "{interface}: this kernel has no TCX (Linux 6.6), which lowers the MSS in SYN-ACKs; set backend.mss = \"off\" and raise the \
+         MTU between LB nodes and backends, or give the VIPs' routes an advmss"
+    )]
+    NoTcx {
+        /// The interface.
+        interface: String,
+    },
+    /// Somebody else's program is there.
+    #[error(
+        "{interface}: another XDP program is attached; remove it with `ip link set dev {interface} xdp off`, or use another interface"
+    )]
+    OtherProgram {
+        /// The interface.
+        interface: String,
+    },
+    /// Attaching or replacing failed for another reason.
+    #[error("{interface}: attaching the BPF program failed: {source}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Pins of another version.
+    #[error(
+        "{pin_dir}: the pinned maps have ABI version {found}, this agent needs {expected}; start the matching version, or end the \
+         running datapath by removing {pin_dir}"
+    )]
+    Abi {
+        /// In the root.
+        found: u32,
+        /// Ours.
+        expected: u32,
+        /// `node.pin_dir`.
+        pin_dir: PathBuf,
+    },
+    /// A pinned map of another shape.
+    #[error(
+        "{path}: this pinned map is not of this version ({difference}); end the running datapath by removing the directory"
+    )]
+    Shape {
+        /// The pin.
+        path: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// A pin cannot be made, read or removed.
+    #[error("{path}: {source}")]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The object is not what this agent was built with.
+    #[error("the embedded BPF object is broken: {0}; build anylb again")]
+    Object(&'static str),
+    /// The object does not load.
+    #[error("loading the BPF maps failed: {0}")]
+    LoadObject(#[source] Box<EbpfError>),
+    /// The verifier refused the program.
+    #[error("the kernel refused the BPF program: {0}")]
+    LoadProgram(#[source] Box<ProgramError>),
+    /// A map operation failed.
+    #[error("map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<MapError>,
+    },
+    /// Mapping an array into memory failed.
+    #[error("map {map} cannot be mapped into memory: {source}")]
+    Memory {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The plan names a table that was never made.
+    #[error("table {0} is planned but does not exist; restart the agent")]
+    NoTable(u32),
+    /// A test run failed.
+    #[error("running the loaded program on a packet failed: {0}")]
+    TestRun(#[source] Box<ProgramError>),
+}
+
+impl DataplaneError {
+    pub(crate) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
+        }
+    }
+
+    pub(crate) fn load(error: ProgramError) -> Self {
+        match &error {
+            ProgramError::LoadError { io_error, .. } if is_permission(io_error) => {
+                Self::NoPrivileges {
+                    what: "load a BPF program",
+                }
+            }
+            _ => Self::LoadProgram(Box::new(error)),
+        }
+    }
+
+    pub(crate) fn object(error: EbpfError) -> Self {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(current) = source {
+            if current
+                .downcast_ref::<io::Error>()
+                .is_some_and(is_permission)
+            {
+                return Self::NoPrivileges {
+                    what: "create BPF maps",
+                };
+            }
+            source = current.source();
+        }
+        Self::LoadObject(Box::new(error))
+    }
+
+    pub(crate) fn pin(path: PathBuf) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            if is_permission(&source) {
+                return Self::NoPrivileges {
+                    what: "use the BPF file system",
+                };
+            }
+            Self::Pin { path, source }
+        }
+    }
+}
+
+/// The verifier refuses a program with EACCES: that is no matter of privileges.
+fn is_permission(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
+}

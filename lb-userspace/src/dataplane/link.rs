@@ -1,0 +1,153 @@
+//! XDP and TCX links by their own system calls: the library would fall back to netlink, which replaces another's program in
+//! silence and dies with nobody.
+
+use std::fs;
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+
+use super::DataplaneError;
+
+/// `XDP_FLAGS_DRV_MODE` of the kernel's uapi: native, or an error.
+const NATIVE: u32 = 1 << 2;
+
+/// Where on an interface a program hangs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// The driver's own XDP.
+    Xdp,
+    /// Egress, beside programs of others (Linux 6.6).
+    TcxEgress,
+}
+
+/// A pinned link: it holds the program on the interface, with or without us.
+pub(crate) struct Link {
+    fd: OwnedFd,
+    ifindex: u32,
+}
+
+impl Link {
+    /// Takes over the pinned link and puts `program` in its place without a gap, or makes a new one and pins it.
+    pub(crate) fn adopt_or_create(
+        hook: Hook,
+        pin: &Path,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<Self, DataplaneError> {
+        let ifindex = nix::net::if_::if_nametoindex(interface)
+            .map_err(|_| DataplaneError::NoInterface(interface.into()))?;
+        if pin.exists() {
+            let link = Self {
+                fd: object_get(pin).map_err(DataplaneError::pin(pin.into()))?,
+                ifindex,
+            };
+            // A link whose interface went away stays pinned, detached from everything.
+            if link.is_attached() {
+                link_update(&link.fd, program)
+                    .map_err(|source| attach_error(hook, interface, source))?;
+                return Ok(link);
+            }
+            fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
+        }
+        let fd = link_create(hook, ifindex, program)
+            .map_err(|source| attach_error(hook, interface, source))?;
+        object_pin(&fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
+        Ok(Self { fd, ifindex })
+    }
+
+    /// Whether the link still holds the program on the interface it was made for.
+    pub(crate) fn is_attached(&self) -> bool {
+        link_ifindex(&self.fd).is_ok_and(|found| found == self.ifindex)
+    }
+}
+
+fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneError {
+    let interface = interface.to_owned();
+    match source.raw_os_error() {
+        Some(libc::EINVAL) if hook == Hook::TcxEgress => DataplaneError::NoTcx { interface },
+        Some(libc::EBUSY | libc::EEXIST) => DataplaneError::OtherProgram { interface },
+        Some(libc::EOPNOTSUPP) => DataplaneError::NoNativeXdp { interface },
+        Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges {
+            what: "attach a BPF program",
+        },
+        Some(libc::ENODEV) => DataplaneError::NoInterface(interface),
+        _ => DataplaneError::Attach { interface, source },
+    }
+}
+
+fn link_create(hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: `bpf_attr` is plain data, for which zeroes are a value.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    let (attach_type, flags) = match hook {
+        Hook::Xdp => (bpf_attach_type::BPF_XDP, NATIVE),
+        Hook::TcxEgress => (bpf_attach_type::BPF_TCX_EGRESS, 0),
+    };
+    attr.link_create.attach_type = attach_type as u32;
+    attr.link_create.flags = flags;
+    descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+fn link_update(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.link_update.link_fd = link.as_raw_fd().cast_unsigned();
+    attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
+    // SAFETY: as above, for both.
+    let (mut attr, mut info): (bpf_attr, bpf_link_info) = unsafe { (zeroed(), zeroed()) };
+    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the kernel filled in the part for XDP or TCX links, which both begin with the interface; every part is plain data.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+fn object_pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.__bindgen_anon_4.bpf_fd = fd.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+fn object_get(path: &Path) -> io::Result<OwnedFd> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    descriptor(bpf_cmd::BPF_OBJ_GET, &mut attr)
+}
+
+fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: `attr` lives through the call, and so does whatever its fields point to in the callers above.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            std::ptr::from_mut(attr),
+            size,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}

@@ -1,0 +1,133 @@
+//! Shapes of the maps; opening and checking what is pinned.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
+use lb_common::abi::{
+    self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket,
+};
+
+use super::DataplaneError;
+
+/// `BPF_F_MMAPABLE` of the kernel's uapi.
+pub(super) const MAPPABLE: u32 = 1 << 10;
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// What a pinned map must look like to be ours.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    value_size: usize,
+    max_entries: u32,
+}
+
+const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
+    Shape {
+        name,
+        value_size: size_of::<T>(),
+        max_entries,
+    }
+}
+
+/// Every map of the object.
+pub(super) static SHAPES: [Shape; 9] = [
+    shape::<Root>("ROOT", 1),
+    shape::<Bank>("BANKS", abi::BANKS),
+    shape::<VipBucket>("VIPS", abi::BANKS * abi::VIP_BUCKETS),
+    shape::<ServiceBucket>("SERVICES", abi::BANKS * abi::SERVICE_BUCKETS),
+    shape::<Backend>("BACKENDS", abi::BANKS * abi::BACKENDS_MAX),
+    shape::<u32>("TABLES", abi::TABLES_MAX + 1),
+    shape::<ExitCount>("EXITS", abi::EXITS_MAX),
+    shape::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
+    shape::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
+];
+
+/// Makes the directory and its `parts`, and refuses another kind of file system.
+pub(crate) fn prepare_directory(pin_dir: &Path, parts: &[&str]) -> Result<(), DataplaneError> {
+    let exists = pin_dir
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    if !is_bpf_fs(exists).map_err(DataplaneError::pin(exists.into()))? {
+        let mount_point = pin_dir.parent().unwrap_or(pin_dir).into();
+        return Err(DataplaneError::NoBpfFs {
+            pin_dir: pin_dir.into(),
+            mount_point,
+        });
+    }
+    for part in parts {
+        let path = pin_dir.join(part);
+        fs::create_dir_all(&path).map_err(DataplaneError::pin(path))?;
+    }
+    Ok(())
+}
+
+fn is_bpf_fs(path: &Path) -> io::Result<bool> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `statfs` is plain data, for which zeroes are a value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers live through the call.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found.f_type == BPF_FS_MAGIC)
+}
+
+/// Compares every pinned map with its shape. True where there are any: the loader then reuses them unchecked.
+pub(super) fn check_pins(maps_dir: &Path) -> Result<bool, DataplaneError> {
+    let mut found = false;
+    for shape in &SHAPES {
+        let path = maps_dir.join(shape.name);
+        if !path.exists() {
+            continue;
+        }
+        found = true;
+        let map = MapData::from_pin(&path).map_err(DataplaneError::map(shape.name))?;
+        let info = map.info().map_err(DataplaneError::map(shape.name))?;
+        let same = info.key_size() == 4
+            && info.value_size() as usize == shape.value_size
+            && info.max_entries() == shape.max_entries;
+        if !same {
+            let difference = format!(
+                "{} entries of {} bytes, expected {} of {}",
+                info.max_entries(),
+                info.value_size(),
+                shape.max_entries,
+                shape.value_size
+            );
+            return Err(DataplaneError::Shape { path, difference });
+        }
+    }
+    Ok(found)
+}
+
+/// Names in a directory of numbered pins.
+pub(super) fn numbered_pins(directory: &Path) -> Result<Vec<u32>, DataplaneError> {
+    let entries = fs::read_dir(directory).map_err(DataplaneError::pin(directory.into()))?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// A map of the object, by name.
+pub(crate) fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, DataplaneError> {
+    object
+        .take_map(name)
+        .ok_or(DataplaneError::Object("a map is missing"))
+}
+
+/// The data of an array of the object.
+pub(super) fn take_array(object: &mut Ebpf, name: &'static str) -> Result<MapData, DataplaneError> {
+    array_data(take(object, name)?)
+}
+
+/// The data of an array.
+pub(super) fn array_data(map: Map) -> Result<MapData, DataplaneError> {
+    match map {
+        Map::Array(data) => Ok(data),
+        _ => Err(DataplaneError::Object("a map is no array")),
+    }
+}

@@ -1,0 +1,121 @@
+//! BPF arrays through memory: no system call for an entry.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::ptr::NonNull;
+
+use aya::maps::MapData;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::DataplaneError;
+
+/// A `BPF_F_MMAPABLE` array of `T` in our address space, shared with the kernel.
+pub(super) struct Memory<T> {
+    start: NonNull<T>,
+    entries: u32,
+    bytes: usize,
+    _entries: PhantomData<T>,
+}
+
+// SAFETY: the mapping belongs to the value and is not bound to a thread; all access is through `read` and `write`.
+unsafe impl<T: Send> Send for Memory<T> {}
+// SAFETY: entries are read and written as plain values; the agent writes only what no packet reads.
+unsafe impl<T: Sync> Sync for Memory<T> {}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
+    /// Maps the whole array.
+    pub(super) fn of_map(map: &MapData, name: &'static str) -> Result<Self, DataplaneError> {
+        let info = map.info().map_err(DataplaneError::map(name))?;
+        let fits = info.value_size() as usize == size_of::<T>() && size_of::<T>() % 8 == 0;
+        if !fits {
+            return Err(DataplaneError::Object(
+                "an array's values have another size than the agent's",
+            ));
+        }
+        let bytes = info.max_entries() as usize * size_of::<T>();
+        // SAFETY: a fresh shared mapping of `bytes` at an address of the kernel's choice; the result is checked.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(DataplaneError::Memory {
+                map: name,
+                source: io::Error::last_os_error(),
+            });
+        }
+        let start = NonNull::new(start.cast()).ok_or(DataplaneError::Object(
+            "an array was mapped at address zero",
+        ))?;
+        Ok(Self {
+            start,
+            entries: info.max_entries(),
+            bytes,
+            _entries: PhantomData,
+        })
+    }
+
+    /// The entry at `index`.
+    ///
+    /// # Panics
+    ///
+    /// Where `index` is not in the array: the plan and the maps are built from the same limits.
+    pub(super) fn read(&self, index: u32) -> T {
+        // SAFETY: `entry` is inside the mapping and aligned (entries are multiples of eight bytes in a page-aligned mapping).
+        unsafe { self.entry(index).read_volatile() }
+    }
+
+    /// The entry at `index`, in place; none where it is not in the array. The kernel only reads these arrays, and `write` takes
+    /// `&mut self`: nothing changes under the reference.
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        // SAFETY: inside the mapping, aligned, and any bytes are a `T`.
+        (index < self.entries).then(|| unsafe { &*self.entry(index) })
+    }
+
+    /// Replaces the entry at `index`, which no packet may be reading, or which is one word.
+    ///
+    /// # Panics
+    ///
+    /// As [`Memory::read`].
+    pub(super) fn write(&mut self, index: u32, value: T) {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
+        // SAFETY: as in `read`.
+        unsafe { self.entry(index).write_volatile(value) }
+    }
+
+    /// [`Memory::write`] where the entry differs, so that what stays the same stays untouched.
+    pub(super) fn write_changed(&mut self, index: u32, value: T) {
+        if self.read(index) != value {
+            self.write(index, value);
+        }
+    }
+
+    /// All entries.
+    pub(super) fn to_vec(&self) -> Vec<T> {
+        (0..self.entries).map(|index| self.read(index)).collect()
+    }
+
+    fn entry(&self, index: u32) -> *mut T {
+        assert!(
+            index < self.entries,
+            "entry {index} of an array of {}",
+            self.entries
+        );
+        // SAFETY: the offset is inside the mapping, see the assertion.
+        unsafe { self.start.as_ptr().add(index as usize) }
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `of_map` and is unmapped once.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}

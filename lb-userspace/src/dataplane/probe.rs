@@ -1,0 +1,224 @@
+//! The loaded program on a packet of our own, with the live maps.
+//!
+//! The run is marked in the metadata before the packet, which nothing on the wire can do: it is counted as a probe only, and the
+//! tunnel header says so to the backend. The kernel tells action and bytes; the name of the exit comes from the same decision
+//! code on the host, over the same maps.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use lb_common::abi::{self, Backend, Bank, PROBE_MARK, ServiceBucket, VipBucket};
+use lb_common::exit::Action;
+use lb_common::frame::Frame;
+use lb_common::lb::{self, Exit, Tables};
+use lb_common::tunnel::{self, Header};
+use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
+use zerocopy::FromBytes as _;
+
+use super::{Dataplane, DataplaneError};
+use crate::plan::desired::words;
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeResult {
+    /// What the loaded program did.
+    pub action: Action,
+    /// Where the same code on the host left.
+    pub exit: Exit,
+    /// Row of the flow, where the VIP is known.
+    pub row: u32,
+    /// Hops in the tunnel header, in order; empty where none was put on.
+    pub hops: Vec<IpAddr>,
+    /// The packet as it left the program.
+    pub packet: Vec<u8>,
+    /// The same code on the host decided alike and made the same bytes.
+    pub agrees: bool,
+}
+
+impl ProbeResult {
+    /// Whether kernel and host agree that the packet goes to a backend.
+    pub fn sent(&self) -> bool {
+        self.agrees && self.exit == Exit::Sent
+    }
+}
+
+impl Dataplane {
+    /// Runs the loaded program on `packet` (from the Ethernet header on) as a probe.
+    pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
+        let mut input = PROBE_MARK.to_ne_bytes().to_vec();
+        input.extend_from_slice(packet);
+        let context = context(input.len());
+        let mut output = vec![0; input.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(&mut output),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program()?
+            .test_run(options)
+            .map_err(|error| DataplaneError::TestRun(Box::new(error)))?;
+        // The kernel hands the metadata back before the packet.
+        let output = output
+            .get(size_of::<u64>()..result.data_size_out as usize)
+            .unwrap_or_default()
+            .to_vec();
+        let mut frame =
+            Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
+        let exit = lb::run(&mut frame, &HostTables(self), true);
+        let action = action(result.return_value);
+        // A dropped packet may have been changed on its way; nobody sees it.
+        let same_bytes = action == Action::Drop || frame.bytes() == output;
+        Ok(ProbeResult {
+            action,
+            exit,
+            row: self.row_of(packet).unwrap_or_default(),
+            hops: hops(&output).unwrap_or_default(),
+            agrees: action == exit.action() && same_bytes,
+            packet: output,
+        })
+    }
+
+    /// A TCP SYN from `source` to `destination`, as a router would hand it to us.
+    pub fn probe_syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+        syn(source, destination)
+    }
+
+    fn row_of(&self, packet: &[u8]) -> Option<u32> {
+        let bank = self.banks.get(self.root.get(0)?.bank & 1)?;
+        let (ip, rest) = Ipv4::read_from_prefix(packet.get(14..)?).ok()?;
+        let hash = if ip.version_ihl >> 4 == 4 {
+            let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
+            bank.flow
+                .ipv4(ip.source, ip.destination, ports, ip.protocol)
+        } else {
+            let (ip, rest) = Ipv6::read_from_prefix(packet.get(14..)?).ok()?;
+            let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
+            bank.flow
+                .ipv6(ip.source, ip.destination, ports, ip.next_header)
+        };
+        Some(hash.hash as u32 & (abi::ROWS - 1))
+    }
+}
+
+/// `struct xdp_md` of a packet with eight bytes of metadata: data 8, data_end, data_meta 0, and zeroes.
+fn context(length: usize) -> [u8; 24] {
+    let mut context = [0; 24];
+    context[0..4].copy_from_slice(&8_u32.to_ne_bytes());
+    context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
+    context
+}
+
+fn action(verdict: u32) -> Action {
+    const XDP_PASS: u32 = 2;
+    const XDP_TX: u32 = 3;
+    match verdict {
+        XDP_PASS => Action::Pass,
+        XDP_TX => Action::Transmit,
+        _ => Action::Drop,
+    }
+}
+
+/// Hops of the tunnel header in a packet that the program sent.
+fn hops(packet: &[u8]) -> Option<Vec<IpAddr>> {
+    let (ethernet, rest) = Ethernet::ref_from_prefix(packet).ok()?;
+    let over_v4 = ethernet.ethertype == lb_common::wire::ETHERTYPE_IPV4;
+    let outer = if over_v4 {
+        size_of::<Ipv4>()
+    } else {
+        size_of::<Ipv6>()
+    };
+    let (udp, rest) = Udp::ref_from_prefix(rest.get(outer..)?).ok()?;
+    let (header, addresses) = Header::ref_from_prefix(rest).ok()?;
+    if udp.ports.destination.value() != tunnel::PORT || header.version != tunnel::VERSION {
+        return None;
+    }
+    let width = if header.flags & tunnel::flags::V6 != 0 {
+        16
+    } else {
+        4
+    };
+    let list = addresses.get(..usize::from(header.count()) * width)?;
+    Some(list.chunks(width).filter_map(to_address).collect())
+}
+
+fn to_address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        _ => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+    }
+}
+
+fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut packet = vec![0; 12];
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            packet.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+        }
+        (from, to) => {
+            packet.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+            for address in [from, to] {
+                let words = words(address);
+                packet.extend(words.into_iter().flat_map(u64::to_ne_bytes));
+            }
+        }
+    }
+    packet.extend(source.port().to_be_bytes());
+    packet.extend(destination.port().to_be_bytes());
+    packet.extend([
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0x50,
+        lb_common::wire::tcp_flags::SYN,
+        0xff,
+        0xff,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    packet
+}
+
+/// The live maps, for the decision code on the host. Counts nothing.
+struct HostTables<'a>(&'a Dataplane);
+
+impl Tables for HostTables<'_> {
+    fn bank(&self) -> Option<(u32, &Bank)> {
+        let root = self.0.root.get(0)?;
+        if root.abi_version != abi::ABI_VERSION {
+            return None;
+        }
+        let number = root.bank & 1;
+        Some((number, self.0.banks.get(number)?))
+    }
+
+    fn vips(&self, index: u32) -> Option<&VipBucket> {
+        self.0.vips.get(index)
+    }
+
+    fn services(&self, index: u32) -> Option<&ServiceBucket> {
+        self.0.services.get(index)
+    }
+
+    fn row(&self, table: u32, row: u32) -> Option<u64> {
+        self.0.inner.get(&table)?.map.get(&row, 0).ok()
+    }
+
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        self.0.backends.get(index)
+    }
+
+    fn count_service(&self, _: u32, _: u32, _: bool) {}
+
+    fn count_backend(&self, _: u32, _: u32) {}
+}

@@ -1,1 +1,0 @@
-//! Desired state against what the kernel holds.

@@ -1,0 +1,286 @@
+//! What the agent wants of the datapath, in the operator's terms, and its translation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use lb_common::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, kind};
+use lb_common::flow::FlowKey;
+use lb_common::lb::outer_checksum;
+use lb_common::tunnel;
+use lb_common::wire::{address_words, protocol, v4_mapped, v4_of};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::{Image, Op, PlanError, Slots};
+use crate::model::{PoolName, Protocol};
+use crate::status::Health;
+
+/// The whole desired state of the datapath.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Key schedule of the flow hash.
+    pub flow_key: FlowKey,
+    /// Tunnel source for IPv4 backends.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Tunnel source for IPv6 backends.
+    pub source_v6: Option<Ipv6Addr>,
+    /// Counts changes of inputs; its low 16 bits go into the tunnel header.
+    pub generation: u64,
+    /// Addresses of nodes and backends: never clients of a VIP.
+    pub own: BTreeSet<IpAddr>,
+    /// By name; one that no service names has no place in the datapath.
+    pub pools: BTreeMap<PoolName, DesiredPool>,
+    /// Services with a pool.
+    pub services: Vec<DesiredService>,
+}
+
+/// A pool.
+#[derive(Clone, Debug)]
+pub struct DesiredPool {
+    /// What the rows' indexes mean.
+    pub members: Vec<DesiredBackend>,
+    /// Indexes into `members`, [`abi::ABSENT`] where there is no hop; [`abi::ROWS`] of them.
+    pub rows: Arc<Vec<[u16; 4]>>,
+    /// A table has just changed somewhere.
+    pub settling: bool,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredBackend {
+    /// Identity and end of the tunnel.
+    pub address: IpAddr,
+    /// The way there; none: not resolved.
+    pub next_hop: Option<NextHop>,
+    /// Verdict of the checks.
+    pub health: Health,
+}
+
+/// What a frame to a backend needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Largest IP packet on the way.
+    pub mtu: u32,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct DesiredService {
+    /// Unique name.
+    pub name: String,
+    /// Client-facing address.
+    pub vip: IpAddr,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Destination ports.
+    pub ports: Vec<u16>,
+    /// A pool of [`Desired::pools`].
+    pub pool: PoolName,
+}
+
+/// Assumed until the first next hop is resolved.
+const MTU_DEFAULT: u32 = 1500;
+
+impl Desired {
+    /// The image of this state. Takes and gives up numbers in `slots`; the operations returned zero counters that start anew.
+    pub fn image(&self, slots: &mut Slots) -> Result<(Image, Vec<Op>), PlanError> {
+        let mut ops = Vec::new();
+        let services: BTreeSet<_> = self
+            .services
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        let served: BTreeSet<_> = self.services.iter().map(|service| &service.pool).collect();
+        let pools: Vec<_> = self
+            .pools
+            .iter()
+            .filter(|(name, _)| served.contains(name))
+            .collect();
+        slots.retain(&services, &served);
+        let mut image = Image {
+            bank: self.bank(),
+            vips: self.vip_entries(),
+            ..Image::default()
+        };
+        let vip_ids: BTreeMap<_, _> = image
+            .vips
+            .iter()
+            .filter(|entry| entry.kind == kind::VIP)
+            .map(|entry| (entry.address, entry.id))
+            .collect();
+        let mut placed = BTreeMap::new();
+        for (name, pool) in pools {
+            let pair = slots.pair(name)?;
+            let addresses: Vec<_> = pool.members.iter().map(|member| member.address).collect();
+            let indexes = slots.members(name, &addresses)?;
+            let first = image.backends.len();
+            let length = indexes
+                .values()
+                .max()
+                .map_or(0, |&last| usize::from(last) + 1);
+            image.backends.resize(first + length, Backend::default());
+            for member in &pool.members {
+                image.backends[first + usize::from(indexes[&member.address])] =
+                    self.backend(member);
+            }
+            image.tables.insert(pair, pool.packed_rows(indexes));
+            placed.insert(name, (pair, first as u32, length, pool));
+        }
+        if image.backends.len() > abi::BACKENDS_MAX as usize {
+            let wanted = image.backends.len();
+            return Err(PlanError::Limit {
+                what: "backends",
+                wanted,
+                limit: abi::BACKENDS_MAX as usize,
+            });
+        }
+        for service in &self.services {
+            let Some(&(table, first_backend, length, pool)) = placed.get(&service.pool) else {
+                continue;
+            };
+            let (service_counter, block) = slots.counters(&service.name, length, &mut ops)?;
+            image
+                .services
+                .extend(service.ports.iter().map(|&port| ServiceEntry {
+                    key: abi::service_key(
+                        vip_ids[&words(service.vip)],
+                        protocol_number(service.protocol),
+                        port,
+                    ),
+                    table,
+                    first_backend,
+                    service_counter,
+                    first_counter: block.first,
+                    tunnel_mtu: pool.mtu(),
+                    tunnel_flags: if pool.settling {
+                        u32::from(tunnel::flags::SETTLING)
+                    } else {
+                        0
+                    },
+                }));
+        }
+        Ok((image.sorted(), ops))
+    }
+
+    fn bank(&self) -> Bank {
+        Bank {
+            flow: self.flow_key,
+            source_v4: self
+                .source_v4
+                .map_or(0, |address| u32::from_ne_bytes(address.octets())),
+            source_v6: self
+                .source_v6
+                .map_or([0; 2], |address| address_words(address.octets())),
+            tunnel_port: tunnel::PORT.to_be(),
+            generation: (self.generation as u16).to_be(),
+            ..Bank::default()
+        }
+    }
+
+    /// VIPs are numbered in the order of their addresses; an address that is both is a VIP.
+    fn vip_entries(&self) -> Vec<VipEntry> {
+        let vips: BTreeSet<_> = self.services.iter().map(|service| service.vip).collect();
+        let own = self.own.difference(&vips).map(|&address| VipEntry {
+            address: words(address),
+            kind: kind::OWN,
+            id: 0,
+        });
+        let numbered = (1..).zip(&vips).map(|(id, &vip)| VipEntry {
+            address: words(vip),
+            kind: kind::VIP,
+            id,
+        });
+        numbered.chain(own).collect()
+    }
+
+    fn backend(&self, member: &DesiredBackend) -> Backend {
+        let address = words(member.address);
+        let source = self
+            .source_v4
+            .map_or(0, |address| u32::from_ne_bytes(address.octets()));
+        let verdict = match member.health {
+            Health::Unknown => 0,
+            Health::Up => backend_flags::JUDGED | backend_flags::UP,
+            Health::Down => backend_flags::JUDGED,
+        };
+        let Some(hop) = member.next_hop else {
+            return Backend {
+                address,
+                flags: verdict,
+                ..Backend::default()
+            };
+        };
+        let [d0, d1, d2, d3, d4, d5] = hop.destination_mac;
+        let [s0, s1, s2, s3, s4, s5] = hop.source_mac;
+        Backend {
+            address,
+            macs_low: u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]),
+            macs_high: u32::from_ne_bytes([s2, s3, s4, s5]),
+            checksum: if member.address.is_ipv4() {
+                outer_checksum(source, v4_of(address))
+            } else {
+                0
+            },
+            ifindex: hop.ifindex,
+            flags: verdict | backend_flags::REACHABLE,
+            mtu: hop.mtu,
+            padding: 0,
+        }
+    }
+}
+
+impl DesiredPool {
+    /// The smallest MTU of the members' ways: a second-chance leg may take any of them.
+    fn mtu(&self) -> u32 {
+        self.members
+            .iter()
+            .filter_map(|member| Some(member.next_hop?.mtu))
+            .min()
+            .unwrap_or(MTU_DEFAULT)
+    }
+
+    fn packed_rows(&self, indexes: &BTreeMap<IpAddr, u16>) -> Arc<[u64]> {
+        let translate: Vec<u16> = self
+            .members
+            .iter()
+            .map(|member| indexes[&member.address])
+            .collect();
+        let slot = |hop: u16| {
+            translate
+                .get(usize::from(hop))
+                .copied()
+                .unwrap_or(abi::ABSENT)
+        };
+        self.rows
+            .iter()
+            .map(|row| abi::pack_row(row.map(slot)))
+            .collect()
+    }
+}
+
+/// An address as the datapath holds it.
+pub fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(v4) => v4_mapped(u32::from_ne_bytes(v4.octets())),
+        IpAddr::V6(v6) => address_words(v6.octets()),
+    }
+}
+
+/// An address from the datapath.
+pub fn address_of(words: [u64; 2]) -> IpAddr {
+    let bytes = <[u8; 16]>::read_from_bytes(words.as_bytes()).expect("two words are sixteen bytes");
+    let v6 = Ipv6Addr::from(bytes);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+}
+
+fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => protocol::TCP,
+    }
+}

@@ -1,0 +1,201 @@
+//! One bank of the datapath and the tables it points to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lb_common::abi::{self, Backend, Bank, ServiceBucket, ServiceEntry, VipBucket, VipEntry};
+
+use super::PlanError;
+
+/// Everything that becomes live at once, in the datapath's terms. Entries are sorted, so that equal states are equal images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Without seeds.
+    pub bank: Bank,
+    /// VIPs and own addresses.
+    pub vips: Vec<VipEntry>,
+    /// `table` is an index in the outer map; before [`Image::place`], the first of the pool's pair.
+    pub services: Vec<ServiceEntry>,
+    /// Backends of all pools, one after the other.
+    pub backends: Vec<Backend>,
+    /// Packed rows by table.
+    pub tables: BTreeMap<u32, Arc<[u64]>>,
+}
+
+/// What the kernel holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Bank in use.
+    pub bank: u32,
+    /// What is in it; none: nothing was ever applied.
+    pub image: Option<Image>,
+    /// Tables that exist.
+    pub existing: BTreeSet<u32>,
+}
+
+impl Observed {
+    /// From what was read of the live bank.
+    pub fn new(
+        bank: u32,
+        header: &Bank,
+        vips: Vec<VipEntry>,
+        services: Vec<ServiceEntry>,
+        backends: Vec<Backend>,
+        tables: BTreeMap<u32, Arc<[u64]>>,
+    ) -> Self {
+        let header = Bank {
+            vip_seed: 0,
+            service_seed: 0,
+            ..*header
+        };
+        Self {
+            bank,
+            image: Some(
+                Image {
+                    bank: header,
+                    vips,
+                    services,
+                    backends,
+                    tables,
+                }
+                .sorted(),
+            ),
+            existing: BTreeSet::new(),
+        }
+    }
+}
+
+impl Image {
+    /// The same with its entries in order.
+    pub fn sorted(mut self) -> Self {
+        self.vips
+            .sort_by_key(|entry| (entry.kind, entry.id, entry.address));
+        self.services.sort_by_key(|entry| entry.key);
+        self
+    }
+
+    /// Chooses a table of each pair: the live one where its rows are the wanted ones, else its spare, which must be filled.
+    pub(super) fn place(&self, observed: &Observed) -> (Self, Vec<(u32, Arc<[u64]>)>) {
+        let live = observed.image.as_ref().map(|image| &image.tables);
+        let mut chosen = BTreeMap::new();
+        let mut fills = Vec::new();
+        for (&pair, rows) in &self.tables {
+            let in_use = live.and_then(|tables| tables.range(pair..=pair | 1).next());
+            let index = match in_use {
+                Some((&index, live_rows)) if live_rows == rows => index,
+                Some((&index, _)) => index ^ 1,
+                None => pair,
+            };
+            if in_use.is_none_or(|(&live_index, _)| live_index != index) {
+                fills.push((index, Arc::clone(rows)));
+            }
+            chosen.insert(pair, index);
+        }
+        let mut placed = self.clone();
+        for service in &mut placed.services {
+            service.table = chosen.get(&service.table).copied().unwrap_or(service.table);
+        }
+        placed.tables = self
+            .tables
+            .iter()
+            .map(|(pair, rows)| (chosen[pair], Arc::clone(rows)))
+            .collect();
+        (placed, fills)
+    }
+}
+
+/// Seeds under which no bucket of an image overflows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seeds {
+    vip: u64,
+    service: u64,
+}
+
+impl Seeds {
+    /// The first seeds that fit, from zero: the same for the same image.
+    pub(super) fn find(image: &Image) -> Result<Self, PlanError> {
+        let vip = first_seed(|seed| {
+            fits(
+                abi::VIP_BUCKETS,
+                image
+                    .vips
+                    .iter()
+                    .map(|entry| abi::vip_bucket(seed, entry.address)),
+            )
+        });
+        let service = first_seed(|seed| {
+            fits(
+                abi::SERVICE_BUCKETS,
+                image
+                    .services
+                    .iter()
+                    .map(|entry| abi::service_bucket(seed, entry.key)),
+            )
+        });
+        Ok(Self {
+            vip: vip.ok_or(PlanError::Index {
+                what: "VIPs, nodes and backends",
+                count: image.vips.len(),
+            })?,
+            service: service.ok_or(PlanError::Index {
+                what: "services and ports",
+                count: image.services.len(),
+            })?,
+        })
+    }
+
+    /// `bank` with these seeds.
+    pub fn bank(&self, bank: &Bank) -> Bank {
+        Bank {
+            vip_seed: self.vip,
+            service_seed: self.service,
+            ..*bank
+        }
+    }
+
+    /// The VIP index, bucket by bucket.
+    pub fn vip_buckets(&self, entries: &[VipEntry]) -> Vec<VipBucket> {
+        let mut buckets = vec![VipBucket::default(); abi::VIP_BUCKETS as usize];
+        for entry in entries {
+            let bucket = &mut buckets[abi::vip_bucket(self.vip, entry.address) as usize];
+            if let Some(free) = bucket
+                .entries
+                .iter_mut()
+                .find(|slot| slot.kind == abi::kind::EMPTY)
+            {
+                *free = *entry;
+            }
+        }
+        buckets
+    }
+
+    /// The service index, bucket by bucket.
+    pub fn service_buckets(&self, entries: &[ServiceEntry]) -> Vec<ServiceBucket> {
+        let mut buckets = vec![ServiceBucket::default(); abi::SERVICE_BUCKETS as usize];
+        for entry in entries {
+            let bucket = &mut buckets[abi::service_bucket(self.service, entry.key) as usize];
+            if let Some(free) = bucket.entries.iter_mut().find(|slot| slot.key == 0) {
+                *free = *entry;
+            }
+        }
+        buckets
+    }
+}
+
+fn first_seed(fits: impl Fn(u64) -> bool) -> Option<u64> {
+    const TRIES: u64 = 256;
+    (0..TRIES)
+        .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .find(|&seed| fits(seed))
+}
+
+fn fits(buckets: u32, places: impl Iterator<Item = u32>) -> bool {
+    let mut load = vec![0_usize; buckets as usize];
+    for place in places {
+        load[place as usize] += 1;
+        if load[place as usize] > abi::BUCKET_ENTRIES {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,258 @@
+//! The planner against states of the kernel that are only imagined.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lb_common::abi::{self, VipEntry, kind};
+use lb_common::flow::FlowKey;
+
+use super::desired::{NextHop, address_of, words};
+use super::*;
+use crate::model::{PoolName, Protocol};
+use crate::status::Health;
+
+fn backend(address: &str) -> DesiredBackend {
+    let next_hop = NextHop {
+        ifindex: 2,
+        mtu: 1500,
+        source_mac: [1; 6],
+        destination_mac: [2; 6],
+    };
+    DesiredBackend {
+        address: address.parse().expect("an address"),
+        next_hop: Some(next_hop),
+        health: Health::Up,
+    }
+}
+
+fn desired(pools: &[(&str, &[&str])]) -> Desired {
+    let pools: BTreeMap<_, _> = pools
+        .iter()
+        .map(|(name, backends)| {
+            let rows = (0..abi::ROWS).map(|row| {
+                [
+                    (row % backends.len() as u32) as u16,
+                    abi::ABSENT,
+                    abi::ABSENT,
+                    abi::ABSENT,
+                ]
+            });
+            let members = backends.iter().map(|address| backend(address)).collect();
+            (
+                PoolName((*name).into()),
+                DesiredPool {
+                    members,
+                    rows: Arc::new(rows.collect()),
+                    settling: false,
+                },
+            )
+        })
+        .collect();
+    let services = (1..).zip(pools.keys()).map(|(n, pool)| DesiredService {
+        name: format!("service of {pool}"),
+        vip: IpAddr::from([198, 51, 100, n]),
+        protocol: Protocol::Tcp,
+        ports: vec![80, 443],
+        pool: pool.clone(),
+    });
+    Desired {
+        flow_key: FlowKey::new([7; 16]),
+        source_v4: Some([10, 0, 0, 1].into()),
+        source_v6: None,
+        generation: 1,
+        own: std::collections::BTreeSet::new(),
+        services: services.collect(),
+        pools,
+    }
+}
+
+/// What the kernel would hold after `ops`, whatever it held before.
+fn after(ops: &[Op], mut observed: Observed) -> Observed {
+    let mut filled = BTreeMap::new();
+    for op in ops {
+        match op {
+            Op::CreateTable { index } => {
+                assert!(observed.existing.insert(*index), "table {index} exists")
+            }
+            Op::FillTable { index, rows } => {
+                let live = observed
+                    .image
+                    .as_ref()
+                    .is_some_and(|image| image.tables.contains_key(index));
+                assert!(!live, "table {index} is live");
+                assert!(observed.existing.contains(index));
+                filled.insert(*index, Arc::clone(rows));
+            }
+            Op::FillBank { bank, image, .. } => {
+                assert_ne!(
+                    (*bank, observed.image.is_some()),
+                    (observed.bank, true),
+                    "the live bank is not written"
+                );
+                for (index, rows) in &image.tables {
+                    let kept = observed
+                        .image
+                        .as_ref()
+                        .and_then(|image| image.tables.get(index));
+                    assert_eq!(
+                        filled.get(index).or(kept),
+                        Some(rows),
+                        "the bank's tables are filled before it"
+                    );
+                }
+                observed.image = Some(Image::clone(image));
+            }
+            Op::Switch { bank } => observed.bank = *bank,
+            Op::ZeroServiceCounter { .. } | Op::ZeroBackendCounters { .. } | Op::Barrier => {}
+        }
+    }
+    observed
+}
+
+fn step(state: &Desired, slots: &mut Slots, observed: Observed) -> (Vec<Op>, Observed) {
+    let (image, mut ops) = state.image(slots).expect("an image");
+    ops.extend(plan(&image, &observed).expect("a plan"));
+    let observed = after(&ops, observed);
+    assert_eq!(
+        plan(&image, &observed).expect("a plan"),
+        [],
+        "the plan leads to the image"
+    );
+    (ops, observed)
+}
+
+#[test]
+fn cold_start_then_nothing_then_one_pool_changes() {
+    let mut slots = Slots::default();
+    let state = desired(&[("a", &["10.1.0.1", "10.1.0.2"]), ("b", &["10.2.0.1"])]);
+    let (ops, observed) = step(&state, &mut slots, Observed::default());
+    assert_eq!(
+        ops.iter()
+            .filter(|op| matches!(op, Op::CreateTable { .. }))
+            .count(),
+        4,
+        "a pair for each pool"
+    );
+    assert!(matches!(
+        ops[ops.len() - 3..],
+        [Op::FillBank { .. }, Op::Switch { bank: 1 }, Op::Barrier]
+    ));
+    let (ops, observed) = step(&state, &mut slots, observed);
+    assert_eq!(ops, []);
+
+    let changed = desired(&[("a", &["10.1.0.1", "10.1.0.3"]), ("b", &["10.2.0.1"])]);
+    let before = observed.image.clone().expect("applied").tables;
+    let (ops, observed) = step(&changed, &mut slots, observed);
+    let filled: Vec<_> = ops
+        .iter()
+        .filter(|op| matches!(op, Op::FillTable { .. } | Op::CreateTable { .. }))
+        .collect();
+    assert_eq!(
+        filled,
+        Vec::<&Op>::new(),
+        "the same rows of other members need no table"
+    );
+    assert_eq!(observed.bank, 0);
+    assert_eq!(
+        observed
+            .image
+            .expect("applied")
+            .tables
+            .keys()
+            .collect::<Vec<_>>(),
+        before.keys().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn changed_rows_go_to_the_spare_of_their_pair_and_back() {
+    let mut slots = Slots::default();
+    let one = desired(&[("a", &["10.1.0.1", "10.1.0.2"])]);
+    let two = desired(&[("a", &["10.1.0.1", "10.1.0.2", "10.1.0.3"])]);
+    let (_, mut observed) = step(&one, &mut slots, Observed::default());
+    for (state, table) in [(&two, 1), (&one, 0), (&two, 1)] {
+        let (ops, next) = step(state, &mut slots, observed);
+        assert!(
+            ops.iter()
+                .any(|op| matches!(op, Op::FillTable { index, .. } if *index == table))
+        );
+        observed = next;
+    }
+}
+
+#[test]
+fn numbers_stay_with_their_names() {
+    let mut slots = Slots::default();
+    let (_, observed) = step(
+        &desired(&[("a", &["10.1.0.1", "10.1.0.2", "10.1.0.3"])]),
+        &mut slots,
+        Observed::default(),
+    );
+    let name = PoolName("a".into());
+    let before = slots.of_pool(&name).expect("known").clone();
+    let counters = slots.of_service("service of a");
+    let (ops, _) = step(
+        &desired(&[("a", &["10.1.0.3", "10.1.0.9"])]),
+        &mut slots,
+        observed,
+    );
+    let third: IpAddr = [10, 1, 0, 3].into();
+    let after = slots.of_pool(&name).expect("known");
+    assert_eq!(after[&third], before[&third]);
+    assert_eq!(
+        after[&[10, 1, 0, 9].into()],
+        before[&[10, 1, 0, 1].into()],
+        "the lowest free number"
+    );
+    assert_eq!(slots.of_service("service of a"), counters);
+    assert!(
+        !ops.iter()
+            .any(|op| matches!(op, Op::ZeroServiceCounter { .. })),
+        "a kept service keeps its counts"
+    );
+}
+
+#[test]
+fn five_thousand_addresses_fit_the_index() {
+    let entries = (0..5000_u32).map(|n| VipEntry {
+        address: words(IpAddr::from((0x0a00_0000 + n).to_be_bytes())),
+        kind: kind::VIP,
+        id: n + 1,
+    });
+    let image = Image {
+        vips: entries.collect(),
+        ..Image::default()
+    };
+    let seeds = Seeds::find(&image).expect("a seed");
+    let placed = seeds.vip_buckets(&image.vips);
+    let found = placed
+        .iter()
+        .flat_map(|bucket| bucket.entries)
+        .filter(|entry| entry.kind == kind::VIP)
+        .count();
+    assert_eq!(found, 5000);
+}
+
+#[test]
+fn too_much_is_a_limit_with_numbers() {
+    let mut slots = Slots::default();
+    let many: Vec<IpAddr> = (0..70_000_u32)
+        .map(|n| IpAddr::from(n.to_be_bytes()))
+        .collect();
+    let error = slots
+        .members(&PoolName("a".into()), &many[..])
+        .expect_err("too many");
+    assert_eq!(
+        error.to_string(),
+        "backends of a pool: 70000 wanted, 65535 possible in this version; split the configuration over more nodes"
+    );
+}
+
+#[test]
+fn addresses_survive_the_datapath() {
+    for text in ["192.0.2.1", "2001:db8::1"] {
+        let address: IpAddr = text.parse().expect("an address");
+        assert_eq!(address_of(words(address)), address);
+    }
+}

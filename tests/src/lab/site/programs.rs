@@ -1,0 +1,169 @@
+//! The site's programs: web servers and agents, started and ended.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{IN_A_WHILE, PORT, SOON, Site, index};
+use crate::harness::poll;
+use crate::harness::process::Process;
+use crate::harness::star::Node;
+use crate::lab::agent::Agent;
+use crate::lab::files;
+
+/// State directories of lb2: in use, and put aside.
+const STATE: &str = "state";
+const SITE_STATE: &str = "state-of-the-site";
+const OTHER_STATE: &str = "state-of-the-control";
+
+impl Site {
+    /// Web servers, each on its backend, where none runs.
+    pub async fn start_webs(&mut self) -> Result<()> {
+        for (node, web) in self.star.backends.iter().zip(&mut self.webs) {
+            if web.is_none() {
+                *web = Some(start_web(node)?);
+            }
+        }
+        for node in &self.star.backends {
+            poll::until(
+                &format!("the web server of {}", node.name),
+                SOON,
+                async || {
+                    node.netns
+                        .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("connect"))
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Kills the web server of a backend; its kernel resets what was connected.
+    pub fn kill_web(&mut self, backend: u8) -> Result<()> {
+        self.webs[index(backend)].take().context("it runs")?.kill()
+    }
+
+    /// Backend agents where none runs, with the MSS clamp or without.
+    pub async fn start_backend_agents(&mut self, clamp: bool) -> Result<()> {
+        for (node, agent) in self.star.backends.iter().zip(&mut self.backend_agents) {
+            if agent.is_none() {
+                std::fs::write(files::path(&node.dir), files::backend(&node.name, clamp))?;
+                *agent = Some(Agent::backend(&self.binary, node)?);
+            }
+        }
+        for (node, agent) in self.star.backends.iter().zip(&mut self.backend_agents) {
+            let agent = agent.as_mut().context("it was started")?;
+            agent.ready().await.with_context(|| node.name.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Stops all backend agents.
+    pub async fn stop_backend_agents(&mut self) -> Result<()> {
+        for agent in self.backend_agents.iter().flatten() {
+            agent.terminate()?;
+        }
+        for agent in &mut self.backend_agents {
+            if let Some(agent) = agent.take() {
+                agent.stop(SOON).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// LB agents where none runs.
+    pub async fn start_lb_agents(&mut self) -> Result<()> {
+        for number in 1..=self.star.lbs.len() {
+            if self.lb_agents[number - 1].is_none() {
+                self.write_lb_file(number, false)?;
+                self.start_lb_agent(number)?;
+            }
+        }
+        for agent in self.lb_agents.iter_mut().flatten() {
+            agent.ready().await?;
+        }
+        Ok(())
+    }
+
+    fn start_lb_agent(&mut self, number: usize) -> Result<()> {
+        let agent = Agent::lb(&self.binary, &self.star.lbs[number - 1])?;
+        self.lb_agents[number - 1] = Some(agent);
+        Ok(())
+    }
+
+    /// The agent of an LB node.
+    pub fn lb_agent(&self, number: usize) -> Result<&Agent> {
+        self.lb_agents[number - 1]
+            .as_ref()
+            .with_context(|| format!("the agent of lb{number} does not run"))
+    }
+
+    /// Takes the agent of an LB node, to end it.
+    pub fn take_lb_agent(&mut self, number: usize) -> Result<Agent> {
+        self.lb_agents[number - 1]
+            .take()
+            .with_context(|| format!("the agent of lb{number} does not run"))
+    }
+
+    /// Gives lb2 another hash key: a node that disagrees with the first about every row.
+    pub async fn start_lb2_with_other_key(&mut self) -> Result<()> {
+        self.remove_lb2(SITE_STATE).await?;
+        self.write_lb_file(2, true)?;
+        self.start_lb_agent(2)?;
+        self.start_lb_agents().await?;
+        self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
+        Ok(())
+    }
+
+    /// Back to the key of the site, and to the inputs it remembered.
+    pub async fn start_lb2_with_its_key(&mut self) -> Result<()> {
+        self.remove_lb2(OTHER_STATE).await?;
+        let dir = &self.lb(2).dir;
+        std::fs::rename(dir.join(SITE_STATE), dir.join(STATE)).context("lb2's state")?;
+        self.start_lb_agents().await?;
+        self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
+        Ok(())
+    }
+
+    /// Ends lb2's agent, takes its datapath away and puts what it remembers aside.
+    async fn remove_lb2(&mut self, state: &str) -> Result<()> {
+        let agent = self.take_lb_agent(2)?;
+        self.star.set_link(self.lb(2), false)?;
+        agent.kill()?;
+        let dir = &self.lb(2).dir;
+        remove_dir(&dir.join("bpf/anylb"))?;
+        remove_dir(&dir.join(state))?;
+        std::fs::rename(dir.join(STATE), dir.join(state)).context("lb2's state")?;
+        self.wait_serving(&["lb1"], SOON).await?;
+        self.star.set_link(self.lb(2), true)
+    }
+
+    /// Forgets agents that have ended by themselves.
+    pub(super) fn forget_ended_agents(&mut self) -> Result<()> {
+        for agent in self.lb_agents.iter_mut().chain(&mut self.backend_agents) {
+            if let Some(running) = agent
+                && !running.is_running()?
+            {
+                *agent = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn start_web(node: &Node) -> Result<Process> {
+    let mut command = node.netns.command(std::env::current_exe()?);
+    command.args(["serve", "--port", &PORT.to_string(), "--name", &node.name]);
+    Process::spawn("web", command, &node.dir)
+}
+
+/// Removes a folder that may not be there.
+fn remove_dir(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,82 @@
+//! The decision on the host: maps made of an image, sockets made up.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use anylb::backend::image::{Image, Wanted};
+use lb_common::abi::VipBucket;
+use lb_common::backend::{self, Exit, Flow, Found, Sockets, Tables};
+use lb_common::backend_abi::{Config, Macs, ServiceBucket};
+use lb_common::frame::Frame;
+
+/// A backend's maps, sockets and budget.
+pub struct Host {
+    pub image: Image,
+    pub next_hops: BTreeMap<[u64; 2], Macs>,
+    /// What every lookup finds.
+    pub found: Found,
+    pub budget: Cell<u32>,
+    /// Whether a lookup was allowed to check a cookie.
+    pub cookie_asked: Cell<bool>,
+    /// The last flow looked up.
+    pub flow: Cell<Option<Flow>>,
+}
+
+impl Host {
+    pub fn new(wanted: &Wanted) -> Self {
+        Self {
+            image: Image::new(wanted).expect("it fits"),
+            next_hops: BTreeMap::new(),
+            found: Found::Nothing,
+            budget: Cell::new(u32::MAX),
+            cookie_asked: Cell::new(false),
+            flow: Cell::new(None),
+        }
+    }
+
+    /// Where `packet` leaves, and as what.
+    pub fn run(&self, packet: &[u8]) -> (Exit, Vec<u8>) {
+        let mut frame = Frame::new(packet).expect("a packet of a test");
+        let exit = backend::run(&mut frame, self, self);
+        (exit, frame.bytes().to_vec())
+    }
+}
+
+impl Tables for Host {
+    fn config(&self) -> Option<&Config> {
+        Some(&self.image.config)
+    }
+
+    fn vips(&self, index: u32) -> Option<&VipBucket> {
+        const EMPTY: &VipBucket = &VipBucket {
+            entries: [lb_common::abi::VipEntry {
+                address: [0; 2],
+                kind: 0,
+                id: 0,
+            }; 4],
+        };
+        Some(self.image.vips.get(&index).unwrap_or(EMPTY))
+    }
+
+    fn services(&self, index: u32) -> Option<&ServiceBucket> {
+        self.image.services.get(&index)
+    }
+
+    fn next_hop(&self, address: [u64; 2]) -> Option<Macs> {
+        self.next_hops.get(&address).copied()
+    }
+
+    fn spend(&self) -> bool {
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl Sockets<Frame> for Host {
+    fn tcp(&self, _: &Frame, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
+        self.flow.set(Some(*flow));
+        self.cookie_asked.set(headers.is_some());
+        self.found
+    }
+}
