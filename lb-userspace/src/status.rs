@@ -106,16 +106,21 @@ impl NodeStatus {
         detached.chain(silent).chain(unheard).collect()
     }
 
-    /// Everything that is not as it should be, one line each: what is not served, sessions that are down, and what
-    /// the agent says. Empty when all is well.
+    /// Everything that is not as it should be, one line each: what is not served, sessions that are down, a
+    /// reload that was rejected, and what the agent says. Empty when all is well.
     pub fn troubles(&self) -> Vec<String> {
         let down = self.peers.iter().filter(|peer| !peer.established());
         let down = down.map(|peer| match &peer.last_failure {
             Some(reason) => format!("{}: BGP session is {}: {reason}", peer.address, peer.state),
             None => format!("{}: BGP session is {}", peer.address, peer.state),
         });
+        let rejected = self.config.reloads_rejected > 0 && !self.config.last_reload_successful;
+        let rejected = rejected.then(|| {
+            "the last reload was rejected and the configuration before it is in force: see `anylb check`".to_string()
+        });
         let mut troubles = self.not_serving();
         troubles.extend(down);
+        troubles.extend(rejected);
         troubles.extend(self.problems.iter().cloned());
         troubles
     }

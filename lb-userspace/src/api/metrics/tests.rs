@@ -44,6 +44,65 @@ fn backend() -> Vec<MetricFamily> {
     )
 }
 
+/// Every family once, by name.
+fn all() -> Vec<MetricFamily> {
+    let mut families = lb();
+    for family in backend() {
+        if families.iter().all(|known| known.name() != family.name()) {
+            families.push(family);
+        }
+    }
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    families
+}
+
+fn reference() -> String {
+    let mut out = REFERENCE.to_string();
+    for family in all() {
+        let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+        let labels: Vec<String> = family.get_metric()[0]
+            .get_label()
+            .iter()
+            .map(|label| format!("`{}`", label.name()))
+            .collect();
+        out.push_str(&format!(
+            "| `{}` | {kind} | {} | {} |\n",
+            family.name(),
+            labels.join(", "),
+            family.help()
+        ));
+    }
+    out
+}
+
+const REFERENCE: &str = "\
+# Metrics
+
+`http://ADDRESS/metrics` at the address of `[metrics] listen`, in the text format of Prometheus. Names, types and labels only
+grow. `process_*` of the agent come with them. Where the counters cannot be read, `anylb_up` is 0 and only what the agent knows
+by itself is there.
+
+Beside it, `/healthz` answers 200 while the agent's loop answers and its datapath can be read, and `/readyz` 200 while the node
+serves all that it is configured to serve: the datapath is attached, every VIP is announced, and a BGP session is Established.
+Otherwise they answer 503 and say why.
+
+This text is made from the families that the program itself exports.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+";
+
+/// With `BLESS=1` in the environment the file is written instead.
+#[test]
+fn the_document_is_in_step_with_the_families() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let document = std::fs::read_to_string(path).unwrap();
+    assert_eq!(document, reference(), "run this test with BLESS=1");
+}
+
 #[test]
 fn exposition_of_an_lb_node() {
     assert_eq!(encode(lb()), LB);

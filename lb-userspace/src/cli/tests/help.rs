@@ -93,3 +93,82 @@ fn destinations() {
         );
     }
 }
+
+const REFERENCE: &str = "\
+# Commands
+
+Everything that can be seen as a table can be had as JSON with `--json`: `{\"schema\": \"anylb/v1\", \"generation\": N, ...}`, and
+what is in it only grows. Tables fit 80 columns; `-o wide` has more of them. Colour is used only on a terminal, and never with
+NO_COLOR set. Answers go to standard output; errors are one line on standard error, except those of a configuration file,
+which have carets.
+
+| exit code | when |
+|---|---|
+| 0 | it was done |
+| 1 | it was tried and went wrong |
+| 2 | the command line makes no sense |
+| 3 | the configuration file has errors |
+| 4 | no agent answers at the socket |
+| 5 | there is no such backend or pool |
+| 6 | the agent will not do it, or the caller may not ask for it |
+| 7 | the answer is there, and something is not well |
+| 8 | it took too long |
+| 10 | two things that were compared differ |
+
+## The admin API
+
+The commands that ask an agent use HTTP/1.1 and JSON on the unix socket `admin.sock` in `node.runtime_dir`, and so can anything
+else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
+
+| resource | answer |
+|---|---|
+| `GET /v1/status` | as `anylb status --json` |
+| `GET /v1/counters` | what the datapath and the checks have counted |
+| `GET /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp` | as `anylb explain --json` |
+| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
+
+The socket has mode 0660 and belongs to the group `anylb` where there is one. Root, the agent's user and that group may change
+things, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,
+and answered with 412 otherwise. A refusal is `{..., \"error\": {\"kind\", \"message\"}}`.
+
+This text is made from the command line that the program itself reads.
+";
+
+/// The long help of every command that does something.
+fn reference() -> String {
+    let mut out = REFERENCE.to_string();
+    chapters(
+        Cli::command().disable_help_subcommand(true),
+        "anylb",
+        &mut out,
+    );
+    out
+}
+
+fn chapters(command: clap::Command, path: &str, out: &mut String) {
+    for sub in command.get_subcommands() {
+        let path = format!("{path} {}", sub.get_name());
+        if sub.has_subcommands() {
+            chapters(sub.clone(), &path, out);
+            continue;
+        }
+        let mut alone = sub.clone().bin_name(&path).disable_help_flag(true);
+        let help = alone.render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        out.push_str(&format!(
+            "\n## `{path}`\n\n```text\n{}\n```\n",
+            lines.join("\n").trim_end()
+        ));
+    }
+}
+
+/// With `BLESS=1` in the environment the file is written instead.
+#[test]
+fn the_document_is_in_step_with_the_command_line() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let document = std::fs::read_to_string(path).unwrap();
+    assert_eq!(document, reference(), "run this test with BLESS=1");
+}

@@ -187,6 +187,21 @@ fn one_session_down_is_trouble_and_all_down_is_not_serving() {
     assert_eq!(node.troubles(), [unheard, down]);
 }
 
+#[test]
+fn a_rejected_reload_is_trouble_until_the_next_one() {
+    let mut node = fake::healthy();
+    node.config.last_reload_successful = false;
+    node.config.reloads_rejected = 1;
+    assert_eq!(
+        node.troubles(),
+        [
+            "the last reload was rejected and the configuration before it is in force: see `anylb check`"
+        ]
+    );
+    node.config.last_reload_successful = true;
+    assert_eq!(node.troubles(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn an_agent_that_starts_says_so() {
     let node = NodeStatus::starting("lb1", "lb", fake::START_TIME_SECS);
