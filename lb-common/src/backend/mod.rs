@@ -135,7 +135,10 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
             let found = sockets.tcp(packet, &inner.flow, inner.cookie_headers());
             match verdict::accepts(&inner.segment, found) {
                 Some(exit) => exit,
-                None if is_blind(tables, config, vip, &inner) => Exit::AcceptedBlind,
+                // What others have passed on they know not to be theirs: only a first hop may stand in for its servers.
+                None if outer.index == 0 && is_blind(tables, config, vip, &inner) => {
+                    Exit::AcceptedBlind
+                }
                 None if outer.hops_left() && tables.spend() => {
                     return pass_on::send(packet, tables, config, &outer);
                 }

@@ -11,7 +11,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
@@ -186,9 +186,9 @@ impl Datapath {
         Some(address_of(address))
     }
 
-    /// Readable where [`Datapath::next_wanted`] has something to tell.
-    pub fn wanted_fd(&self) -> RawFd {
-        self.wanted.as_raw_fd()
+    /// A descriptor that is readable where [`Datapath::next_wanted`] has something to tell.
+    pub fn wanted_fd(&self) -> io::Result<OwnedFd> {
+        self.wanted.as_fd().try_clone_to_owned()
     }
 
     /// Packets and bytes of every exit, summed over CPUs.

@@ -2,36 +2,27 @@
 //!
 //! | file | holds | pure |
 //! |---|---|---|
-//! | [`image`] | the wanted state as contents of the maps | yes |
+//! | [`role`] | what the datapath is to do, from configuration and host | yes |
+//! | [`image`] | that as contents of the maps | yes |
+//! | [`report`] | status and counters | yes |
 //! | [`kernel_types`] | offsets of fields in the kernel's structures | yes |
+//! | [`host`] | questions to this host | no |
 //! | [`datapath`] | programs and maps: load, attach, read, detach | no |
+//! | `agent` | the loop that joins them | no |
+//! | [`node`] | the agent as the API sees it | no |
+//!
+//! *Stop* (SIGTERM, SIGINT) undoes everything. *Handover* (`anylb restart`) and a crash leave programs and VIPs in place: the links
+//! are pinned, packets go on, and the next agent puts its programs in their place by link update.
 
+mod agent;
 pub mod datapath;
+mod error;
+pub mod host;
 pub mod image;
 pub mod kernel_types;
+pub mod node;
+pub mod report;
+pub mod role;
 
-use std::path::PathBuf;
-
-use crate::status::Exit;
-
-/// Why the agent ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// This build cannot run it.
-    #[error("this build has no agent to run {0} with: use a release")]
-    NotBuilt(PathBuf),
-}
-
-impl Error {
-    /// How the process ends.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Error::NotBuilt(_) => Exit::Failed,
-        }
-    }
-}
-
-/// Runs until it is told to stop or to hand over.
-pub async fn run(config: PathBuf) -> Result<(), Error> {
-    Err(Error::NotBuilt(config))
-}
+pub use agent::run;
+pub use error::Error;

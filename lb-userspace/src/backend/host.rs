@@ -1,0 +1,80 @@
+//! What the agent asks this host.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+
+use nix::time::{ClockId, clock_getres};
+
+use super::error::Error;
+use super::kernel_types::Offsets;
+use crate::netlink::address;
+use crate::netlink::sock_diag::Listeners;
+
+/// The kernel's type information.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// What may change while the agent runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Global addresses of the interface.
+    pub addresses: BTreeSet<IpAddr>,
+    /// MTU of the interface.
+    pub mtu: u32,
+    /// The reverse path filter in force there (`ip-sysctl`): 1 is strict.
+    pub rp_filter: u8,
+}
+
+impl Facts {
+    /// Asks about `interface`.
+    pub async fn read(interface: &str) -> Result<Self, Error> {
+        let addresses = address::interface_addresses(interface).await?;
+        Ok(Self {
+            addresses: addresses
+                .into_iter()
+                .map(|net| net.addr())
+                .filter(is_global)
+                .collect(),
+            mtu: address::mtu(interface).await?,
+            rp_filter: rp_filter("all").max(rp_filter(interface)),
+        })
+    }
+}
+
+fn is_global(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_loopback(),
+    }
+}
+
+fn rp_filter(interface: &str) -> u8 {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+/// Those of `endpoints` that have a listener in this network namespace.
+pub async fn listening(
+    endpoints: &BTreeSet<(IpAddr, u16)>,
+) -> Result<BTreeSet<(IpAddr, u16)>, Error> {
+    let listeners = Listeners::read().await?;
+    let visible = |(address, port): &&(IpAddr, u16)| listeners.cover(*address, *port);
+    Ok(endpoints.iter().filter(visible).copied().collect())
+}
+
+/// Jiffies per second: the coarse clocks tick by the jiffy.
+pub fn hertz() -> u32 {
+    const NS_PER_SEC: i64 = 1_000_000_000;
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
+    let tick_ns = tick.map_or(0, |tick| tick.tv_sec() * NS_PER_SEC + tick.tv_nsec());
+    match tick_ns {
+        1.. => u32::try_from((NS_PER_SEC + tick_ns / 2) / tick_ns).unwrap_or(1),
+        _ => 100,
+    }
+}
+
+/// Offsets in the running kernel; all zero where it has no type information.
+pub fn offsets() -> Offsets {
+    fs::read(BTF).map_or_else(|_| Offsets::default(), |btf| Offsets::find(&btf))
+}

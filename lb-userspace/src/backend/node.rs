@@ -1,0 +1,59 @@
+//! The agent as the admin API and the metrics listener see it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::Node;
+use crate::status::{
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+};
+
+/// A question to the agent's loop, and where the answer goes.
+pub enum Request {
+    /// [`Node::counters`].
+    Counters(oneshot::Sender<Result<Counters, Refusal>>),
+    /// [`Node::command`].
+    Command(Command, oneshot::Sender<Result<String, Refusal>>),
+}
+
+/// Asks the agent's loop.
+pub struct BackendNode {
+    /// To the loop.
+    pub requests: mpsc::Sender<Request>,
+    /// From the loop.
+    pub status: watch::Receiver<Arc<Envelope<NodeStatus>>>,
+}
+
+impl BackendNode {
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Request,
+    ) -> Result<T, Refusal> {
+        let ending = || Refusal::failed("the agent is ending");
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(request(reply)).await;
+        sent.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+}
+
+impl Node for BackendNode {
+    fn status(&self) -> Arc<Envelope<NodeStatus>> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    async fn counters(&self) -> Result<Counters, Refusal> {
+        self.ask(Request::Counters).await
+    }
+
+    async fn explain(&self, _: ExplainRequest) -> Result<Explanation, Refusal> {
+        Err(Refusal::refused(
+            "a backend chooses no backend: ask an LB node",
+        ))
+    }
+
+    async fn command(&self, command: Command) -> Result<String, Refusal> {
+        self.ask(|reply| Request::Command(command, reply)).await
+    }
+}

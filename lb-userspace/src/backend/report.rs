@@ -1,0 +1,150 @@
+//! What the agent tells. Pure.
+
+use std::collections::BTreeMap;
+
+use lb_common::abi::ExitCount;
+use lb_common::backend::Exit;
+use lb_common::exit::Action;
+
+use super::host::Facts;
+use super::image::Wanted;
+use super::kernel_types::Offsets;
+use super::role::{self, Role};
+use crate::status::{
+    self, Count, Counters, InterfaceStatus, NodeStatus, SecondChanceCount, ServiceStatus,
+};
+
+const ETHERNET_BYTES: u64 = 14;
+
+/// What the status is made of.
+pub struct Scene<'a> {
+    /// The configuration in force.
+    pub role: &'a Role,
+    /// What the datapath does.
+    pub wanted: &'a Wanted,
+    /// What the host was like.
+    pub facts: &'a Facts,
+    /// What is known of the kernel.
+    pub offsets: Offsets,
+    /// The programs hang on the interface.
+    pub attached: bool,
+    /// What went wrong last, and what to do.
+    pub failures: &'a [String],
+}
+
+/// Fields that the role's state decides; the others stay as they are.
+pub fn refresh(status: &mut NodeStatus, scene: &Scene<'_>) {
+    status.interfaces = vec![InterfaceStatus {
+        name: scene.role.interface.clone(),
+        mode: "native".to_owned(),
+        attached: scene.attached,
+    }];
+    let services = scene.role.settings.services.iter();
+    status.services = services
+        .map(|service| ServiceStatus {
+            name: service.name.clone(),
+            vip: service.vip,
+            protocol: service.protocol,
+            ports: service.ports.clone(),
+            pool: None,
+            healthy: 0,
+            configured: 0,
+            need: 0,
+            announced: false,
+            reason: None,
+        })
+        .collect();
+    status.problems = problems(scene);
+}
+
+fn problems(scene: &Scene<'_>) -> Vec<String> {
+    let mut problems = scene.failures.to_vec();
+    for service in &scene.role.settings.services {
+        let blind =
+            role::endpoints(service).filter(|endpoint| scene.wanted.blind.contains(endpoint));
+        problems.extend(blind.map(|(vip, port)| {
+            format!(
+                "{}: nothing has listened on {vip} port {port} in this network namespace, so packets are accepted unseen: start \
+                 the server, or run the backend agent in the server's network namespace",
+                service.name
+            )
+        }));
+        if !scene
+            .wanted
+            .own
+            .iter()
+            .any(|own| own.is_ipv4() == service.vip.is_ipv4())
+        {
+            problems.push(format!(
+                "{}: {} has no address of the VIP's family, so no packet for {} can come: give it one",
+                service.name, scene.role.interface, service.vip
+            ));
+        }
+    }
+    if scene.facts.rp_filter == 1 {
+        problems.push(format!(
+            "{}: the reverse path filter is strict and may drop decapsulated packets: set net.ipv4.conf.all.rp_filter and \
+             net.ipv4.conf.{}.rp_filter to 2 or 0",
+            scene.role.interface, scene.role.interface
+        ));
+    }
+    if scene.offsets.sent_isn == 0 {
+        problems.push(
+            "the kernel has no type information (/sys/kernel/btf/vmlinux): a handshake that two backends have answered is \
+             accepted by the first; use a kernel with CONFIG_DEBUG_INFO_BTF"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+/// Counters of the datapath, for metrics and JSON.
+pub fn counters(
+    interface: &str,
+    exits: &[(Exit, ExitCount)],
+    wanted: &Wanted,
+    connections: Option<BTreeMap<String, u64>>,
+) -> Counters {
+    let received = exits
+        .iter()
+        .fold(Count::default(), |sum, (_, count)| Count {
+            packets: sum.packets + count.packets,
+            bytes: sum.bytes + count.bytes.saturating_sub(ETHERNET_BYTES * count.packets),
+        });
+    let packets_by = |name: fn(Exit) -> Option<&'static str>| -> BTreeMap<String, u64> {
+        let named = exits
+            .iter()
+            .filter_map(|(exit, count)| Some((name(*exit)?.to_owned(), count.packets)));
+        named.collect()
+    };
+    let accepted = packets_by(Exit::accepted);
+    Counters {
+        received: BTreeMap::from([(interface.to_owned(), received)]),
+        exits: exits
+            .iter()
+            .map(|(exit, count)| exit_count(*exit, count))
+            .collect(),
+        vip_connections: connections,
+        second_chance: Some(SecondChanceCount {
+            decapsulated: accepted.values().sum(),
+            forwarded: packets_by(Exit::forwarded),
+            accepted,
+            blind: wanted.blind.len() as u64,
+        }),
+        ..Counters::default()
+    }
+}
+
+fn exit_count(exit: Exit, count: &ExitCount) -> status::ExitCount {
+    let action = match exit.action() {
+        Action::Pass => "pass",
+        Action::Drop => "drop",
+        Action::Transmit => "tx",
+    };
+    status::ExitCount {
+        name: exit.name().to_owned(),
+        action: action.to_owned(),
+        packets: count.packets,
+        advice: (exit.action() == Action::Drop).then(|| exit.advice().to_owned()),
+    }
+}

@@ -1,0 +1,152 @@
+//! From configuration and host to what the datapath is to do. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use lb_common::tunnel;
+
+use super::error::Error;
+use super::host::Facts;
+use super::image::Wanted;
+use crate::model::{BackendRole, Mss, Service, Settings};
+
+/// IP and TCP headers without options.
+const HEADERS_V4: u16 = 40;
+const HEADERS_V6: u16 = 60;
+/// No host takes less (RFC 9293, section 3.7.1).
+const MSS_MIN: u16 = 536;
+
+/// The part of a configuration that makes a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Role {
+    /// The whole file.
+    pub settings: Settings,
+    /// Its `[backend]`.
+    pub backend: BackendRole,
+    /// The interface that encapsulated packets come in by.
+    pub interface: String,
+}
+
+impl Role {
+    /// Takes the role out of the file at `path`.
+    pub fn of(settings: Settings, path: &Path) -> Result<Self, Error> {
+        let backend = settings
+            .backend
+            .clone()
+            .ok_or_else(|| Error::NoRole(path.into()))?;
+        let interface = settings
+            .node
+            .interfaces
+            .first()
+            .cloned()
+            .ok_or(Error::NoInterface)?;
+        Ok(Self {
+            settings,
+            backend,
+            interface,
+        })
+    }
+
+    /// VIPs and ports.
+    pub fn endpoints(&self) -> BTreeSet<(IpAddr, u16)> {
+        self.settings.services.iter().flat_map(endpoints).collect()
+    }
+
+    /// What `lo` must have.
+    pub fn vip_addresses(&self) -> BTreeSet<IpNet> {
+        let vips = self.settings.services.iter().map(|service| service.vip);
+        vips.map(IpNet::from).collect()
+    }
+
+    /// Whether SYN-ACKs are changed at all.
+    pub fn lowers_mss(&self) -> bool {
+        self.backend.mss != Mss::Off
+    }
+
+    /// What the datapath is to do on a host with these `facts`, while `seen` are the services that have had a listener.
+    pub fn wanted(
+        &self,
+        facts: &Facts,
+        seen: &BTreeSet<(IpAddr, u16)>,
+        hertz: u32,
+    ) -> Result<Wanted, Error> {
+        let own = self.own(facts);
+        if own.is_empty() {
+            return Err(Error::NoAddress(self.interface.clone()));
+        }
+        let endpoints = self.endpoints();
+        Ok(Wanted {
+            own,
+            tunnel_port: tunnel::PORT,
+            trusted_lbs: self.backend.trusted_lbs.clone(),
+            trusted_backends: self.backend.trusted_backends.clone(),
+            blind: endpoints.difference(seen).copied().collect(),
+            endpoints,
+            mss: self.mss(facts.mtu),
+            hertz,
+        })
+    }
+
+    /// Where tunnels end: what the file says, else every address of the interface that is no VIP.
+    fn own(&self, facts: &Facts) -> BTreeSet<IpAddr> {
+        let node = &self.settings.node;
+        let said = [
+            node.tunnel_source_v4.map(IpAddr::V4),
+            node.tunnel_source_v6.map(IpAddr::V6),
+        ];
+        let vips: BTreeSet<IpAddr> = self.settings.services.iter().map(|s| s.vip).collect();
+        let found = |v4: bool| {
+            let family = move |address: &&IpAddr| address.is_ipv4() == v4;
+            facts.addresses.iter().filter(family).copied()
+        };
+        let own = [true, false].into_iter().zip(said).flat_map(|(v4, said)| {
+            let found = found(v4).filter(|_| said.is_none());
+            said.into_iter().chain(found).collect::<Vec<_>>()
+        });
+        own.filter(|address| !vips.contains(address)).collect()
+    }
+
+    /// A VIP is reached over tunnels of its own family.
+    fn mss(&self, mtu: u32) -> (u16, u16) {
+        let fits = |overhead: u16, headers: u16| {
+            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+            mtu.saturating_sub(overhead + headers).max(MSS_MIN)
+        };
+        match self.backend.mss {
+            Mss::Auto => (
+                fits(tunnel::OVERHEAD_V4, HEADERS_V4),
+                fits(tunnel::OVERHEAD_V6, HEADERS_V6),
+            ),
+            Mss::Max(most) => (most, most),
+            Mss::Off => (0, 0),
+        }
+    }
+
+    /// What may be reloaded: everything but where the agent itself lives.
+    pub fn same_place(&self, other: &Self) -> bool {
+        let (a, b) = (&self.settings, &other.settings);
+        self.interface == other.interface
+            && a.node.runtime_dir == b.node.runtime_dir
+            && a.node.pin_dir == b.node.pin_dir
+            && a.metrics == b.metrics
+    }
+}
+
+/// VIP and ports of one service.
+pub fn endpoints(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> + '_ {
+    service.ports.iter().map(|port| (service.vip, *port))
+}
+
+/// Connections per service, from those per address and port.
+pub fn connections(
+    services: &[Service],
+    by_local: &BTreeMap<(IpAddr, u16), u64>,
+) -> BTreeMap<String, u64> {
+    let count = |service: &Service| {
+        let found = endpoints(service).filter_map(|endpoint| by_local.get(&endpoint));
+        (service.name.clone(), found.sum())
+    };
+    services.iter().map(count).collect()
+}
