@@ -72,6 +72,7 @@ const LOAD_IMMEDIATE_64: u8 = 0x18;
 const LOAD: u8 = 0x61;
 const STORE_IMMEDIATE: u8 = 0x62;
 const STORE: u8 = 0x63;
+const ATOMIC_ADD_64: u8 = 0xdb;
 const ALU64_ADD_IMMEDIATE: u8 = 0x07;
 const ALU64_SUB: u8 = 0x1f;
 const ALU64_MOV_IMMEDIATE: u8 = 0xb7;
@@ -166,6 +167,11 @@ impl Assembler {
     /// `*(to + offset) = value`, four bytes.
     pub fn store_word(&mut self, to: Reg, offset: i16, value: u32) -> &mut Self {
         self.emit(STORE_IMMEDIATE, to as u8, 0, offset, value as i32)
+    }
+
+    /// `*(to + offset) += what` as one atomic step, eight bytes.
+    pub fn atomic_add(&mut self, to: Reg, offset: i16, what: Reg) -> &mut Self {
+        self.emit(ATOMIC_ADD_64, to as u8, what as u8, offset, 0)
     }
 
     /// Calls the kernel.

@@ -7,13 +7,19 @@
 //! | [`wrapper`] | the measuring method |
 //! | [`series`] | many cases in one run |
 //! | [`reference`] | the unit of cost |
+//! | [`node`] | cases of the LB node |
+//! | [`packet`] | packets of the cases |
+//! | [`sandbox`] | namespaces of our own |
 //! | [`limits`] | what a packet may cost |
 //! | [`report`] | figures as JSON and as tables |
 
 pub mod bpf;
 pub mod insn;
 pub mod limits;
+pub mod node;
+pub mod packet;
 pub mod reference;
 pub mod report;
+pub mod sandbox;
 pub mod series;
 pub mod wrapper;

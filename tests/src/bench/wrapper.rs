@@ -2,7 +2,9 @@
 //!
 //! BPF_PROG_TEST_RUN repeats a program on its own output, so one that encapsulates would see its own packet. A wrapper
 //! undoes the change of length, stores the first bytes of the packet back, writes another source address where the case
-//! asks for many flows, and tail-calls the program. The same wrapper runs around programs that only return:
+//! asks for many flows, and tail-calls the program. Before the call an atomic addition empties the CPU's store buffer: a
+//! packet comes from a cache, and a program that reads what was stored a moment ago in other words would wait for it. The
+//! same wrapper runs around programs that only return:
 //!
 //! ```text
 //! A  wrapper + program
@@ -179,9 +181,11 @@ fn wrapper(frame: &Frame, array: BorrowedFd<'_>, counter: BorrowedFd<'_>) -> Vec
         program.set64(Reg::R2, u64::from_ne_bytes(*bytes));
         program.store(Width::Double, Reg::R7, 8 * number as i16, Reg::R2);
     }
+    program.map_value(Reg::R1, counter);
     if let Some(vary) = frame.vary {
-        vary_flow(&mut program, vary, frame.bytes[vary.offset], counter);
+        vary_flow(&mut program, vary, frame.bytes[vary.offset]);
     }
+    program.set(Reg::R3, 1).atomic_add(Reg::R1, 0, Reg::R3);
     program
         .mov(Reg::R1, Reg::R6)
         .map(Reg::R2, array)
@@ -209,14 +213,10 @@ fn restore_length(program: &mut Assembler, length: usize) -> super::insn::Label 
     failed
 }
 
-/// Takes the next value of the counter. R7 is the head of the packet.
-fn vary_flow(program: &mut Assembler, vary: Vary, first_byte: u8, counter: BorrowedFd<'_>) {
+/// Derives the bytes from the number of the run. R1 is the address of the counter, R7 the head of the packet.
+fn vary_flow(program: &mut Assembler, vary: Vary, first_byte: u8) {
     program
-        .map_value(Reg::R1, counter)
         .load(Width::Double, Reg::R2, Reg::R1, 0)
-        .mov(Reg::R3, Reg::R2)
-        .add(Reg::R3, 1)
-        .store(Width::Double, Reg::R1, 0, Reg::R3)
         .scatter(Reg::R2, SCATTER, vary.flows - 1, 8, first_byte)
         .store(Width::Word, Reg::R7, vary.offset as i16, Reg::R2);
 }

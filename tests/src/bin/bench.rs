@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use lb_tests::bench::report::{self, Report};
 use lb_tests::bench::series::{self, Effort};
-use lb_tests::bench::{limits, reference};
+use lb_tests::bench::{limits, node, reference, sandbox};
 use lb_tests::harness::privileged;
+use lb_tests::lab::about;
 
 /// Measures what a packet costs on one CPU, in nanoseconds and in hash lookups.
 #[derive(Parser)]
@@ -44,7 +45,9 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Some(missing) = privileged::missing() {
         bail!(missing);
     }
-    let cases = [reference::case()?];
+    let bpffs = sandbox::enter()?;
+    let mut cases = vec![reference::case()?];
+    cases.extend(node::cases(bpffs.path())?);
     let cpu = series::pin_to_one_cpu()?;
     eprintln!(
         "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
@@ -60,7 +63,7 @@ fn run(cli: &Cli) -> Result<bool> {
         eprintln!("bench: round {round} of {}", effort.rounds)
     })?;
 
-    let report = Report::new(String::new(), String::new(), String::new(), &figures);
+    let report = Report::new(about::kernel(), about::cpu(), about::commit(), &figures);
     if let Some(file) = &cli.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;

@@ -13,7 +13,7 @@
 //! | `about` | kernel, CPU and commit, for the report |
 //! | `dice` | choices that follow from the seed |
 
-mod about;
+pub mod about;
 mod agent;
 mod basics;
 mod dice;
