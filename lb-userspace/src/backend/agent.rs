@@ -494,10 +494,14 @@ fn now_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that may close their descriptor early; `OwnedFd` does not"
+)]
 fn ring(datapath: &Datapath) -> Result<AsyncFd<OwnedFd>, Error> {
     datapath
         .wanted_fd()
-        .and_then(|fd| AsyncFd::register_with_interest(fd, Interest::READABLE))
+        .and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
         .map_err(Error::io("cannot wait for the datapath"))
 }
 
