@@ -148,3 +148,64 @@ pub(super) fn local_address(stream: &TcpStream) -> IpAddr {
         .local_addr()
         .map_or(unknown, |a| a.ip().to_canonical())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, Link) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (
+            far.expect("connected"),
+            Link::new(near.expect("accepted").0),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_flood_does_not_grow_the_inbox() {
+        let (mut far, mut link) = pair().await;
+        let flood = tokio::spawn(async move {
+            let keepalives = codec::encode_keepalive().repeat(500_000);
+            far.write_all(&keepalives).await
+        });
+        let mut heard = 0;
+        while heard < 500_000 {
+            link.ready().await.expect("alive");
+            link.read().expect("alive");
+            while let Some((_, message)) = link.next_message() {
+                assert_eq!(message, Ok(Message::Keepalive));
+                heard += 1;
+            }
+        }
+        assert!(
+            link.inbox.capacity() <= 4 * READ_MAX,
+            "{}",
+            link.inbox.capacity()
+        );
+        flood.await.expect("no panic").expect("written");
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_end_is_there() {
+        let (mut far, mut link) = pair().await;
+        far.write_all(&codec::encode_keepalive())
+            .await
+            .expect("written");
+        drop(far);
+        let mut ended = false;
+        while !ended {
+            link.ready().await.expect("readable");
+            ended = link.read().is_err();
+        }
+        assert_eq!(
+            link.next_message().map(|(_, m)| m),
+            Some(Ok(Message::Keepalive))
+        );
+        assert_eq!(link.next_message(), None);
+    }
+}

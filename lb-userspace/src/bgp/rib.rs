@@ -10,6 +10,10 @@ use super::codec::{Attributes, Update, nlri_room, prefix_len};
 use super::fsm::{Negotiated, Settings};
 use super::route::{Family, Route};
 
+#[cfg(test)]
+#[path = "rib_tests.rs"]
+mod tests;
+
 /// LOCAL_PREF towards internal peers, the value everybody uses by default.
 const LOCAL_PREF: u32 = 100;
 

@@ -15,6 +15,10 @@ use super::session::{Channels, Command, Session};
 use super::status::{PeerStatus, Shared};
 use super::transport;
 
+#[cfg(test)]
+#[path = "speaker_tests.rs"]
+mod tests;
+
 /// Connections of one peer that wait for its task.
 const INCOMING_MAX: usize = 4;
 

@@ -1,7 +1,7 @@
 //! RFC 4271's state machine, pure: no clock, no socket, no task, no randomness but a seed.
 //!
 //! A peer may have two connections at once, one opened by each side. Each has a machine of its own that follows the
-//! [table]; [`Peer`] joins the two, resolves their collision (RFC 4271 section 6.8) and lets one rest while the other is
+//! table of `table.rs`; [`Peer`] joins the two, resolves their collision (RFC 4271 section 6.8) and lets one rest while the other is
 //! Established.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,13 @@ mod peer;
 mod state;
 mod table;
 mod timers;
+
+#[cfg(test)]
+mod pair_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod table_tests;
 
 pub use event::{Event, Reason};
 pub use machine::{Action, Reply};

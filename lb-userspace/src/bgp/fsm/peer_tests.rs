@@ -1,0 +1,539 @@
+//! A peer's two machines together: collision, back-off, restart.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::bgp::codec::{Capabilities, DecodeError, Message, Open};
+use crate::bgp::config::GracefulRestart;
+use crate::bgp::notification::Notification;
+use crate::bgp::route::Family;
+
+const OUT: Direction = Direction::Outgoing;
+const IN: Direction = Direction::Incoming;
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+
+fn settings() -> Settings {
+    Settings {
+        asn: 65001,
+        identifier: Ipv4Addr::new(192, 0, 2, 10),
+        hold_time_secs: 9,
+        peer_asn: 65000,
+        passive: false,
+        next_hop_v4: None,
+        next_hop_v6: None,
+        graceful_restart: None,
+    }
+}
+
+fn open(last: u8) -> Open {
+    Open {
+        asn: 65000,
+        hold_time_secs: 9,
+        identifier: Ipv4Addr::new(192, 0, 2, last),
+        capabilities: Capabilities {
+            families: BTreeSet::from(Family::ALL),
+            route_refresh: true,
+            four_octet_as: true,
+            ..Default::default()
+        },
+    }
+}
+
+struct Bench {
+    peer: Peer,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Bench {
+        let mut bench = Bench {
+            peer: Peer::new(settings, 7),
+            now: Instant::now(),
+        };
+        bench.feed(Input::Start);
+        bench
+    }
+
+    fn feed(&mut self, input: Input) -> Vec<Action> {
+        self.peer.handle(input, self.now)
+    }
+
+    fn connected(&mut self, direction: Direction) -> Vec<Action> {
+        self.feed(Input::Connected {
+            direction,
+            local: LOCAL,
+        })
+    }
+
+    fn received(&mut self, direction: Direction, message: Message) -> Vec<Action> {
+        self.feed(Input::Received {
+            direction,
+            message: Ok(message),
+        })
+    }
+
+    fn disconnected(&mut self, direction: Direction) -> Vec<Action> {
+        self.feed(Input::Disconnected {
+            direction,
+            error: "reset".into(),
+        })
+    }
+
+    fn establish(&mut self, direction: Direction) {
+        self.connected(direction);
+        self.received(direction, Message::Open(open(20)));
+        self.received(direction, Message::Keepalive);
+        assert_eq!(self.peer.session().map(|(d, _)| d), Some(direction));
+    }
+
+    /// To the next deadline; how long that took.
+    fn wait(&mut self) -> (Duration, Vec<Action>) {
+        let before = self.now;
+        self.now = self.peer.next_deadline().expect("something is waited for");
+        (self.now - before, self.feed(Input::Tick))
+    }
+}
+
+fn notification(code: u8, subcode: u8) -> Reply {
+    Reply::Notification(Notification::new(code, subcode))
+}
+
+fn sent_open(actions: &[Action]) -> Option<&Open> {
+    actions.iter().find_map(|a| match a {
+        Action::Send(_, Reply::Open(open)) => Some(open),
+        _ => None,
+    })
+}
+
+#[test]
+fn collision_keeps_the_connection_of_the_higher_identifier() {
+    let table = [
+        ("ours is higher, theirs comes second", 5, OUT, IN, OUT),
+        ("ours is higher, ours comes second", 5, IN, OUT, OUT),
+        ("theirs is higher, theirs comes second", 20, OUT, IN, IN),
+        ("theirs is higher, ours comes second", 20, IN, OUT, IN),
+        ("equal identifiers: our AS is higher", 10, IN, OUT, OUT),
+    ];
+    for (what, id, first, second, survivor) in table {
+        let mut bench = Bench::new(settings());
+        bench.connected(first);
+        bench.connected(second);
+        bench.received(first, Message::Open(open(id)));
+        let actions = bench.received(second, Message::Open(open(id)));
+        let loser = survivor.other();
+        assert!(
+            actions.contains(&Action::Send(loser, notification(6, 7))),
+            "{what}: {actions:?}"
+        );
+        assert!(actions.contains(&Action::Close(loser)), "{what}");
+        assert!(!actions.contains(&Action::Close(survivor)), "{what}");
+        let actions = bench.received(survivor, Message::Keepalive);
+        assert!(
+            matches!(actions[0], Action::Up(direction, _) if direction == survivor),
+            "{what}: {actions:?}"
+        );
+    }
+}
+
+#[test]
+fn established_wins_over_any_identifier() {
+    let mut bench = Bench::new(settings());
+    bench.establish(OUT);
+    let actions = bench.connected(IN);
+    let refuse = Action::Refuse(Notification::new(6, 7));
+    assert_eq!(
+        actions,
+        [refuse, Action::Send(OUT, Reply::Keepalive)],
+        "and our own connection is put to the test"
+    );
+    assert_eq!(bench.peer.state(), State::Established);
+}
+
+#[test]
+fn the_other_connection_goes_when_one_is_established() {
+    let mut bench = Bench::new(settings());
+    bench.connected(IN);
+    bench.connected(OUT);
+    bench.received(OUT, Message::Open(open(20)));
+    let actions = bench.received(OUT, Message::Keepalive);
+    assert!(
+        actions.contains(&Action::Send(IN, notification(6, 7))),
+        "{actions:?}"
+    );
+    assert!(actions.contains(&Action::Close(IN)));
+    let dialing = {
+        let mut bench = Bench::new(settings());
+        bench.connected(IN);
+        bench.received(IN, Message::Open(open(20)));
+        bench.received(IN, Message::Keepalive)
+    };
+    assert!(dialing.contains(&Action::CancelDial), "{dialing:?}");
+}
+
+#[test]
+fn a_second_connection_of_the_peer_replaces_its_first() {
+    let mut bench = Bench::new(settings());
+    bench.connected(IN);
+    let actions = bench.connected(IN);
+    assert_eq!(actions[0], Action::Send(IN, notification(6, 7)));
+    assert_eq!(actions[1], Action::Close(IN));
+    assert!(actions.contains(&Action::Adopt(IN)), "{actions:?}");
+    assert!(sent_open(&actions).is_some());
+}
+
+#[test]
+fn after_a_session_both_sides_are_tried_again() {
+    for direction in Direction::ALL {
+        let mut bench = Bench::new(settings());
+        bench.establish(direction);
+        bench.now += Duration::from_secs(3600);
+        bench.disconnected(direction);
+        bench.feed(Input::Tick);
+        assert_eq!(bench.peer.state(), State::Idle, "{direction:?}");
+        let (delay, actions) = bench.wait();
+        assert!(
+            delay >= Duration::from_millis(750) && delay <= Duration::from_secs(1),
+            "{delay:?}"
+        );
+        assert!(actions.contains(&Action::Dial), "{actions:?}");
+        assert!(
+            bench.connected(IN).contains(&Action::Adopt(IN)),
+            "the peer may come back meanwhile"
+        );
+    }
+}
+
+#[test]
+fn unanswered_dials_back_off_to_five_seconds() {
+    let mut bench = Bench::new(settings());
+    let mut delays = Vec::new();
+    for _ in 0..6 {
+        bench.disconnected(OUT);
+        let (delay, actions) = bench.wait();
+        assert_eq!(actions, [Action::Dial]);
+        delays.push(delay.as_secs_f64());
+    }
+    for (delay, nominal) in delays.iter().zip([1.0, 2.0, 4.0, 5.0, 5.0, 5.0]) {
+        assert!((nominal * 0.75..=nominal).contains(delay), "{delays:?}");
+    }
+}
+
+#[test]
+fn a_dial_without_any_answer_is_repeated() {
+    let mut bench = Bench::new(settings());
+    let (delay, actions) = bench.wait();
+    assert!(delay <= Duration::from_secs(5));
+    assert_eq!(actions, [Action::CancelDial, Action::Dial]);
+}
+
+#[test]
+fn disagreement_backs_off_to_a_minute_and_a_stable_session_ends_it() {
+    let mut bench = Bench::new(settings());
+    let mut last = Duration::ZERO;
+    for _ in 0..9 {
+        bench.connected(OUT);
+        let wrong = Open {
+            asn: 64999,
+            ..open(20)
+        };
+        let actions = bench.received(OUT, Message::Open(wrong));
+        let expected = Notification::with_data(2, 2, &64999_u32.to_be_bytes());
+        assert_eq!(actions[0], Action::Send(OUT, Reply::Notification(expected)));
+        (last, _) = bench.wait();
+    }
+    assert!(last >= Duration::from_secs(45), "{last:?}");
+    bench.establish(OUT);
+    bench.now += Duration::from_secs(11);
+    bench.received(OUT, Message::Notification(Notification::new(6, 2)));
+    let (delay, _) = bench.wait();
+    assert!(delay <= Duration::from_secs(1), "{delay:?}");
+}
+
+#[test]
+fn opens_that_are_not_accepted() {
+    let table = [
+        (
+            "AS 0",
+            Open { asn: 0, ..open(20) },
+            Notification::with_data(2, 2, &[0; 4]),
+        ),
+        (
+            "identifier 0",
+            Open {
+                identifier: Ipv4Addr::UNSPECIFIED,
+                ..open(20)
+            },
+            Notification::with_data(2, 3, &[0; 4]),
+        ),
+        (
+            "hold time 1",
+            Open {
+                hold_time_secs: 1,
+                ..open(20)
+            },
+            Notification::new(2, 6),
+        ),
+        (
+            "hold time 2",
+            Open {
+                hold_time_secs: 2,
+                ..open(20)
+            },
+            Notification::new(2, 6),
+        ),
+        (
+            "no family in common",
+            Open {
+                capabilities: Capabilities {
+                    families: BTreeSet::from([Family::Ipv6]),
+                    ..Default::default()
+                },
+                ..open(20)
+            },
+            Notification::with_data(2, 7, &[1, 4, 0, 1, 0, 1]),
+        ),
+    ];
+    for (what, theirs, expected) in table {
+        let mut bench = Bench::new(settings());
+        bench.connected(OUT);
+        let actions = bench.received(OUT, Message::Open(theirs));
+        assert_eq!(
+            actions[0],
+            Action::Send(OUT, Reply::Notification(expected)),
+            "{what}"
+        );
+    }
+    let internal = Settings {
+        peer_asn: 65001,
+        ..settings()
+    };
+    let mut bench = Bench::new(internal);
+    bench.connected(OUT);
+    let ours = Open {
+        asn: 65001,
+        ..open(10)
+    };
+    let actions = bench.received(OUT, Message::Open(ours));
+    let expected = Notification::with_data(2, 3, &[192, 0, 2, 10]);
+    assert_eq!(
+        actions[0],
+        Action::Send(OUT, Reply::Notification(expected)),
+        "our identifier, internal"
+    );
+    let mut bench = Bench::new(settings());
+    bench.connected(OUT);
+    bench.received(OUT, Message::Open(open(10)));
+    assert_eq!(
+        bench.peer.state(),
+        State::OpenConfirm,
+        "our identifier, external, is allowed (RFC 6286)"
+    );
+}
+
+#[test]
+fn families_follow_the_next_hops() {
+    let v6: IpAddr = "2001:db8::11".parse().expect("an address");
+    let link_local: IpAddr = "fe80::11".parse().expect("an address");
+    let nh4 = Some(Ipv4Addr::new(10, 0, 0, 11));
+    let nh6 = Some("2001:db8::12".parse().expect("an address"));
+    let (four, six) = (Family::Ipv4, Family::Ipv6);
+    let table: [(&str, IpAddr, _, _, &[Family]); 6] = [
+        ("IPv4 session", LOCAL, None, None, &[four]),
+        (
+            "IPv4 session, IPv6 next hop given",
+            LOCAL,
+            None,
+            nh6,
+            &[four, six],
+        ),
+        ("IPv6 session", v6, None, None, &[six]),
+        (
+            "IPv6 session, IPv4 next hop given",
+            v6,
+            nh4,
+            None,
+            &[four, six],
+        ),
+        ("link-local session", link_local, nh4, None, &[four]),
+        (
+            "link-local session, IPv6 next hop given",
+            link_local,
+            None,
+            nh6,
+            &[six],
+        ),
+    ];
+    for (what, local, next_hop_v4, next_hop_v6, families) in table {
+        let mut bench = Bench::new(Settings {
+            next_hop_v4,
+            next_hop_v6,
+            ..settings()
+        });
+        let actions = bench.feed(Input::Connected {
+            direction: OUT,
+            local,
+        });
+        let offered = sent_open(&actions).map(|o| o.capabilities.families.clone());
+        assert_eq!(offered, Some(families.iter().copied().collect()), "{what}");
+    }
+}
+
+#[test]
+fn a_peer_that_refuses_capabilities_is_tried_without() {
+    let mut bench = Bench::new(settings());
+    let refused = || Message::Notification(Notification::new(2, 4));
+    let mut offers = Vec::new();
+    for _ in 0..3 {
+        let actions = bench.connected(OUT);
+        offers.push(sent_open(&actions).map(|o| o.capabilities.families.len()));
+        bench.received(OUT, refused());
+        bench.wait();
+    }
+    assert_eq!(offers, [Some(1), Some(0), Some(1)]);
+    bench.connected(OUT);
+    bench.received(
+        OUT,
+        Message::Open(Open {
+            capabilities: Capabilities::default(),
+            ..open(20)
+        }),
+    );
+    bench.received(OUT, Message::Keepalive);
+    let (_, session) = bench.peer.session().expect("established");
+    assert_eq!(session.families, BTreeSet::from([Family::Ipv4]));
+    assert!(!session.four_octet_as);
+}
+
+#[test]
+fn r_bit_until_told_everything_once_f_bit_always() {
+    let restart = GracefulRestart {
+        restart_time: Duration::from_secs(15),
+        restarting: true,
+        forwarding_preserved: true,
+    };
+    let mut bench = Bench::new(Settings {
+        graceful_restart: Some(restart),
+        ..settings()
+    });
+    let offer = |actions: &[Action]| {
+        let capability = sent_open(actions)
+            .and_then(|o| o.capabilities.graceful_restart.clone())
+            .expect("offered");
+        (
+            capability.restarting,
+            capability.restart_time_secs,
+            capability.families,
+        )
+    };
+    let families = vec![(Family::Ipv4, true)];
+    assert_eq!(offer(&bench.connected(OUT)), (true, 15, families.clone()));
+    bench.disconnected(OUT);
+    bench.wait();
+    assert_eq!(
+        offer(&bench.connected(OUT)),
+        (true, 15, families.clone()),
+        "nothing has been told yet"
+    );
+    bench.received(OUT, Message::Open(open(20)));
+    bench.received(OUT, Message::Keepalive);
+    bench.feed(Input::RestartDone);
+    bench.disconnected(OUT);
+    bench.wait();
+    assert_eq!(
+        offer(&bench.connected(OUT)),
+        (false, 15, families),
+        "the speaker has not restarted since"
+    );
+}
+
+#[test]
+fn nothing_goes_on_after_stop() {
+    for direction in Direction::ALL {
+        let mut bench = Bench::new(settings());
+        bench.establish(direction);
+        let actions = bench.feed(Input::Stop(Notification::shutdown("bye")));
+        let cease = Reply::Notification(Notification::shutdown("bye"));
+        assert_eq!(actions[0], Action::Send(direction, cease));
+        assert_eq!(bench.peer.next_deadline(), None);
+        assert_eq!(bench.peer.state(), State::Idle);
+        assert_eq!(bench.connected(IN), []);
+        assert_eq!(bench.feed(Input::Tick), []);
+        let again = bench.feed(Input::Start);
+        assert!(again.contains(&Action::Dial), "until the next start");
+    }
+}
+
+#[test]
+fn a_passive_peer_is_never_dialled() {
+    let mut bench = Bench::new(Settings {
+        passive: true,
+        ..settings()
+    });
+    assert_eq!(bench.peer.state(), State::Active);
+    assert_eq!(bench.peer.next_deadline(), None);
+    bench.establish(IN);
+    let mut actions = bench.disconnected(IN);
+    actions.extend(bench.feed(Input::Tick));
+    assert!(!actions.contains(&Action::Dial));
+    assert_eq!(bench.peer.state(), State::Active);
+}
+
+#[test]
+fn hold_timer() {
+    let mut bench = Bench::new(settings());
+    bench.establish(OUT);
+    let start = bench.now;
+    let mut keepalives = 0;
+    loop {
+        let (_, actions) = bench.wait();
+        keepalives += actions
+            .iter()
+            .filter(|a| **a == Action::Send(OUT, Reply::Keepalive))
+            .count();
+        if actions.contains(&Action::Send(OUT, notification(4, 0))) {
+            assert!(actions.contains(&Action::Down(OUT, Reason::HoldTimerExpired)));
+            break;
+        }
+    }
+    assert_eq!(bench.now - start, Duration::from_secs(9));
+    assert!((2..=4).contains(&keepalives), "{keepalives}");
+}
+
+#[test]
+fn refresh_is_answered_only_in_a_session() {
+    let mut bench = Bench::new(settings());
+    bench.establish(IN);
+    let refresh = |bench: &mut Bench, family| bench.received(IN, Message::RouteRefresh(family));
+    assert_eq!(
+        refresh(&mut bench, Some(Family::Ipv6)),
+        [Action::Resend(Family::Ipv6)]
+    );
+    assert_eq!(refresh(&mut bench, None), []);
+    let mut bench = Bench::new(settings());
+    bench.connected(IN);
+    let actions = refresh(&mut bench, Some(Family::Ipv4));
+    assert_eq!(actions[0], Action::Send(IN, notification(5, 1)));
+}
+
+#[test]
+fn errors_of_messages_end_the_session_with_their_notification() {
+    let errors = [
+        DecodeError::Header(Notification::with_data(1, 3, &[9])),
+        DecodeError::Update(Notification::new(3, 1)),
+        DecodeError::Open(Notification::new(2, 0)),
+    ];
+    for error in errors {
+        let mut bench = Bench::new(settings());
+        bench.establish(OUT);
+        let (DecodeError::Header(n) | DecodeError::Open(n) | DecodeError::Update(n)) =
+            error.clone();
+        let actions = bench.feed(Input::Received {
+            direction: OUT,
+            message: Err(error),
+        });
+        assert_eq!(actions[0], Action::Send(OUT, Reply::Notification(n)));
+        assert_eq!(actions[1], Action::Close(OUT));
+    }
+}

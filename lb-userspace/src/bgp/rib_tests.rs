@@ -1,0 +1,345 @@
+//! The Adj-RIB-Out against a receiver that only sees bytes, decoded by an independent decoder.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use rustbgpd_wire::{PathAttribute, Prefix, UpdateMessage};
+
+use super::*;
+use crate::bgp::codec::{HEADER_LEN, MESSAGE_MAX, encode_update};
+use crate::bgp::fsm::NextHops;
+
+fn settings() -> Settings {
+    Settings {
+        asn: 65001,
+        identifier: Ipv4Addr::new(192, 0, 2, 1),
+        hold_time_secs: 9,
+        peer_asn: 65000,
+        passive: false,
+        next_hop_v4: None,
+        next_hop_v6: None,
+        graceful_restart: None,
+    }
+}
+
+fn session(families: &[Family]) -> Negotiated {
+    Negotiated {
+        families: families.iter().copied().collect(),
+        next_hops: NextHops {
+            v4: Some(Ipv4Addr::new(10, 0, 0, 11)),
+            v6: Some("2001:db8::11".parse().expect("an address")),
+        },
+        hold_time: Duration::from_secs(9),
+        four_octet_as: true,
+        peer_identifier: Ipv4Addr::new(192, 0, 2, 2),
+        graceful_restart: false,
+        capabilities: vec![],
+    }
+}
+
+fn rib() -> AdjRibOut {
+    AdjRibOut::new(&settings(), &session(&Family::ALL))
+}
+
+fn route(prefix: &str, communities: &[u32], med: Option<u32>) -> (IpNet, Route) {
+    let prefix = prefix.parse().expect("a prefix");
+    (
+        prefix,
+        Route {
+            prefix,
+            communities: communities.to_vec(),
+            med,
+        },
+    )
+}
+
+fn wanted(prefixes: &[&str]) -> BTreeMap<IpNet, Route> {
+    prefixes.iter().map(|p| route(p, &[], None)).collect()
+}
+
+/// What is compared of a route.
+type Heard = (IpAddr, Vec<u32>, Option<u32>);
+
+#[derive(Default)]
+struct Receiver {
+    routes: BTreeMap<IpNet, Heard>,
+}
+
+impl Receiver {
+    fn hear(&mut self, update: &Update) {
+        let bytes = encode_update(update, true).expect("it fits");
+        assert!(bytes.len() <= MESSAGE_MAX, "{}", bytes.len());
+        let body = &bytes[HEADER_LEN..];
+        let parsed =
+            UpdateMessage::decode(&mut &*body, body.len()).and_then(|u| u.parse(true, false, &[]));
+        let parsed = parsed.expect("an independent decoder takes it");
+        let v4 = |p: rustbgpd_wire::Ipv4Prefix| IpNet::new(p.addr.into(), p.len).expect("valid");
+        let net = |p: Prefix| match p {
+            Prefix::V4(p) => v4(p),
+            Prefix::V6(p) => IpNet::new(p.addr.into(), p.len).expect("valid"),
+        };
+        let (mut next_hop, mut communities, mut med) = (None, vec![], None);
+        let mut announced: Vec<IpNet> = parsed.announced.iter().map(|e| v4(e.prefix)).collect();
+        let mut withdrawn: Vec<IpNet> = parsed.withdrawn.iter().map(|e| v4(e.prefix)).collect();
+        for attribute in &parsed.attributes {
+            match attribute {
+                PathAttribute::NextHop(address) => next_hop = Some(IpAddr::V4(*address)),
+                PathAttribute::Med(value) => med = Some(*value),
+                PathAttribute::Communities(list) => communities = list.clone(),
+                PathAttribute::MpReachNlri(mp) => {
+                    next_hop = Some(mp.next_hop);
+                    announced.extend(mp.announced.iter().map(|e| net(e.prefix)));
+                }
+                PathAttribute::MpUnreachNlri(mp) => {
+                    withdrawn.extend(mp.withdrawn.iter().map(|e| net(e.prefix)))
+                }
+                _ => {}
+            }
+        }
+        assert!(
+            announced.is_empty() || withdrawn.is_empty(),
+            "both in one message"
+        );
+        for prefix in withdrawn {
+            assert!(
+                self.routes.remove(&prefix).is_some(),
+                "{prefix} withdrawn but never announced"
+            );
+        }
+        for prefix in announced {
+            let next_hop = next_hop.expect("an announcement has a next hop");
+            self.routes
+                .insert(prefix, (next_hop, communities.clone(), med));
+        }
+    }
+
+    fn check(&self, wanted: &BTreeMap<IpNet, Route>) {
+        let expected: BTreeMap<IpNet, Heard> = wanted
+            .iter()
+            .map(|(prefix, route)| {
+                let next_hop = match prefix {
+                    IpNet::V4(_) => "10.0.0.11",
+                    IpNet::V6(_) => "2001:db8::11",
+                };
+                let mut communities = route.communities.clone();
+                communities.sort_unstable();
+                (
+                    *prefix,
+                    (
+                        next_hop.parse().expect("an address"),
+                        communities,
+                        route.med,
+                    ),
+                )
+            })
+            .collect();
+        assert_eq!(self.routes, expected);
+    }
+}
+
+#[test]
+fn the_peer_hears_the_difference_and_nothing_else() {
+    let mut rib = rib();
+    let first = rib.updates(&wanted(&[
+        "192.0.2.10/32",
+        "192.0.2.11/32",
+        "2001:db8::10/128",
+    ]));
+    assert_eq!(first.len(), 2, "one message per family: {first:?}");
+    assert_eq!(
+        rib.updates(&wanted(&[
+            "192.0.2.10/32",
+            "192.0.2.11/32",
+            "2001:db8::10/128"
+        ])),
+        []
+    );
+    let second = rib.updates(&wanted(&[
+        "192.0.2.11/32",
+        "192.0.2.12/32",
+        "2001:db8::10/128",
+    ]));
+    let gone = vec!["192.0.2.10/32".parse().expect("a prefix")];
+    assert_eq!(
+        second[0],
+        Update::Withdraw {
+            family: Family::Ipv4,
+            prefixes: gone
+        },
+        "withdrawals first"
+    );
+    let Update::Announce { prefixes, .. } = &second[1] else {
+        panic!("{second:?}")
+    };
+    assert_eq!(
+        prefixes,
+        &["192.0.2.12/32".parse::<IpNet>().expect("a prefix")]
+    );
+    assert_eq!(second.len(), 2);
+    assert_eq!(rib.announced().count(), 3);
+}
+
+#[test]
+fn a_changed_attribute_is_announced_again_without_a_withdrawal() {
+    let mut rib = rib();
+    rib.updates(&wanted(&["192.0.2.10/32"]));
+    let drained = BTreeMap::from([route("192.0.2.10/32", &[0xffff_0000], Some(9))]);
+    let updates = rib.updates(&drained);
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    assert_eq!(
+        (attributes.communities.as_slice(), attributes.med),
+        (&[0xffff_0000][..], Some(9))
+    );
+}
+
+#[test]
+fn order_and_repetition_of_communities_do_not_matter() {
+    let mut rib = rib();
+    rib.updates(&BTreeMap::from([route("192.0.2.10/32", &[2, 1], None)]));
+    assert_eq!(
+        rib.updates(&BTreeMap::from([route("192.0.2.10/32", &[1, 2, 2], None)])),
+        []
+    );
+}
+
+#[test]
+fn a_refresh_repeats_one_family() {
+    let mut rib = rib();
+    let wanted = wanted(&["192.0.2.10/32", "2001:db8::10/128"]);
+    rib.updates(&wanted);
+    rib.resend(Family::Ipv6);
+    rib.resend(Family::Ipv6);
+    let updates = rib.updates(&wanted);
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    assert_eq!(attributes.family(), Family::Ipv6);
+    assert_eq!(rib.updates(&wanted), [], "once");
+}
+
+#[test]
+fn families_without_session_or_next_hop_are_left_out() {
+    let mut only_v6 = AdjRibOut::new(&settings(), &session(&[Family::Ipv6]));
+    let updates = only_v6.updates(&wanted(&["192.0.2.10/32", "2001:db8::10/128"]));
+    assert_eq!(updates.len(), 1);
+    assert_eq!(only_v6.end_of_rib(), [Update::EndOfRib(Family::Ipv6)]);
+    let mut no_next_hop = session(&Family::ALL);
+    no_next_hop.next_hops.v4 = None;
+    let mut rib = AdjRibOut::new(&settings(), &no_next_hop);
+    assert_eq!(rib.updates(&wanted(&["192.0.2.10/32"])), []);
+}
+
+#[test]
+fn end_of_rib_comes_once_even_for_nothing() {
+    let mut rib = rib();
+    assert_eq!(rib.updates(&wanted(&[])), []);
+    assert!(!rib.is_finished());
+    assert_eq!(
+        rib.end_of_rib(),
+        [
+            Update::EndOfRib(Family::Ipv4),
+            Update::EndOfRib(Family::Ipv6)
+        ]
+    );
+    assert!(rib.is_finished());
+    assert_eq!(rib.end_of_rib(), []);
+}
+
+#[test]
+fn internal_peers() {
+    let settings = Settings {
+        peer_asn: 65001,
+        ..settings()
+    };
+    let mut rib = AdjRibOut::new(&settings, &session(&Family::ALL));
+    let updates = rib.updates(&wanted(&["192.0.2.10/32"]));
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    assert_eq!(
+        (attributes.as_path.as_slice(), attributes.local_pref),
+        (&[][..], Some(100))
+    );
+}
+
+#[test]
+fn ten_thousand_prefixes_fill_their_messages() {
+    let prefixes = |n: u32| {
+        (0..n).map(|i| IpNet::new(Ipv4Addr::from(0xc633_0000 + i).into(), 32).expect("valid"))
+    };
+    let wanted: BTreeMap<IpNet, Route> = prefixes(10_000)
+        .map(|prefix| {
+            (
+                prefix,
+                Route {
+                    prefix,
+                    communities: vec![],
+                    med: None,
+                },
+            )
+        })
+        .collect();
+    let mut rib = rib();
+    let mut receiver = Receiver::default();
+    let updates = rib.updates(&wanted);
+    updates.iter().for_each(|u| receiver.hear(u));
+    receiver.check(&wanted);
+    // 5 octets each, and 4096 less header, lengths and attributes for them.
+    assert_eq!(updates.len(), 10_000_usize.div_ceil((4096 - 23 - 20) / 5));
+    let gone = rib.updates(&BTreeMap::new());
+    assert_eq!(gone.len(), 10_000_usize.div_ceil((4096 - 23) / 5));
+    gone.iter().for_each(|u| receiver.hear(u));
+    receiver.check(&BTreeMap::new());
+}
+
+/// Any sequence of route sets and refreshes: the receiver always ends up with what is wanted, and never hears of the
+/// withdrawal of what it does not know.
+#[test]
+fn random_route_sets() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |n: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 11) % n
+    };
+    let prefix = |index: u64| match index % 3 {
+        0 => IpNet::new(Ipv4Addr::new(198, 51, 100, index as u8).into(), 32).expect("valid"),
+        1 => IpNet::new(Ipv4Addr::new(203, 0, index as u8, 0).into(), 24).expect("valid"),
+        _ => IpNet::new(
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, index as u16]),
+            128,
+        )
+        .expect("valid"),
+    };
+    let (mut rib, mut receiver, mut wanted) = (rib(), Receiver::default(), BTreeMap::new());
+    for _ in 0..600 {
+        for _ in 0..below(8) {
+            let prefix = prefix(below(240));
+            let communities = (0..below(3) * 60).map(|n| n as u32).collect();
+            let med = [None, Some(0), Some(100)][below(3) as usize];
+            match below(3) {
+                0 => drop(wanted.remove(&prefix)),
+                _ => drop(wanted.insert(
+                    prefix,
+                    Route {
+                        prefix,
+                        communities,
+                        med,
+                    },
+                )),
+            }
+        }
+        if below(10) == 0 {
+            rib.resend(Family::ALL[below(2) as usize]);
+        }
+        for update in rib.updates(&wanted) {
+            receiver.hear(&update);
+        }
+        receiver.check(&wanted);
+        assert_eq!(rib.updates(&wanted), []);
+    }
+}
