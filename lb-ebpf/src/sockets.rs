@@ -95,13 +95,15 @@ struct TupleV4 {
     ports: u32,
 }
 
-/// `bpf_sock_tuple.ipv6`.
-#[repr(C)]
+/// `bpf_sock_tuple.ipv6`: 36 bytes, by which the helper knows it.
+#[repr(C, packed(4))]
 struct TupleV6 {
     client: [u64; 2],
     vip: [u64; 2],
     ports: u32,
 }
+
+const _: () = assert!(size_of::<TupleV4>() == 12 && size_of::<TupleV6>() == 36);
 
 /// A referenced socket, full or not; dropping it releases the reference, which the verifier insists on.
 struct Socket(NonNull<bpf_sock>);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anylb::dataplane::{Dataplane, Options};
 use anylb::model::{PoolName, Protocol};
@@ -46,7 +45,7 @@ fn pool(backends: &[&str], hops: usize) -> DesiredPool {
     };
     DesiredPool {
         members: members.collect(),
-        rows: Arc::new((0..abi::ROWS).map(|i| row(i as u16 % count)).collect()),
+        rows: (0..abi::ROWS).map(|i| row(i as u16 % count)).collect(),
         settling: false,
     }
 }
@@ -131,10 +130,10 @@ impl Loaded {
     fn apply(&mut self, desired: &Desired) -> usize {
         let plane = self.plane.as_mut().expect("open until dropped");
         let (image, mut ops) = desired.image(&mut self.slots).expect("an image");
-        ops.extend(plan(&image, &plane.observed()).expect("a plan"));
+        ops.extend(plan(&image, &plane.observed().expect("readable")).expect("a plan"));
         plane.apply(&ops).expect("applied");
         assert_eq!(
-            plan(&image, &plane.observed()).expect("a plan"),
+            plan(&image, &plane.observed().expect("readable")).expect("a plan"),
             [],
             "what was applied is read back as the same image"
         );
@@ -421,14 +420,14 @@ fn an_equal_state_needs_nothing_and_a_change_swaps_the_bank() {
     let mut state = desired();
     let mut loaded = Loaded::new("swap", &state);
     assert_eq!(loaded.apply(&state), 0);
-    let before = loaded.plane().observed().bank;
+    let before = loaded.plane().observed().expect("readable").bank;
     let four = state
         .pools
         .get_mut(&PoolName("four".into()))
         .expect("the pool");
     *four = pool(&["10.1.0.9", "10.1.0.1"], 4);
     loaded.apply(&state);
-    assert_ne!(loaded.plane().observed().bank, before);
+    assert_ne!(loaded.plane().observed().expect("readable").bank, before);
     let result = loaded
         .plane()
         .probe(&Dataplane::probe_syn(
@@ -457,7 +456,7 @@ fn a_second_agent_adopts_the_pinned_state() {
     }
     let state = desired();
     let mut loaded = Loaded::new("adopt", &state);
-    let observed = loaded.plane().observed();
+    let observed = loaded.plane().observed().expect("readable");
     let options = Options {
         pin_dir: loaded._bpffs.path().join("anylb"),
         interface: None,
@@ -465,7 +464,7 @@ fn a_second_agent_adopts_the_pinned_state() {
     loaded.plane = None;
     let second = Dataplane::open(&options).expect("adopted");
     assert!(second.adopted());
-    assert_eq!(second.observed(), observed);
+    assert_eq!(second.observed().expect("readable"), observed);
     assert_ne!(observed, Observed::default());
     loaded.plane = Some(second);
     assert_eq!(

@@ -139,7 +139,10 @@ impl Agent {
                 })
             })
             .transpose()?;
-        let observed = plane.as_ref().map(Dataplane::observed).unwrap_or_default();
+        let observed = match &plane {
+            Some(plane) => plane.observed()?,
+            None => Observed::default(),
+        };
         let adopted = plane
             .as_ref()
             .is_some_and(|plane| plane.adopted() && plane.attached());
@@ -165,6 +168,7 @@ impl Agent {
         let parts = Parts {
             core,
             plane,
+            observed,
             checker,
             resolver,
             state_file,

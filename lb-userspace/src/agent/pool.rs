@@ -41,7 +41,6 @@ pub struct PoolRows {
 struct Current {
     basis: Basis,
     table: Table,
-    rows: Arc<Vec<[u16; 4]>>,
 }
 
 /// A table is a function of this.
@@ -99,8 +98,7 @@ impl PoolRows {
             .current
             .as_ref()
             .map_or(0, |current| table.moved(&current.table) as u64);
-        let rows = Arc::new(table.rows.clone());
-        self.current = Some(Current { basis, table, rows });
+        self.current = Some(Current { basis, table });
     }
 
     /// What the datapath should hold.
@@ -116,7 +114,7 @@ impl PoolRows {
         });
         Some(DesiredPool {
             members: members.collect(),
-            rows: Arc::clone(&current.rows),
+            rows: Arc::clone(&current.table.rows),
             settling: self.settling_until.is_some_and(|until| world.now < until),
         })
     }

@@ -16,7 +16,7 @@ use super::pool::World;
 use super::report::{self, Facts};
 use super::state::{StateError, StateFile};
 use crate::bgp::{Route, RouteSet};
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
 use crate::netlink::{NextHops, Resolver};
@@ -61,6 +61,8 @@ pub struct Parts {
     pub core: Core,
     /// None for an announcer without interfaces.
     pub plane: Option<Dataplane>,
+    /// What the datapath held at the start.
+    pub observed: Observed,
     /// Checks.
     pub checker: Checker,
     /// Next hops; none for an announcer.
@@ -95,7 +97,6 @@ pub struct Reconciler {
     parts: Parts,
     mode: Mode,
     pending: Option<Pending>,
-    observed: Observed,
     config: ConfigStatus,
     started: Instant,
     start_time_secs: u64,
@@ -118,15 +119,10 @@ enum RoundError {
 impl Reconciler {
     /// Ready to run.
     pub fn new(parts: Parts) -> Self {
-        let observed = parts
-            .plane
-            .as_ref()
-            .map_or_else(Observed::default, Dataplane::observed);
         let now_secs = wall_secs();
         Self {
             mode: Mode::Serving,
             pending: None,
-            observed,
             config: ConfigStatus {
                 last_reload_successful: true,
                 last_success_time_secs: now_secs,
@@ -210,11 +206,12 @@ impl Reconciler {
             let slots = self.parts.core.state.slots.clone();
             let (image, mut ops) = desired.image(&mut self.parts.core.state.slots)?;
             changed |= slots != self.parts.core.state.slots;
-            ops.extend(plan(&image, &self.observed)?);
+            ops.extend(plan(&image, &self.parts.observed)?);
             if !ops.is_empty() {
                 let result = plane.apply(&ops);
-                self.observed = plane.observed();
+                self.parts.observed = plane.observed()?;
                 result?;
+                release_heap();
             }
         }
         if changed {

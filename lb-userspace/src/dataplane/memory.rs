@@ -10,6 +10,28 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::DataplaneError;
 
+/// A `BPF_F_MMAPABLE` array of `T` that is mapped only while it is used: the kernel counts all of what is mapped as ours.
+pub(super) struct Mappable<T> {
+    map: MapData,
+    name: &'static str,
+    _entries: PhantomData<T>,
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Mappable<T> {
+    pub(super) fn new(map: MapData, name: &'static str) -> Self {
+        Self {
+            map,
+            name,
+            _entries: PhantomData,
+        }
+    }
+
+    /// The array in memory, until the result is dropped.
+    pub(super) fn map(&self) -> Result<Memory<T>, DataplaneError> {
+        Memory::of_map(&self.map, self.name)
+    }
+}
+
 /// A `BPF_F_MMAPABLE` array of `T` in our address space, shared with the kernel.
 pub(super) struct Memory<T> {
     start: NonNull<T>,
@@ -118,4 +140,14 @@ impl<T> Drop for Memory<T> {
         // SAFETY: the range was mapped by `of_map` and is unmapped once.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
+}
+
+/// Gives what a change of tables has freed back to the kernel: a pool's tables are megabytes while they are built, and the
+/// allocator would keep them for the next change.
+pub fn release_heap() {
+    // SAFETY: takes no pointer and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }

@@ -37,10 +37,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
+pub use memory::release_heap;
 
 use crate::plan::{Image, Observed, Op, Seeds};
 use link::{Hook, Link};
-use memory::Memory;
+use memory::{Mappable, Memory};
 
 /// The object of the LB node, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.o"));
@@ -60,9 +61,9 @@ pub struct Dataplane {
     object: Ebpf,
     root: Memory<Root>,
     banks: Memory<Bank>,
-    vips: Memory<VipBucket>,
-    services: Memory<ServiceBucket>,
-    backends: Memory<Backend>,
+    vips: Mappable<VipBucket>,
+    services: Mappable<ServiceBucket>,
+    backends: Mappable<Backend>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
     inner: BTreeMap<u32, Table>,
     counters: counters::Maps,
@@ -70,10 +71,11 @@ pub struct Dataplane {
     adopted: bool,
 }
 
-/// Rows of a pool. Mapped only while they are read or filled: the kernel counts what is mapped as ours.
+/// Rows of a pool.
 struct Table {
+    /// For single rows, and for the outer map.
     map: Array<MapData, u64>,
-    pin: PathBuf,
+    rows: Mappable<u64>,
 }
 
 impl Dataplane {
@@ -89,20 +91,15 @@ impl Dataplane {
             .ok_or(DataplaneError::Object("no XDP program named lb"))?;
         program.load().map_err(DataplaneError::load)?;
 
-        let mut tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
+        let tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
             .map_err(DataplaneError::map("TABLES"))?;
         let inner = open_tables(&options.pin_dir.join("tables"))?;
-        for (index, table) in &inner {
-            tables
-                .set(*index, &table.map, 0)
-                .map_err(DataplaneError::map("TABLES"))?;
-        }
         let mut plane = Self {
             root: open_array(&mut object, "ROOT")?,
             banks: open_array(&mut object, "BANKS")?,
-            vips: open_array(&mut object, "VIPS")?,
-            services: open_array(&mut object, "SERVICES")?,
-            backends: open_array(&mut object, "BACKENDS")?,
+            vips: Mappable::new(maps::take_array(&mut object, "VIPS")?, "VIPS"),
+            services: Mappable::new(maps::take_array(&mut object, "SERVICES")?, "SERVICES"),
+            backends: Mappable::new(maps::take_array(&mut object, "BACKENDS")?, "BACKENDS"),
             counters: counters::Maps::new(&mut object)?,
             tables,
             inner,
@@ -145,51 +142,58 @@ impl Dataplane {
     }
 
     /// What the kernel holds: the bank in use and the tables it points to.
-    pub fn observed(&self) -> Observed {
+    pub fn observed(&self) -> Result<Observed, DataplaneError> {
         let root = self.root.read(0);
+        let existing = self.inner.keys().copied().collect();
         if root.abi_version == 0 {
-            return Observed::default();
+            return Ok(Observed {
+                existing,
+                ..Observed::default()
+            });
         }
         let bank = root.bank & 1;
         let slice = |count: u32| bank * count..(bank + 1) * count;
+        let (vips, services) = (self.vips.map()?, self.services.map()?);
         let vips = slice(abi::VIP_BUCKETS)
-            .flat_map(|i| self.vips.read(i).entries)
+            .flat_map(|i| vips.read(i).entries)
             .filter(|entry| entry.kind != abi::kind::EMPTY);
         let services: Vec<_> = slice(abi::SERVICE_BUCKETS)
-            .flat_map(|i| self.services.read(i).entries)
+            .flat_map(|i| services.read(i).entries)
             .filter(|entry| entry.key != 0)
             .collect();
-        let backends: Vec<_> = slice(abi::BACKENDS_MAX)
-            .map(|i| self.backends.read(i))
-            .collect();
+        let backends = self.backends.map()?;
+        let mut backends: Vec<_> = slice(abi::BACKENDS_MAX).map(|i| backends.read(i)).collect();
         let used = backends
             .iter()
             .rposition(|backend| backend.address[1] != 0)
             .map_or(0, |last| last + 1);
-        let tables = services
-            .iter()
-            .filter_map(|service| {
-                Some((
-                    service.table,
-                    self.inner
-                        .get(&service.table)?
-                        .memory()
-                        .ok()?
-                        .to_vec()
-                        .into(),
-                ))
-            })
-            .collect();
-        let mut observed = Observed::new(
+        backends.truncate(used);
+        backends.shrink_to_fit();
+        let mut image = Image {
+            bank: Bank {
+                vip_seed: 0,
+                service_seed: 0,
+                ..self.banks.read(bank)
+            },
+            vips: vips.collect(),
+            backends,
+            ..Image::default()
+        };
+        for service in &services {
+            if let Some(table) = self.inner.get(&service.table)
+                && !image.tables.contains_key(&service.table)
+            {
+                image
+                    .tables
+                    .insert(service.table, table.rows.map()?.to_vec().into());
+            }
+        }
+        image.services = services;
+        Ok(Observed {
             bank,
-            &self.banks.read(bank),
-            vips.collect(),
-            services,
-            backends[..used].to_vec(),
-            tables,
-        );
-        observed.existing = self.inner.keys().copied().collect();
-        observed
+            image: Some(image.sorted()),
+            existing,
+        })
     }
 
     /// Carries out `ops` in order. On an error the bank in use is unchanged, or already the new one: plan again from
@@ -203,7 +207,7 @@ impl Dataplane {
                 Op::ZeroBackendCounters { first, count } => {
                     self.counters.zero_backends(*first, *count)?
                 }
-                Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds),
+                Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds)?,
                 Op::Switch { bank } => self.root.write(
                     0,
                     Root {
@@ -268,43 +272,50 @@ impl Dataplane {
         )
     }
 
+    /// The table is in the outer map before it is pinned: a pinned one needs nothing more when it is adopted.
     fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
-        let table = Table::create(&self.options.pin_dir.join("tables").join(index.to_string()))?;
+        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
+            .map_err(DataplaneError::map("table"))?;
         self.tables
-            .set(index, &table.map, 0)
+            .set(index, &map, 0)
             .map_err(DataplaneError::map("TABLES"))?;
-        self.inner.insert(index, table);
+        let path = self.options.pin_dir.join("tables").join(index.to_string());
+        map.pin(&path).map_err(|error| DataplaneError::Pin {
+            path: path.clone(),
+            source: std::io::Error::other(error),
+        })?;
+        self.inner.insert(index, Table::open(&path)?);
         Ok(())
     }
 
-    fn fill_table(&mut self, index: u32, rows: &[u64]) -> Result<(), DataplaneError> {
+    fn fill_table(&self, index: u32, rows: &[u64]) -> Result<(), DataplaneError> {
         let table = self
             .inner
-            .get_mut(&index)
+            .get(&index)
             .ok_or(DataplaneError::NoTable(index))?;
-        let mut memory = table.memory()?;
+        let mut memory = table.rows.map()?;
         for (row, value) in (0..).zip(rows) {
             memory.write(row, *value);
         }
         Ok(())
     }
 
-    fn fill_bank(&mut self, bank: u32, image: &Image, seeds: &Seeds) {
-        let vips = seeds.vip_buckets(&image.vips);
-        let services = seeds.service_buckets(&image.services);
-        for (i, bucket) in (0..).zip(vips) {
-            self.vips.write_changed(bank * abi::VIP_BUCKETS + i, bucket);
+    fn fill_bank(&mut self, bank: u32, image: &Image, seeds: &Seeds) -> Result<(), DataplaneError> {
+        let mut vips = self.vips.map()?;
+        for (i, bucket) in (0..).zip(seeds.vip_buckets(&image.vips)) {
+            vips.write_changed(bank * abi::VIP_BUCKETS + i, bucket);
         }
-        for (i, bucket) in (0..).zip(services) {
-            self.services
-                .write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
+        let mut services = self.services.map()?;
+        for (i, bucket) in (0..).zip(seeds.service_buckets(&image.services)) {
+            services.write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
         }
+        let mut backends = self.backends.map()?;
         for i in 0..abi::BACKENDS_MAX {
             let backend = image.backends.get(i as usize).copied().unwrap_or_default();
-            self.backends
-                .write_changed(bank * abi::BACKENDS_MAX + i, backend);
+            backends.write_changed(bank * abi::BACKENDS_MAX + i, backend);
         }
         self.banks.write(bank, seeds.bank(&image.bank));
+        Ok(())
     }
 
     /// Waits until every packet that saw the former root has left: an update of the outer map waits for RCU.
@@ -319,30 +330,13 @@ impl Dataplane {
 }
 
 impl Table {
-    /// Makes a table and pins it.
-    fn create(path: &Path) -> Result<Self, DataplaneError> {
-        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
-            .map_err(DataplaneError::map("table"))?;
-        map.pin(path).map_err(|error| DataplaneError::Pin {
-            path: path.into(),
-            source: std::io::Error::other(error),
-        })?;
-        Self::open(path)
-    }
-
     fn open(path: &Path) -> Result<Self, DataplaneError> {
-        let data = MapData::from_pin(path).map_err(DataplaneError::map("table"))?;
-        let map = aya::maps::Map::from_map_data(data).map_err(DataplaneError::map("table"))?;
-        let map = map.try_into().map_err(DataplaneError::map("table"))?;
+        let pinned = || MapData::from_pin(path).map_err(DataplaneError::map("table"));
+        let map = aya::maps::Map::from_map_data(pinned()?).map_err(DataplaneError::map("table"))?;
         Ok(Self {
-            map,
-            pin: path.into(),
+            map: map.try_into().map_err(DataplaneError::map("table"))?,
+            rows: Mappable::new(pinned()?, "table"),
         })
-    }
-
-    fn memory(&self) -> Result<Memory<u64>, DataplaneError> {
-        let data = MapData::from_pin(&self.pin).map_err(DataplaneError::map("table"))?;
-        Memory::of_map(&data, "table")
     }
 }
 

@@ -15,6 +15,7 @@ use lb_common::tunnel::{self, Header};
 use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
 use zerocopy::FromBytes as _;
 
+use super::memory::Memory;
 use super::{Dataplane, DataplaneError};
 use crate::plan::desired::words;
 
@@ -66,7 +67,7 @@ impl Dataplane {
             .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
-        let exit = lb::run(&mut frame, &HostTables(self), true);
+        let exit = lb::run(&mut frame, &HostTables::of(self)?, true);
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
         let same_bytes = action == Action::Drop || frame.bytes() == output;
@@ -190,32 +191,48 @@ fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
 }
 
 /// The live maps, for the decision code on the host. Counts nothing.
-struct HostTables<'a>(&'a Dataplane);
+struct HostTables<'a> {
+    plane: &'a Dataplane,
+    vips: Memory<VipBucket>,
+    services: Memory<ServiceBucket>,
+    backends: Memory<Backend>,
+}
+
+impl<'a> HostTables<'a> {
+    fn of(plane: &'a Dataplane) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            plane,
+            vips: plane.vips.map()?,
+            services: plane.services.map()?,
+            backends: plane.backends.map()?,
+        })
+    }
+}
 
 impl Tables for HostTables<'_> {
     fn bank(&self) -> Option<(u32, &Bank)> {
-        let root = self.0.root.get(0)?;
+        let root = self.plane.root.get(0)?;
         if root.abi_version != abi::ABI_VERSION {
             return None;
         }
         let number = root.bank & 1;
-        Some((number, self.0.banks.get(number)?))
+        Some((number, self.plane.banks.get(number)?))
     }
 
     fn vips(&self, index: u32) -> Option<&VipBucket> {
-        self.0.vips.get(index)
+        self.vips.get(index)
     }
 
     fn services(&self, index: u32) -> Option<&ServiceBucket> {
-        self.0.services.get(index)
+        self.services.get(index)
     }
 
     fn row(&self, table: u32, row: u32) -> Option<u64> {
-        self.0.inner.get(&table)?.map.get(&row, 0).ok()
+        self.plane.inner.get(&table)?.map.get(&row, 0).ok()
     }
 
     fn backend(&self, index: u32) -> Option<&Backend> {
-        self.0.backends.get(index)
+        self.backends.get(index)
     }
 
     fn count_service(&self, _: u32, _: u32, _: bool) {}

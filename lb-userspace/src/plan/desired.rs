@@ -40,7 +40,7 @@ pub struct DesiredPool {
     /// What the rows' indexes mean.
     pub members: Vec<DesiredBackend>,
     /// Indexes into `members`, [`abi::ABSENT`] where there is no hop; [`abi::ROWS`] of them.
-    pub rows: Arc<Vec<[u16; 4]>>,
+    pub rows: Arc<[[u16; 4]]>,
     /// A table has just changed somewhere.
     pub settling: bool,
 }

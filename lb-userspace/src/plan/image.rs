@@ -33,38 +33,6 @@ pub struct Observed {
     pub existing: BTreeSet<u32>,
 }
 
-impl Observed {
-    /// From what was read of the live bank.
-    pub fn new(
-        bank: u32,
-        header: &Bank,
-        vips: Vec<VipEntry>,
-        services: Vec<ServiceEntry>,
-        backends: Vec<Backend>,
-        tables: BTreeMap<u32, Arc<[u64]>>,
-    ) -> Self {
-        let header = Bank {
-            vip_seed: 0,
-            service_seed: 0,
-            ..*header
-        };
-        Self {
-            bank,
-            image: Some(
-                Image {
-                    bank: header,
-                    vips,
-                    services,
-                    backends,
-                    tables,
-                }
-                .sorted(),
-            ),
-            existing: BTreeSet::new(),
-        }
-    }
-}
-
 impl Image {
     /// The same with its entries in order.
     pub fn sorted(mut self) -> Self {

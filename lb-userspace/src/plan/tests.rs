@@ -43,7 +43,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
                 PoolName((*name).into()),
                 DesiredPool {
                     members,
-                    rows: Arc::new(rows.collect()),
+                    rows: rows.collect(),
                     settling: false,
                 },
             )

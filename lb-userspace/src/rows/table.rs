@@ -18,7 +18,7 @@ pub struct Table {
     /// previous inputs that some row still names. Addresses are canonical.
     pub members: Vec<IpAddr>,
     /// [`ROWS`] lists of distinct numbers, `ABSENT` after the last hop.
-    pub rows: Vec<[u16; HOPS_MAX]>,
+    pub rows: Arc<[[u16; HOPS_MAX]]>,
     /// Owner of each row, health apart.
     owners: Arc<Owners>,
     digest: u64,
@@ -38,7 +38,7 @@ impl Table {
         let digest = keys.digest(&digest_bytes(&members[..listed], &owners.owner));
         Self {
             members,
-            rows,
+            rows: rows.into(),
             owners,
             digest,
         }
@@ -63,7 +63,7 @@ impl Table {
     /// Rows in which each member is the first hop, in the order of `members`.
     pub fn first_hops(&self) -> Vec<usize> {
         let mut counts = vec![0; self.members.len()];
-        for [first, ..] in &self.rows {
+        for [first, ..] in self.rows.iter() {
             if let Some(count) = counts.get_mut(usize::from(*first)) {
                 *count += 1;
             }
@@ -77,7 +77,11 @@ impl Table {
         let differs = |(mine, theirs): &(&[u16; HOPS_MAX], &[u16; HOPS_MAX])| {
             mine[0] != translate(&here, theirs[0])
         };
-        self.rows.iter().zip(&other.rows).filter(differs).count()
+        self.rows
+            .iter()
+            .zip(other.rows.iter())
+            .filter(differs)
+            .count()
     }
 
     /// Rows whose first hop in `other` is not among the hops here: what would break of the flows that began in `other`

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
@@ -97,7 +96,7 @@ pub fn cases(directory: &Path) -> Result<Vec<Case>> {
 
 fn apply(plane: &mut Dataplane, desired: &Desired) -> Result<()> {
     let (image, mut ops) = desired.image(&mut Slots::default())?;
-    ops.extend(plan(&image, &plane.observed())?);
+    ops.extend(plan(&image, &plane.observed()?)?);
     Ok(plane.apply(&ops)?)
 }
 
@@ -165,7 +164,7 @@ impl Family {
         };
         Ok(DesiredPool {
             members: table.members.into_iter().map(member).collect(),
-            rows: Arc::new(table.rows),
+            rows: table.rows,
             settling: false,
         })
     }
