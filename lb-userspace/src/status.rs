@@ -319,7 +319,7 @@ pub struct Histogram {
 /// The second chance on a backend, from its datapath.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecondChanceCount {
-    /// Packets decapsulated: every encapsulated packet that was valid and trusted.
+    /// Packets decapsulated and handed to the kernel of this backend.
     pub decapsulated: u64,
     /// Packets passed on to another backend, by outer family (`ipv4`, `ipv6`).
     pub forwarded: BTreeMap<String, u64>,

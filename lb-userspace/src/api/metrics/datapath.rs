@@ -73,7 +73,7 @@ fn add_second_chance(families: &mut Families, chance: &SecondChanceCount) {
     families
         .counter(
             "decap_packets_total",
-            "Encapsulated packets that were valid and trusted, and decapsulated.",
+            "Encapsulated packets that were decapsulated and handed to the kernel.",
         )
         .add(&[], chance.decapsulated);
     let mut forwarded = families.counter(
