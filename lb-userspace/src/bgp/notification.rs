@@ -135,6 +135,18 @@ impl Notification {
         )
     }
 
+    /// The AS that one side will not have of the other, where 2/2 names it in two or four octets.
+    fn bad_peer_as(&self) -> Option<u32> {
+        if (self.code, self.subcode) != (code::OPEN, subcode::BAD_PEER_AS) {
+            return None;
+        }
+        match self.data[..] {
+            [a, b] => Some(u32::from(u16::from_be_bytes([a, b]))),
+            [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
     /// RFC name of code and subcode.
     pub fn description(&self) -> Cow<'static, str> {
         let name = super::codec::notification_description(self.code, self.subcode);
@@ -149,9 +161,10 @@ impl Notification {
 impl std::fmt::Display for Notification {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{} {}", self.code, self.subcode, self.description())?;
-        match self.communication() {
-            Some(text) => write!(f, " ({text})"),
-            None => Ok(()),
+        match (self.communication(), self.bad_peer_as()) {
+            (Some(text), _) => write!(f, " ({text})"),
+            (None, Some(asn)) => write!(f, " (AS {asn})"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -206,6 +219,14 @@ mod tests {
         assert_eq!(
             Notification::shutdown("upgrade").to_string(),
             "6/2 Administrative Shutdown (upgrade)"
+        );
+        assert_eq!(
+            Notification::with_data(2, 2, &[0, 0, 0xfd, 0xe8]).to_string(),
+            "2/2 Bad Peer AS (AS 65000)"
+        );
+        assert_eq!(
+            Notification::with_data(2, 2, &[1]).to_string(),
+            "2/2 Bad Peer AS"
         );
         assert_eq!(
             Notification::new(4, 0).to_string(),

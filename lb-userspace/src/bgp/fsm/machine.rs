@@ -13,6 +13,10 @@ use super::state::{Direction, State};
 use super::table::{Procedure, cell};
 use super::timers::{Backoff, CONNECT_RETRY, Jitter, OPEN_HOLD, STABLE, Timers, send_hold};
 
+/// A kernel drops segments with a wrong MD5 signature without a word.
+const NO_ANSWER: &str =
+    "no answer to the dial (unreachable, filtered, or another TCP MD5 password)";
+
 /// What the driver has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -143,7 +147,9 @@ impl Machine {
 
     fn dial(&mut self, cx: &mut Context<'_>) {
         if self.state == State::Connect {
+            let reason = Reason::TcpFailed(NO_ANSWER.to_string());
             cx.actions.push(Action::CancelDial);
+            cx.actions.push(Action::Failed(self.direction, reason));
         }
         cx.actions.push(Action::Dial);
         self.timers.connect_retry = Some(cx.now + cx.jitter.apply(CONNECT_RETRY));

@@ -225,7 +225,12 @@ fn a_dial_without_any_answer_is_repeated() {
     let mut bench = Bench::new(settings());
     let (delay, actions) = bench.wait();
     assert!(delay <= Duration::from_secs(5));
-    assert_eq!(actions, [Action::CancelDial, Action::Dial]);
+    assert_eq!(actions[0], Action::CancelDial);
+    assert!(
+        matches!(actions[1], Action::Failed(OUT, Reason::TcpFailed(_))),
+        "and the operator sees why"
+    );
+    assert_eq!(actions[2..], [Action::Dial]);
 }
 
 #[test]

@@ -165,7 +165,7 @@ const OUTGOING: [[&str; 6]; 20] = [
     ["Idle", "Idle cancel failed:stopped", "Idle failed:stopped", "Idle 6/2 close failed:stopped",
      "Idle 6/2 close failed:stopped", "Idle 6/2 close down:stopped"],
     // ConnectRetryTimer_Expires
-    ["Idle", "Connect cancel dial", "Connect dial", "Idle 5/1 close failed:notification_sent",
+    ["Idle", "Connect cancel failed:tcp_failed dial", "Connect dial", "Idle 5/1 close failed:notification_sent",
      "Idle 5/2 close failed:notification_sent", "Idle 5/3 close down:notification_sent"],
     // HoldTimer_Expires
     ["Idle", "Idle cancel failed:hold_timer_expired", "Idle failed:hold_timer_expired",
