@@ -560,14 +560,17 @@ fn over_ipv6<P: Packet, T: Tables>(
     zerocopy::KnownLayout,
     zerocopy::Unaligned,
 )]
-struct Address6([u64; 2]);
+struct Address6 {
+    high: u64,
+    low: u64,
+}
 
 #[inline(always)]
 fn put_v6<P: Packet>(packet: &mut P, offset: usize, address: [u64; 2]) -> Result<(), Exit> {
-    packet
-        .get_mut::<Address6>(offset)
-        .ok_or(Exit::NoHeadroom)?
-        .0 = address;
+    let [high, low] = address;
+    let place = packet.get_mut::<Address6>(offset).ok_or(Exit::NoHeadroom)?;
+    place.high = high;
+    place.low = low;
     Ok(())
 }
 
