@@ -129,8 +129,9 @@ pub struct GracefulRestart {
     /// This process follows another one: the R bit, set in OPENs until a session has been told everything once.
     /// Later sessions of the same process have it clear, because then the speaker has not restarted.
     pub restarting: bool,
-    /// Packets are forwarded whether this process lives or not: the F bit, set for every family in every OPEN. A peer
-    /// drops the routes it kept the moment it sees an OPEN without it, restart or mere reconnection.
+    /// Packets were forwarded while no process was there: the F bit of every family. A peer drops the routes it kept the
+    /// moment it sees an OPEN without it. Once a session has been told everything it is set in any case, because a
+    /// mere reconnection of this process interrupts no forwarding.
     pub forwarding_preserved: bool,
 }
 

@@ -33,7 +33,6 @@ fn session(families: &[Family]) -> Negotiated {
         hold_time: Duration::from_secs(9),
         four_octet_as: true,
         peer_identifier: Ipv4Addr::new(192, 0, 2, 2),
-        graceful_restart: false,
         capabilities: vec![],
     }
 }

@@ -59,8 +59,6 @@ pub(super) struct Context<'a> {
     pub settings: &'a Settings,
     pub jitter: &'a mut Jitter,
     pub backoff: &'a mut Backoff,
-    /// For the R bit.
-    pub restarting: bool,
     /// OPEN without capabilities.
     pub bare: bool,
     /// Local address of the connection just reported.
@@ -159,7 +157,7 @@ impl Machine {
     fn send_open(&mut self, cx: &mut Context<'_>) {
         let unspecified = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let next_hops = NextHops::new(cx.settings, cx.local.unwrap_or(unspecified));
-        let open = negotiate::our_open(cx.settings, &next_hops, cx.restarting, cx.bare);
+        let open = negotiate::our_open(cx.settings, &next_hops, cx.bare);
         cx.actions.push(Action::Adopt(self.direction));
         cx.actions
             .push(Action::Send(self.direction, Reply::Open(open.clone())));

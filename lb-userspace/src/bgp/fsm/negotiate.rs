@@ -103,24 +103,17 @@ pub struct Negotiated {
     pub four_octet_as: bool,
     /// The peer's identifier.
     pub peer_identifier: Ipv4Addr,
-    /// Graceful restart was offered by us and is known to the peer.
-    pub graceful_restart: bool,
     /// Capabilities both offered, by name.
     pub capabilities: Vec<String>,
 }
 
 /// Our OPEN. `bare` leaves all capabilities out, for a peer that refuses any (RFC 5492 section 3).
-pub(super) fn our_open(
-    settings: &Settings,
-    next_hops: &NextHops,
-    restarting: bool,
-    bare: bool,
-) -> Open {
+pub(super) fn our_open(settings: &Settings, next_hops: &NextHops, bare: bool) -> Open {
     let families = next_hops.families();
     let graceful_restart = settings
         .graceful_restart
         .map(|restart| GracefulRestartCapability {
-            restarting,
+            restarting: restart.restarting,
             restart_time_secs: u16::try_from(restart.restart_time.as_secs())
                 .unwrap_or(u16::MAX)
                 .min(4095),
@@ -192,7 +185,6 @@ pub(super) fn negotiate(next_hops: NextHops, ours: &Open, theirs: &Open) -> Nego
         hold_time: Duration::from_secs(u64::from(ours.hold_time_secs.min(theirs.hold_time_secs))),
         four_octet_as: mine.four_octet_as && other.four_octet_as,
         peer_identifier: theirs.identifier,
-        graceful_restart: mine.graceful_restart.is_some() && other.graceful_restart.is_some(),
         capabilities: names(&families, mine, other),
         families,
     }

@@ -51,7 +51,8 @@ pub enum Input {
         /// Some were taken.
         progress: bool,
     },
-    /// The first session has been told everything: OPENs from now on have the R bit clear.
+    /// A session has been told everything: OPENs from now on are those of a speaker that has not restarted since, R bit
+    /// clear and F bit set.
     RestartDone,
 }
 
@@ -64,7 +65,6 @@ pub struct Peer {
     jitter: Jitter,
     backoff: Backoff,
     started: bool,
-    restarting: bool,
     bare: bool,
 }
 
@@ -72,7 +72,6 @@ impl Peer {
     /// In Idle. `seed` makes the jitter of this peer its own.
     pub fn new(settings: Settings, seed: u64) -> Peer {
         Peer {
-            restarting: settings.graceful_restart.is_some_and(|g| g.restarting),
             settings,
             outgoing: Machine::new(Direction::Outgoing),
             incoming: Machine::new(Direction::Incoming),
@@ -111,7 +110,7 @@ impl Peer {
             } => {
                 self.machine_mut(direction).sending(pending, progress, now);
             }
-            Input::RestartDone => self.restarting = false,
+            Input::RestartDone => self.restart_done(),
         }
         self.settle(now, &mut actions);
         actions
@@ -186,7 +185,6 @@ impl Peer {
             settings: &self.settings,
             jitter: &mut self.jitter,
             backoff: &mut self.backoff,
-            restarting: self.restarting,
             bare: self.bare,
             local,
             actions,
@@ -215,6 +213,13 @@ impl Peer {
                 actions,
             );
             self.machine_mut(direction).timers = Default::default();
+        }
+    }
+
+    fn restart_done(&mut self) {
+        if let Some(restart) = &mut self.settings.graceful_restart {
+            restart.restarting = false;
+            restart.forwarding_preserved = true;
         }
     }
 

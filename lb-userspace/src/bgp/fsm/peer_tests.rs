@@ -412,45 +412,53 @@ fn a_peer_that_refuses_capabilities_is_tried_without() {
 }
 
 #[test]
-fn r_bit_until_told_everything_once_f_bit_always() {
-    let restart = GracefulRestart {
-        restart_time: Duration::from_secs(15),
-        restarting: true,
-        forwarding_preserved: true,
-    };
-    let mut bench = Bench::new(Settings {
-        graceful_restart: Some(restart),
-        ..settings()
-    });
-    let offer = |actions: &[Action]| {
-        let capability = sent_open(actions)
-            .and_then(|o| o.capabilities.graceful_restart.clone())
-            .expect("offered");
-        (
-            capability.restarting,
-            capability.restart_time_secs,
-            capability.families,
-        )
-    };
-    let families = vec![(Family::Ipv4, true)];
-    assert_eq!(offer(&bench.connected(OUT)), (true, 15, families.clone()));
-    bench.disconnected(OUT);
-    bench.wait();
-    assert_eq!(
-        offer(&bench.connected(OUT)),
-        (true, 15, families.clone()),
-        "nothing has been told yet"
-    );
-    bench.received(OUT, Message::Open(open(20)));
-    bench.received(OUT, Message::Keepalive);
-    bench.feed(Input::RestartDone);
-    bench.disconnected(OUT);
-    bench.wait();
-    assert_eq!(
-        offer(&bench.connected(OUT)),
-        (false, 15, families),
-        "the speaker has not restarted since"
-    );
+fn r_and_f_bits_tell_a_restart_from_a_reconnection() {
+    let table = [
+        ("restart with a datapath that went on", true, true),
+        ("restart with a datapath that is gone", true, false),
+        ("first start", false, false),
+    ];
+    for (what, restarting, forwarding_preserved) in table {
+        let restart = GracefulRestart {
+            restart_time: Duration::from_secs(15),
+            restarting,
+            forwarding_preserved,
+        };
+        let mut bench = Bench::new(Settings {
+            graceful_restart: Some(restart),
+            ..settings()
+        });
+        let offer = |actions: &[Action]| {
+            let capability =
+                sent_open(actions).and_then(|o| o.capabilities.graceful_restart.clone());
+            let capability = capability.expect("offered");
+            (
+                capability.restarting,
+                capability.restart_time_secs,
+                capability.families,
+            )
+        };
+        let first = (restarting, 15, vec![(Family::Ipv4, forwarding_preserved)]);
+        assert_eq!(offer(&bench.connected(OUT)), first, "{what}");
+        bench.disconnected(OUT);
+        bench.wait();
+        assert_eq!(
+            offer(&bench.connected(OUT)),
+            first,
+            "{what}: nothing has been told yet"
+        );
+        bench.received(OUT, Message::Open(open(20)));
+        bench.received(OUT, Message::Keepalive);
+        bench.feed(Input::RestartDone);
+        bench.disconnected(OUT);
+        bench.wait();
+        let later = (false, 15, vec![(Family::Ipv4, true)]);
+        assert_eq!(
+            offer(&bench.connected(OUT)),
+            later,
+            "{what}: no restart since"
+        );
+    }
 }
 
 #[test]

@@ -60,7 +60,6 @@ impl Bench {
             settings: &self.settings,
             jitter: &mut self.jitter,
             backoff: &mut self.backoff,
-            restarting: false,
             bare: false,
             local: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11))),
             actions: &mut actions,
