@@ -8,16 +8,18 @@
 //! | [`series`] | many cases in one run |
 //! | [`reference`] | the unit of cost |
 //! | [`node`] | cases of the LB node |
-//! | [`packet`] | packets of the cases |
+//! | [`backend`] | cases of the backend |
+//! | [`family`] | addresses of the cases |
 //! | [`sandbox`] | namespaces of our own |
 //! | [`limits`] | what a packet may cost |
 //! | [`report`] | figures as JSON and as tables |
 
+pub mod backend;
 pub mod bpf;
+pub mod family;
 pub mod insn;
 pub mod limits;
 pub mod node;
-pub mod packet;
 pub mod reference;
 pub mod report;
 pub mod sandbox;

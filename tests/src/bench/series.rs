@@ -102,13 +102,13 @@ impl Figures {
     }
 
     /// Cost in units of another case: the median of the rounds' ratios, which a machine that slows down for a while
-    /// changes least.
-    pub fn ratio_to(&self, other: &Self) -> f64 {
+    /// changes least. The other case counts as `at_least` nanoseconds.
+    pub fn ratio_to(&self, other: &Self, at_least: f64) -> f64 {
         let ratios: Vec<f64> = self
             .rounds
             .iter()
             .zip(&other.rounds)
-            .map(|(own, other)| own / other)
+            .map(|(own, other)| own / other.max(at_least))
             .collect();
         median(&ratios)
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_slow_round_of_the_whole_machine_does_not_change_the_ratio() {
         let reference = figures(&[30.0, 60.0, 30.0]);
-        assert_eq!(figures(&[33.0, 66.0, 33.0]).ratio_to(&reference), 1.1);
+        assert_eq!(figures(&[33.0, 66.0, 33.0]).ratio_to(&reference, 0.0), 1.1);
         assert_eq!(reference.range(), 30.0..=60.0);
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use lb_tests::bench::backend::Backend;
 use lb_tests::bench::report::{self, Report};
 use lb_tests::bench::series::{self, Effort};
 use lb_tests::bench::{limits, node, reference, sandbox};
@@ -48,6 +49,8 @@ fn run(cli: &Cli) -> Result<bool> {
     let bpffs = sandbox::enter()?;
     let mut cases = vec![reference::case()?];
     cases.extend(node::cases(bpffs.path())?);
+    let mut backend = Backend::new()?;
+    cases.append(&mut backend.cases);
     let cpu = series::pin_to_one_cpu()?;
     eprintln!(
         "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
