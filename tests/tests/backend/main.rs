@@ -1,6 +1,8 @@
 //! The backend's decision on the host, and the same packets through its programs in the kernel.
 
 mod cases;
+mod check;
 mod decision;
+mod headers;
 mod host;
 mod kernel;
