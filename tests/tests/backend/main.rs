@@ -6,3 +6,5 @@ mod decision;
 mod headers;
 mod host;
 mod kernel;
+mod mss;
+mod stage;

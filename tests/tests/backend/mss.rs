@@ -1,0 +1,119 @@
+//! The MSS in SYN-ACKs: on the host, and by the TC program in the kernel.
+
+use anyhow::{Result, ensure};
+use lb_common::frame::Frame;
+use lb_common::mss::clamp;
+use lb_tests::harness::privileged;
+use lb_tests::packet::{ACK, SYN, Segment, checksums_hold};
+
+use crate::cases::{FAMILIES, Family, wanted};
+use crate::host::Host;
+use crate::stage::{Stage, namespace};
+
+const NOP: u8 = 1;
+
+fn mss(value: u16) -> Vec<u8> {
+    let [high, low] = value.to_be_bytes();
+    vec![2, 4, high, low]
+}
+
+/// Why, the SYN-ACK, and the one that must leave.
+fn cases(family: &Family) -> Vec<(&'static str, Segment, Segment)> {
+    let limit = if family.vip().is_ipv4() { 1404 } else { 1316 };
+    let syn_ack = Segment::new(family.vip(), family.client(), SYN | ACK);
+    let with = |options: Vec<u8>| Segment {
+        options,
+        ..syn_ack.clone()
+    };
+    let changed = |before: &[u8], after: &[u8]| (with(before.to_vec()), with(after.to_vec()));
+    let same = |segment: Segment| (segment.clone(), segment);
+    let odd = |value| [&[NOP][..], &mss(value), &[NOP, NOP, NOP]].concat();
+    let late = |value| [&[4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8][..], &mss(value)].concat();
+    let cases = [
+        ("larger", changed(&mss(1460), &mss(limit))),
+        ("largest", changed(&mss(65535), &mss(limit))),
+        ("equal", same(with(mss(limit)))),
+        ("smaller", same(with(mss(536)))),
+        ("at an odd offset", changed(&odd(1460), &odd(limit))),
+        ("after others", changed(&late(1460), &late(limit))),
+        ("none", same(with(Vec::new()))),
+        (
+            "after the end of options",
+            same(with([vec![0, NOP, NOP, NOP], mss(1460)].concat())),
+        ),
+        ("cut", same(with(vec![NOP, NOP, 2, 4]))),
+        (
+            "an option without length",
+            same(with([vec![9, 0, NOP, NOP], mss(1460)].concat())),
+        ),
+        (
+            "longer than it is",
+            same(with(vec![2, 6, 5, 180, 0, 0, 0, 0])),
+        ),
+        (
+            "a SYN",
+            same(Segment {
+                flags: SYN,
+                ..with(mss(1460))
+            }),
+        ),
+        (
+            "from no VIP",
+            same(Segment {
+                source: family.client(),
+                destination: family.vip(),
+                ..with(mss(1460))
+            }),
+        ),
+    ];
+    cases
+        .map(|(why, (before, after))| (why, before, after))
+        .into()
+}
+
+#[test]
+fn on_the_host() {
+    let host = Host::new(&wanted());
+    for family in &FAMILIES {
+        for (why, before, after) in cases(family) {
+            let mut bytes = before.frame();
+            let frame = Frame::new(&bytes).expect("a small packet");
+            let Some(change) = clamp(&frame, &host) else {
+                assert_eq!(before.frame(), after.frame(), "{why}: left alone");
+                continue;
+            };
+            bytes[change.offset..][..2].copy_from_slice(&change.mss.value().to_be_bytes());
+            let checksum = &mut bytes[change.checksum_offset..][..2];
+            let old = u16::from_ne_bytes([checksum[0], checksum[1]]);
+            let sum = u32::from(!old) + u32::from(!change.before) + u32::from(change.after);
+            checksum.copy_from_slice(&(!lb_common::wire::fold(sum)).to_ne_bytes());
+            assert_eq!(bytes, after.frame(), "{why}");
+        }
+    }
+}
+
+#[test]
+fn in_the_kernel() {
+    if !privileged::available("mss::in_the_kernel") {
+        return;
+    }
+    let netns = namespace("mss").expect("a namespace");
+    let outcome = netns.run(|| {
+        let stage = Stage::set(&wanted())?;
+        FAMILIES
+            .iter()
+            .try_for_each(|family| kernel_agrees(&stage, family))
+    });
+    outcome.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn kernel_agrees(stage: &Stage, family: &Family) -> Result<()> {
+    const NEXT_PROGRAM: u32 = u32::MAX;
+    for (why, before, after) in cases(family) {
+        let (action, bytes) = stage.datapath.run_mss(&before.frame())?;
+        ensure!(action == NEXT_PROGRAM, "{why}: {action}");
+        ensure!(bytes == after.frame(), "{why}: {bytes:02x?}");
+        ensure!(checksums_hold(&bytes[14..]), "{why}");
+    }
+    Ok(())
+}

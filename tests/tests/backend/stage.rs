@@ -1,0 +1,184 @@
+//! A backend's program in the kernel, in a namespace with real sockets, beside the same decision on the host.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use anylb::backend::datapath::Datapath;
+use anylb::backend::image::{Image, Wanted};
+use anylb::backend::kernel_types::Offsets;
+use lb_common::backend::{Exit, Found};
+use lb_common::exit::Action;
+use lb_tests::harness::netns::Netns;
+use lb_tests::packet::{SYN, Segment, Tunnel};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::cases::{self, FAMILIES, Family};
+use crate::host::Host;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything a test needs; made and used on one thread inside the namespace.
+pub struct Stage {
+    pub datapath: Datapath,
+    pub host: Host,
+}
+
+/// A namespace whose `lo` has the VIPs and the real clients' addresses; what is sent to ghosts goes into the void.
+pub fn namespace(test: &str) -> Result<Netns> {
+    let netns = Netns::create(&format!("backend-{test}"))?;
+    for family in &FAMILIES {
+        for address in [family.vip().ip(), family.client().ip()] {
+            netns.ip(&format!("address add {address} dev lo"))?;
+        }
+    }
+    netns.ip("link add ghosts type veth peer name void")?;
+    netns.ip("link set void up")?;
+    netns.ip("link set ghosts up")?;
+    for family in &FAMILIES {
+        let ghost = ghost(family, 0).ip();
+        netns.ip(&format!("route add {ghost} dev ghosts"))?;
+        netns.ip(&format!(
+            "neighbour add {ghost} lladdr 02:00:00:00:00:09 dev ghosts"
+        ))?;
+    }
+    Ok(netns)
+}
+
+impl Stage {
+    /// Loads the program.
+    pub fn set(wanted: &Wanted) -> Result<Self> {
+        let btf = std::fs::read("/sys/kernel/btf/vmlinux").context("this kernel has no BTF")?;
+        Ok(Self {
+            datapath: Datapath::load(&Image::new(wanted)?, Offsets::find(&btf))?,
+            host: Host::new(wanted),
+        })
+    }
+
+    /// Where the kernel's program leaves with `packet`, by its counters, and the bytes.
+    pub fn kernel(&self, packet: &[u8]) -> Result<(Exit, Vec<u8>)> {
+        let before = self.counts()?;
+        let (action, bytes) = self.datapath.run(packet)?;
+        let after = self.counts()?;
+        let counted: Vec<Exit> = Exit::ALL
+            .iter()
+            .copied()
+            .filter(|exit| after[&(*exit as u32)] != before[&(*exit as u32)])
+            .collect();
+        ensure!(counted.len() == 1, "one exit per packet: {counted:?}");
+        let expected = match counted[0].action() {
+            Action::Drop => 1,
+            Action::Pass => 2,
+            Action::Transmit => 3,
+        };
+        ensure!(action == expected, "{:?} returned {action}", counted[0]);
+        Ok((counted[0], bytes))
+    }
+
+    /// Runs `inner` in `tunnel` in the kernel, and on the host as if `found` were there: both must leave by `expected` with
+    /// the same bytes.
+    pub fn same(
+        &mut self,
+        why: &str,
+        tunnel: &Tunnel,
+        inner: &[u8],
+        found: Found,
+        expected: Exit,
+    ) -> Result<()> {
+        let packet = tunnel.frame(inner);
+        self.host.found = found;
+        let kernel = self.kernel(&packet)?;
+        ensure!(kernel.0 == expected, "{why}: {:?}", kernel.0);
+        ensure!(
+            kernel == self.host.run(&packet),
+            "{why}: not the same bytes"
+        );
+        Ok(())
+    }
+
+    /// Runs `inner` until the kernel's sockets have come to the state in which it leaves by `expected`.
+    pub fn becomes(&self, why: &str, tunnel: &Tunnel, inner: &[u8], expected: Exit) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let exit = self.kernel(&tunnel.frame(inner))?.0;
+            if exit == expected {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < PATIENCE, "{why}: still {exit:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn counts(&self) -> Result<BTreeMap<u32, u64>> {
+        let exits = self.datapath.exits()?;
+        Ok(exits
+            .into_iter()
+            .map(|(exit, count)| (exit as u32, count.packets))
+            .collect())
+    }
+}
+
+/// A connection over `lo` from the family's client to its VIP: client's and server's end.
+pub fn connection(family: &Family) -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind(family.vip())?;
+    let client = Socket::new(Domain::for_address(family.vip()), Type::STREAM, None)?;
+    client.bind(&family.client().into())?;
+    client.connect(&family.vip().into())?;
+    Ok((client.into(), listener.accept()?.0))
+}
+
+/// A client that exists only as packets.
+pub fn ghost(family: &Family, port: u16) -> SocketAddr {
+    let address = match family.vip() {
+        SocketAddr::V4(_) => "192.0.2.200",
+        SocketAddr::V6(_) => "2001:db8:78::200",
+    };
+    (cases::ip(address), port).into()
+}
+
+/// Sends a SYN of a ghost to the family's VIP and returns the sequence number of the SYN-ACK.
+pub fn half_open(family: &Family, ghost: SocketAddr) -> Result<u32> {
+    const EVERY_PROTOCOL: u16 = 3;
+    let tap = Socket::new(
+        Domain::PACKET,
+        Type::RAW,
+        Some(Protocol::from(i32::from(EVERY_PROTOCOL.to_be()))),
+    )?;
+    tap.set_read_timeout(Some(PATIENCE))?;
+    send(&Segment::new(ghost, family.vip(), SYN))?;
+    let start = Instant::now();
+    let mut buffer = [0; 2048];
+    while start.elapsed() < PATIENCE {
+        let length = (&tap).read(&mut buffer).context("no SYN-ACK")?;
+        if let Some(sequence) = syn_ack(&buffer[..length], family.vip(), ghost) {
+            return Ok(sequence);
+        }
+    }
+    anyhow::bail!("no SYN-ACK to {ghost}")
+}
+
+fn send(segment: &Segment) -> Result<()> {
+    const HEADER_INCLUDED: i32 = 255;
+    let domain = Domain::for_address(segment.destination);
+    let socket = Socket::new(domain, Type::RAW, Some(HEADER_INCLUDED.into()))?;
+    let to: SockAddr = SocketAddr::new(segment.destination.ip(), 0).into();
+    socket.send_to(&segment.ip(), &to)?;
+    Ok(())
+}
+
+fn syn_ack(frame: &[u8], from: SocketAddr, to: SocketAddr) -> Option<u32> {
+    let (source, tcp) = match frame.get(12..14)? {
+        [8, 0] => (frame.get(26..30)?, frame.get(34..)?),
+        [0x86, 0xdd] => (frame.get(22..38)?, frame.get(54..)?),
+        _ => return None,
+    };
+    let address = match from.ip() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    let matches = source == address && tcp.get(..4)? == ports && tcp.get(13)? & 0x12 == 0x12;
+    matches.then(|| u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes")))
+}
