@@ -110,7 +110,7 @@ fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
 
 #[inline(always)]
 fn own_v4(config: &Config, address: u32) -> bool {
-    address != 0 && config.own_v4.iter().any(|own| *own == address)
+    address != 0 && config.own_v4.contains(&address)
 }
 
 #[inline(always)]
