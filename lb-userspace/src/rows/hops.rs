@@ -1,7 +1,7 @@
 //! From owners and ranks to the hops of a row. Backends go by their number in the table: members of the input first.
 
 use super::owner::{Owners, caps};
-use super::rank::{DEPTH, Ranking};
+use super::rank::Ranking;
 use super::{ABSENT, HOPS_MAX, Input, View};
 
 /// Gives out first hops and alternates under one view. Rows must come in the order of the walk.
@@ -89,8 +89,8 @@ impl<'a> Chooser<'a> {
         set.add_first(HOPS_MAX, owners.filter(here));
         set.add_first(1, heirs.filter(here));
         set.add_first(HOPS_MAX, self.ranking.top(row).filter(here));
-        if set.len < set.max && self.standing.len() > DEPTH {
-            set.add_first(HOPS_MAX, self.ranking.all(row).into_iter().filter(here));
+        if set.len < set.max {
+            set.add_first(HOPS_MAX, self.ranking.deeper(row).into_iter().filter(here));
         }
         set
     }

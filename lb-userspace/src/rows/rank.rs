@@ -7,7 +7,7 @@ use super::score::Score;
 use super::{ABSENT, ROWS};
 
 /// Ranks kept per row. Deeper ones are rarely asked for, and computed when they are.
-pub(super) const DEPTH: usize = 8;
+const DEPTH: usize = 8;
 
 /// Rows ranked in one go: their ranks and the tables of one backend fit the nearest cache together.
 const BATCH: usize = 128;
@@ -59,14 +59,15 @@ impl Ranking {
         self.top[row as usize].into_iter().filter(|&m| m != ABSENT)
     }
 
-    /// All of a row in order of rank.
-    pub fn all(&self, row: u32) -> Vec<u16> {
-        let mut ranks: Vec<(u64, u16)> = (0..)
-            .zip(&self.contenders)
-            .map(|(m, c)| (c.cost(row), m))
-            .collect();
-        ranks.sort_unstable();
-        ranks.into_iter().map(|(_, m)| m).collect()
+    /// Those of a row behind the first eight, in order of rank.
+    pub fn deeper(&self, row: u32) -> Vec<u16> {
+        if self.contenders.len() <= DEPTH {
+            return Vec::new();
+        }
+        let numbers = (0..).take(self.contenders.len());
+        let mut places: Vec<(u64, u16)> = numbers.map(|m| self.place(row, m)).collect();
+        places.sort_unstable();
+        places.into_iter().skip(DEPTH).map(|(_, m)| m).collect()
     }
 
     /// What backends of a row are ranked by, the lowest first.

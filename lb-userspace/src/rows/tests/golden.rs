@@ -1,6 +1,8 @@
 //! The format cannot drift: digests and rows made with another implementation, written from the description in
 //! [`super::super`] alone.
 
+use lb_common::siphash::siphash_2_4;
+
 use super::*;
 
 /// Four kinds of weight, both families, one backend draining.
@@ -70,6 +72,36 @@ fn literal_rows() {
     ] {
         assert_eq!(table.rows[row], hops, "row {row}");
     }
+}
+
+/// Rules 6 and 7: previous owners, heirs, a backend that is down and owns most rows, one that is gone.
+#[test]
+fn a_whole_table_with_history_under_a_view() {
+    let other = |weight| Member {
+        address: "192.0.2.9".parse().expect("a literal"),
+        ..ready(0, weight)
+    };
+    let newest = input([ready(1, 100), ready(6, 200), other(30)]);
+    let oldest = input([ready(1, 100), draining(6, 200), ready(7, 10)]);
+    let view = View::new([other(300).address], [backend(2)]);
+    let table = Builder::new(&KEY).build(&mixed(), &[&newest, &oldest], &view, 4);
+    assert_eq!(table.members[6..], [backend(6), backend(7)]);
+    assert_eq!(table.first_hops(), [13_243, 51_344, 0, 0, 0, 949, 0, 0]);
+    for (row, hops) in [
+        (0, [1, 6, 7, 4]),
+        (2, [1, 6, 3, 4]),
+        (3, [0, 6, 7, 1]),
+        (65_535, [1, 7, 3, 4]),
+    ] {
+        assert_eq!(table.rows[row], hops, "row {row}");
+    }
+    let bytes: Vec<u8> = table
+        .rows
+        .iter()
+        .flatten()
+        .flat_map(|m| m.to_le_bytes())
+        .collect();
+    assert_eq!(siphash_2_4([0; 16], &bytes), 0xcbea_7bb3_da5a_3daa);
 }
 
 #[test]
