@@ -148,7 +148,7 @@ impl Report {
     /// Prints the table and the verdict.
     pub fn print(&self) {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_preset(presets::NOTHING);
         table.set_header(["check", "value", "limit", "unit", "control", ""]);
         for check in &self.checks {
             let control = check
