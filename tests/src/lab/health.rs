@@ -24,6 +24,9 @@ const WITHDRAWN: Duration = Duration::from_millis(500 * 3 + 300 + 150 + 500 + 20
 /// Rise, and the 10 s for which a VIP that went away is held back.
 const ANNOUNCED_AGAIN: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_millis(250);
+/// How long backends are told to drop unknown flows and not to reset them (interval x fall + timeout), and two
+/// retransmissions of a flow that was dropped: from then on the control shows.
+const UNSETTLED: Duration = Duration::from_millis(4500);
 /// A new request that takes longer has met the dead backend: its SYN was lost.
 const SLOW: Duration = Duration::from_millis(500);
 const NEW_EVERY: Duration = Duration::from_millis(5);
@@ -38,7 +41,7 @@ pub async fn disagreement(site: &mut Site, report: &mut Report) -> Result<()> {
         let filter = Filter::dropping(&site.star.r1, "checks", "forward", &rules)?;
         wait_health(site, 1, backend, Health::Down).await?;
         site.star.reseed_multipath(seeds[0])?;
-        observe(STALL).await;
+        observe(UNSETTLED).await;
         ensure!(
             health_at(site, 2, backend)? == [Health::Up; 2],
             "lb2 finds be{backend} down as well"
