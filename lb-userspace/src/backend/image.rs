@@ -1,5 +1,7 @@
 //! What the backend's maps hold, from the wanted state. Pure.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -6,6 +6,8 @@
 //! member of a structure: name u32 | type u32 | offset in bits u32 (with the kind flag: in the lower 24)
 //! ```
 
+#![forbid(unsafe_code)]
+
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 const MAGIC: u16 = 0xeb9f;

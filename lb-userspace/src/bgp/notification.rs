@@ -1,5 +1,7 @@
 //! NOTIFICATION: why a session ends (RFC 4271 section 4.5).
 
+#![forbid(unsafe_code)]
+
 use std::borrow::Cow;
 
 /// Error codes of the IANA registry "BGP Error (Notification) Codes".

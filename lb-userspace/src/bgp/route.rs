@@ -1,5 +1,7 @@
 //! What is announced.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;

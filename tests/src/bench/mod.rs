@@ -5,6 +5,7 @@
 //! | [`insn`] | a small BPF assembler |
 //! | [`bpf`] | the system call |
 //! | [`wrapper`] | the measuring method |
+//! | [`cpu`] | one CPU for the benchmark alone |
 //! | [`series`] | many cases in one run |
 //! | [`reference`] | the unit of cost |
 //! | [`node`] | cases of the LB node |
@@ -16,6 +17,7 @@
 
 pub mod backend;
 pub mod bpf;
+pub mod cpu;
 pub mod family;
 pub mod insn;
 pub mod limits;

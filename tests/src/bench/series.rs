@@ -3,8 +3,6 @@
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::wrapper::Probe;
 
@@ -68,20 +66,6 @@ pub fn measure(cases: &[Case], effort: Effort, progress: impl Fn(usize)) -> Resu
         }
     }
     Ok(figures)
-}
-
-/// Keeps this thread on the last CPU it may use: the first ones take most interrupts.
-pub fn pin_to_one_cpu() -> Result<usize> {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
-    let last = (0..CpuSet::count())
-        .rfind(is_allowed)
-        .context("no CPU to run on")?;
-    let mut only = CpuSet::new();
-    only.set(last)?;
-    sched_setaffinity(this, &only)?;
-    Ok(last)
 }
 
 impl Figures {

@@ -8,7 +8,7 @@ use clap::Parser;
 use lb_tests::bench::backend::Backend;
 use lb_tests::bench::report::{self, Report};
 use lb_tests::bench::series::{self, Effort};
-use lb_tests::bench::{limits, node, reference, sandbox};
+use lb_tests::bench::{cpu, limits, node, reference, sandbox};
 use lb_tests::harness::privileged;
 use lb_tests::lab::about;
 
@@ -51,7 +51,7 @@ fn run(cli: &Cli) -> Result<bool> {
     cases.extend(node::cases(bpffs.path())?);
     let mut backend = Backend::new()?;
     cases.append(&mut backend.cases);
-    let cpu = series::pin_to_one_cpu()?;
+    let cpu = cpu::claim()?;
     eprintln!(
         "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
         cases.len(),

@@ -4,6 +4,8 @@
 //! peer is framed and checked by length here first, and a received UPDATE is looked at by us alone: no attribute of a
 //! route that is dropped anyway is ever decoded.
 
+#![forbid(unsafe_code)]
+
 mod frame;
 mod open;
 mod received;
