@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`bench`] | what a packet costs |
+//! | [`mod@bench`] | what a packet costs |
 //! | [`harness`] | namespaces, links, a router, processes, packet filters: a network to try things in |
 //! | [`load`] | web server and clients that notice every broken connection |
 //! | [`packet`] | packets byte by byte |

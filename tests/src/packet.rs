@@ -215,7 +215,7 @@ pub fn ip(
     let mut packet = Vec::new();
     if source.is_ipv4() {
         let header = 20 + options.len();
-        packet.extend([0x40 | header as u8 / 4, tos]);
+        packet.extend([0x40 | (header as u8 / 4), tos]);
         packet.extend(((header + payload.len()) as u16).to_be_bytes());
         packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
         packet.extend(octets(source));

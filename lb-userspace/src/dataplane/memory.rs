@@ -49,7 +49,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
     /// Maps the whole array.
     pub(super) fn of_map(map: &MapData, name: &'static str) -> Result<Self, DataplaneError> {
         let info = map.info().map_err(DataplaneError::map(name))?;
-        let fits = info.value_size() as usize == size_of::<T>() && size_of::<T>() % 8 == 0;
+        let fits = info.value_size() as usize == size_of::<T>() && size_of::<T>().is_multiple_of(8);
         if !fits {
             return Err(DataplaneError::Object(
                 "an array's values have another size than the agent's",

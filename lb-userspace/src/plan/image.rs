@@ -14,13 +14,16 @@ pub struct Image {
     pub bank: Bank,
     /// VIPs and own addresses.
     pub vips: Vec<VipEntry>,
-    /// `table` is an index in the outer map; before [`Image::place`], the first of the pool's pair.
+    /// `table` is an index in the outer map; before `place` chose one, the first of the pool's pair.
     pub services: Vec<ServiceEntry>,
     /// Backends of all pools, one after the other.
     pub backends: Vec<Backend>,
     /// Packed rows by table.
     pub tables: BTreeMap<u32, Arc<[u64]>>,
 }
+
+/// A table and the rows that it is to hold.
+pub(super) type Fill = (u32, Arc<[u64]>);
 
 /// What the kernel holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +46,7 @@ impl Image {
     }
 
     /// Chooses a table of each pair: the live one where its rows are the wanted ones, else its spare, which must be filled.
-    pub(super) fn place(&self, observed: &Observed) -> (Self, Vec<(u32, Arc<[u64]>)>) {
+    pub(super) fn place(&self, observed: &Observed) -> (Self, Vec<Fill>) {
         let live = observed.image.as_ref().map(|image| &image.tables);
         let mut chosen = BTreeMap::new();
         let mut fills = Vec::new();

@@ -1,5 +1,6 @@
 //! Numbers that stay with a name while it lives: counters and rows are found by them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -44,13 +45,13 @@ impl Slots {
         let used: BTreeSet<_> = slots.values().copied().collect();
         let mut free = (0..abi::ABSENT).filter(|slot| !used.contains(slot));
         for address in wanted {
-            if !slots.contains_key(&address) {
+            if let Entry::Vacant(vacant) = slots.entry(address) {
                 let limit = PlanError::Limit {
                     what: "backends of a pool",
                     wanted: members.len(),
                     limit: usize::from(abi::ABSENT),
                 };
-                slots.insert(address, free.next().ok_or(limit)?);
+                vacant.insert(free.next().ok_or(limit)?);
             }
         }
         Ok(slots)

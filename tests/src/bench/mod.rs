@@ -7,7 +7,7 @@
 //! | [`wrapper`] | the measuring method |
 //! | [`cpu`] | one CPU for the benchmark alone |
 //! | [`series`] | many cases in one run |
-//! | [`reference`] | the unit of cost |
+//! | [`mod@reference`] | the unit of cost |
 //! | [`node`] | cases of the LB node |
 //! | [`backend`] | cases of the backend |
 //! | [`family`] | addresses of the cases |
