@@ -192,8 +192,11 @@ pub enum BgpCommand {
 /// `explain`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ExplainArgs {
-    /// The client: `192.0.2.1:4000` or `[2001:db8::1]:4000`
-    #[arg(value_name = "SRC:PORT")]
+    /// The client.
+    #[arg(
+        value_name = "SRC:PORT",
+        help = "The client: 192.0.2.1:4000 or [2001:db8::1]:4000"
+    )]
     pub source: SocketAddr,
     /// The VIP, its port, and the protocol unless it is tcp
     #[arg(value_name = "VIP:PORT/PROTOCOL")]
