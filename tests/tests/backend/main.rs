@@ -1,5 +1,6 @@
 //! The backend's decision on the host, and the same packets through its programs in the kernel.
 
+mod agent;
 mod cases;
 mod check;
 mod decision;
