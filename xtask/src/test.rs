@@ -12,5 +12,9 @@ pub fn run(args: &[OsString]) -> Result<()> {
     if !shell::is_root() {
         println!("test: not root: tests that need namespaces or BPF skip, and say so");
     }
-    shell::run(shell::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(args))
+    shell::run(
+        shell::cargo()
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .args(args),
+    )
 }
