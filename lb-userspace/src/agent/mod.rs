@@ -152,7 +152,10 @@ impl Agent {
         let speaker = announce::start(&settings, adopted, routes_seen).await?;
         let (status, status_seen) = watch::channel(Arc::new(Envelope::new(
             state.generation,
-            NodeStatus::starting(&settings.node.name, "lb", wall_secs()),
+            NodeStatus {
+                adopted,
+                ..NodeStatus::starting(&settings.node.name, "lb", wall_secs())
+            },
         )));
         let (events, queue) = mpsc::channel(64);
         let checker = Checker::start(adopted_verdicts(&settings, &observed));

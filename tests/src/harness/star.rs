@@ -71,7 +71,7 @@ impl Star {
         let bpffs = Bpffs::mount(&run_dir.join("bpf"))?;
         let pass = XdpPass::load(bpffs.path())?;
         let r1 = router(&format!("{prefix}-r1"))?;
-        let client = client(&format!("{prefix}-client"), &r1)?;
+        let client = client(&format!("{prefix}-client"), &r1, &pass)?;
         let build =
             |kind: &str, net: u8, number: u8| node(prefix, run_dir, &r1, &pass, kind, net, number);
         let lbs = (1..=lbs)
@@ -147,7 +147,7 @@ fn router(name: &str) -> Result<Netns> {
     Ok(r1)
 }
 
-fn client(name: &str, r1: &Netns) -> Result<Netns> {
+fn client(name: &str, r1: &Netns, pass: &XdpPass) -> Result<Netns> {
     let client = Netns::create(name)?;
     // Thousands of connections to one address and port within a minute.
     client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
@@ -158,6 +158,9 @@ fn client(name: &str, r1: &Netns) -> Result<Netns> {
         64,
     );
     cable(r1, "client", &client, CLIENT_MTU, v4, v6)?;
+    // Packets of a namespace bring their socket's hash along, and the router would spread them by it: not by addresses, ports and
+    // the router's seed, and by another path after every timeout. A packet that has been through XDP comes without.
+    pass.attach(r1, "client")?;
     Ok(client)
 }
 
