@@ -21,11 +21,12 @@ pub mod verdict;
 pub use inner::{Flow, Segment};
 pub use verdict::Found;
 
-use crate::abi::{VipBucket, kind};
+use crate::abi::{self, VipBucket, kind};
 use crate::backend_abi::{self, Config, Macs, ServiceBucket};
 use crate::exit::exits;
 use crate::packet::Packet;
 use crate::tunnel::flags;
+use crate::wire::protocol;
 
 /// The maps, as the decision sees them. Indexes are those of [`crate::backend_abi`].
 pub trait Tables {
@@ -98,6 +99,8 @@ exits! {
     /// The frame could not be cut.
     NoHeadroom = "no_headroom", Drop, "the driver does not let a packet shrink";
 }
+
+const _: () = assert!(Exit::ALL.len() <= abi::EXITS_MAX as usize);
 
 impl Exit {
     /// Why the packet was accepted, as metrics name it; `None` where it was not.
@@ -185,7 +188,7 @@ pub(crate) fn find_vip<T: Tables>(tables: &T, config: &Config, address: [u64; 2]
 /// Whether sockets say nothing about the service that the packet is for.
 #[inline(always)]
 fn is_blind<T: Tables>(tables: &T, config: &Config, vip: u32, inner: &inner::Inner) -> bool {
-    let key = crate::abi::service_key(vip, crate::wire::protocol::TCP, inner.port);
+    let key = abi::service_key(vip, protocol::TCP, inner.port);
     let index = backend_abi::service_bucket(config.service_seed, key);
     let Some(bucket) = tables.services(index) else {
         return false;

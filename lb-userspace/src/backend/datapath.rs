@@ -24,9 +24,10 @@ use zerocopy::FromBytes as _;
 
 use super::image::Image;
 use super::kernel_types::Offsets;
-use crate::dataplane::DataplaneError;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{prepare_directory, take};
+use crate::dataplane::{DataplaneError, release_heap};
+
 use crate::plan::desired::{address_of, words};
 
 /// The object of the backend, built by the build script.
@@ -72,6 +73,8 @@ impl Datapath {
     /// Loads the programs and fills their maps; nothing is attached yet.
     pub fn load(image: &Image, offsets: Offsets) -> Result<Self, DataplaneError> {
         let mut object = EbpfLoader::new()
+            // Nothing in the object is relocated by the kernel's types, which take megabytes to read.
+            .btf(None)
             .override_global("SENT_ISN", &offsets.sent_isn, true)
             .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, true)
             .load(OBJECT)
@@ -85,6 +88,8 @@ impl Datapath {
         let services = services.map(|(i, service)| (*i, Value(*service)));
         let services = fill(&mut object, "SERVICES", services)?;
         fill(&mut object, "CONFIG", [(0, Value(image.config))])?;
+        // Loading takes megabytes for a moment.
+        release_heap();
         Ok(Self {
             services,
             next_hops: of(&mut object, "NEXT_HOPS")?,

@@ -293,3 +293,91 @@ fn prefix_v6(net: &Ipv6Net) -> PrefixV6 {
         mask: address_words(net.netmask().octets()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(prefixes: usize, own: u8, vips: u16) -> Wanted {
+        Wanted {
+            own: (1..=own).map(|i| IpAddr::from([10, 1, 0, i])).collect(),
+            // Every second /24, so that no two join.
+            trusted_lbs: (0..prefixes)
+                .map(|i| format!("10.{}.0.0/24", 2 * i).parse().unwrap())
+                .collect(),
+            endpoints: (0..vips)
+                .map(|i| (IpAddr::from([198, 51, (i >> 8) as u8, i as u8]), 80))
+                .collect(),
+            hertz: 250,
+            ..Wanted::default()
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(Image::new(&wanted(16, 4, 1)).is_ok());
+        assert_eq!(
+            Image::new(&wanted(17, 1, 1)).unwrap_err().to_string(),
+            "backend.trusted_lbs: 17 IPv4 prefixes remain after joining neighbours, at most 16 fit (for packets' sources, those of \
+             both lists together); use shorter prefixes"
+        );
+        assert_eq!(
+            Image::new(&wanted(1, 5, 1)).unwrap_err().to_string(),
+            "tunnels can end at 4 IPv4 addresses and there are 5; set node.tunnel_source_v4 and node.tunnel_source_v6"
+        );
+    }
+
+    #[test]
+    fn every_vip_and_service_is_found_in_its_bucket() {
+        let mut wanted = wanted(1, 1, 1500);
+        let blind = *wanted.endpoints.iter().nth(7).unwrap();
+        wanted.blind.insert(blind);
+        let image = Image::new(&wanted).unwrap();
+        for (vip, port) in &wanted.endpoints {
+            let bucket = backend_abi::vip_bucket(image.config.vip_seed, words(*vip));
+            let entries = image.vips[&bucket].entries;
+            let entry = entries.iter().find(|entry| entry.address == words(*vip));
+            let key = service_key(entry.unwrap().id, protocol::TCP, *port);
+            let bucket = backend_abi::service_bucket(image.config.service_seed, key);
+            let entries = image.services[&bucket].entries;
+            let service = entries.iter().find(|service| service.key == key).unwrap();
+            assert_eq!(service.blind != 0, (*vip, *port) == blind, "{vip}");
+        }
+    }
+
+    #[test]
+    fn prefixes_hold_what_they_say_and_nothing_else() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let image = Image::new(&Wanted {
+            trusted_lbs: vec![net("10.0.0.0/25"), net("10.0.0.128/25"), net("fd00::/64")],
+            trusted_backends: vec![net("10.1.0.7/32"), net("fd00:1::/33")],
+            ..wanted(0, 1, 1)
+        });
+        let config = image.unwrap().config;
+        let v4 = |text: &str| v4_of(words(text.parse().unwrap()));
+        let v6 = |text: &str| words(text.parse().unwrap());
+        let source_v4 = |text| config.sources_v4.iter().any(|net| net.holds(v4(text)));
+        let source_v6 = |text| config.sources_v6.iter().any(|net| net.holds(v6(text)));
+        assert!(source_v4("10.0.0.1") && source_v4("10.0.0.255") && source_v4("10.1.0.7"));
+        assert!(!source_v4("10.0.1.0") && !source_v4("10.1.0.6") && !source_v4("0.0.0.0"));
+        assert!(source_v6("fd00::ffff") && source_v6("fd00:1:7fff::1"));
+        assert!(!source_v6("fd00:0:0:1::") && !source_v6("fd00:1:8000::") && !source_v6("::"));
+        let backend_v4 = |text| config.backends_v4.iter().any(|net| net.holds(v4(text)));
+        assert!(backend_v4("10.1.0.7") && !backend_v4("10.0.0.1"));
+    }
+
+    #[test]
+    fn limits_follow_the_length_of_a_jiffy() {
+        for (hertz, per_jiffy) in [(100, 10_000), (250, 4_000), (1000, 1_000)] {
+            let wanted = Wanted {
+                hertz,
+                ..wanted(1, 1, 1)
+            };
+            let config = Image::new(&wanted).unwrap().config;
+            assert_eq!(
+                (config.budget_per_jiffy, config.cache_jiffies),
+                (per_jiffy, hertz)
+            );
+        }
+    }
+}

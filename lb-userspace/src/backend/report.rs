@@ -148,3 +148,102 @@ fn exit_count(exit: Exit, count: &ExitCount) -> status::ExitCount {
         advice: (exit.action() == Action::Drop).then(|| exit.advice().to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::role::tests::{facts, role};
+    use super::*;
+
+    fn problems_of(change: impl FnOnce(&mut Facts, &mut Offsets, &mut Wanted)) -> Vec<String> {
+        let role = role("", "\"auto\"");
+        let mut facts = facts();
+        let mut offsets = Offsets {
+            sent_isn: 1,
+            time_wait_substate: 1,
+        };
+        let mut wanted = role.wanted(&facts, &role.endpoints(), 250).unwrap();
+        change(&mut facts, &mut offsets, &mut wanted);
+        let mut status = NodeStatus::default();
+        let scene = Scene {
+            role: &role,
+            wanted: &wanted,
+            facts: &facts,
+            offsets,
+            attached: true,
+            failures: &[],
+        };
+        refresh(&mut status, &scene);
+        status.problems
+    }
+
+    #[test]
+    fn each_problem_is_told_once_and_only_where_it_is() {
+        assert!(problems_of(|_, _, _| {}).is_empty());
+        let blind = problems_of(|_, _, wanted| {
+            wanted.blind = BTreeSet::from([("198.51.100.10".parse().unwrap(), 443)]);
+        });
+        assert!(
+            blind.len() == 1 && blind[0].contains("198.51.100.10 port 443"),
+            "{blind:?}"
+        );
+        let strict = problems_of(|facts, _, _| facts.rp_filter = 1);
+        assert!(
+            strict.len() == 1 && strict[0].contains("rp_filter"),
+            "{strict:?}"
+        );
+        let unknown = problems_of(|_, offsets, _| *offsets = Offsets::default());
+        assert!(
+            unknown.len() == 1 && unknown[0].contains("BTF"),
+            "{unknown:?}"
+        );
+        let family = problems_of(|_, _, wanted| wanted.own.retain(|own| own.is_ipv4()));
+        assert!(
+            family.len() == 1 && family[0].starts_with("six: eth0 has no"),
+            "{family:?}"
+        );
+    }
+
+    #[test]
+    fn counters_by_reason_and_family() {
+        let count = |packets| ExitCount {
+            packets,
+            bytes: packets * 114,
+        };
+        let exits = [
+            (Exit::NotTunnel, count(1)),
+            (Exit::AcceptedSyn, count(2)),
+            (Exit::AcceptedSocket, count(3)),
+            (Exit::ForwardedV6, count(4)),
+            (Exit::Malformed, count(5)),
+        ];
+        let counters = counters("eth0", &exits, &Wanted::default(), None);
+        assert_eq!(
+            counters.received["eth0"],
+            Count {
+                packets: 15,
+                bytes: 1500
+            }
+        );
+        let chance = counters.second_chance.unwrap();
+        assert_eq!(chance.decapsulated, 5);
+        assert_eq!(
+            chance.accepted,
+            BTreeMap::from([("syn".into(), 2), ("socket".into(), 3)])
+        );
+        assert_eq!(chance.forwarded, BTreeMap::from([("ipv6".into(), 4)]));
+        let malformed = counters
+            .exits
+            .iter()
+            .find(|exit| exit.name == "malformed")
+            .unwrap();
+        assert!(malformed.action == "drop" && malformed.advice.is_some());
+        assert!(
+            counters
+                .exits
+                .iter()
+                .all(|exit| (exit.action == "drop") == exit.advice.is_some())
+        );
+    }
+}

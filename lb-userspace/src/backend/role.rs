@@ -150,3 +150,104 @@ pub fn connections(
     };
     services.iter().map(count).collect()
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config;
+
+    /// A backend with services on 198.51.100.10 ports 80 and 443, and on 2001:db8:100::10 port 80.
+    pub fn role(node: &str, mss: &str) -> Role {
+        let text = format!(
+            "version = 1\n[node]\nname = \"be1\"\ninterfaces = [\"eth0\"]\n{node}\n[backend]\ntrusted_lbs = [\"10.0.0.0/24\"]\n\
+             trusted_backends = [\"10.1.0.0/24\"]\nmss = {mss}\n\
+             [[service]]\nname = \"four\"\nvip = \"198.51.100.10\"\nprotocol = \"tcp\"\nports = [80, 443]\n\
+             [[service]]\nname = \"six\"\nvip = \"2001:db8:100::10\"\nprotocol = \"tcp\"\nports = [80]\n"
+        );
+        let path = Path::new("backend.toml");
+        let settings = config::parse(&text, path, &AnyHost)
+            .unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        Role::of(settings, path).unwrap()
+    }
+
+    struct AnyHost;
+
+    impl config::Host for AnyHost {
+        fn read(&self, path: &Path) -> std::io::Result<config::HostFile> {
+            panic!("{}: nothing is read", path.display())
+        }
+
+        fn interfaces(&self) -> Vec<String> {
+            vec!["eth0".to_owned()]
+        }
+    }
+
+    pub fn facts() -> Facts {
+        let addresses = ["10.1.0.1", "10.1.0.9", "fd00:1::1", "198.51.100.10"];
+        Facts {
+            addresses: addresses.map(|address| address.parse().unwrap()).into(),
+            mtu: 1500,
+            rp_filter: 0,
+        }
+    }
+
+    fn own(role: &Role) -> Vec<String> {
+        let wanted = role.wanted(&facts(), &BTreeSet::new(), 250).unwrap();
+        wanted.own.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn tunnels_end_at_the_interfaces_addresses_unless_told() {
+        assert_eq!(
+            own(&role("", "\"auto\"")),
+            ["10.1.0.1", "10.1.0.9", "fd00:1::1"]
+        );
+        let told = role("tunnel_source_v4 = \"10.9.0.1\"", "\"auto\"");
+        assert_eq!(own(&told), ["10.9.0.1", "fd00:1::1"]);
+        let nothing = role("", "\"auto\"").wanted(&Facts::default(), &BTreeSet::new(), 250);
+        assert!(matches!(nothing, Err(Error::NoAddress(name)) if name == "eth0"));
+    }
+
+    #[test]
+    fn mss_by_mtu_and_file() {
+        for (mss, mtu, expected) in [
+            ("\"auto\"", 1500, (1404, 1316)),
+            ("\"auto\"", 9000, (8904, 8816)),
+            ("\"auto\"", 576, (536, 536)),
+            ("\"auto\"", 65536, (65439, 65351)),
+            ("1200", 1500, (1200, 1200)),
+            ("\"off\"", 1500, (0, 0)),
+        ] {
+            let role = role("", mss);
+            let facts = Facts { mtu, ..facts() };
+            let wanted = role.wanted(&facts, &BTreeSet::new(), 250).unwrap();
+            assert_eq!(wanted.mss, expected, "{mss} at {mtu}");
+            assert_eq!(role.lowers_mss(), expected != (0, 0));
+        }
+    }
+
+    #[test]
+    fn services_without_a_listener_are_blind() {
+        let role = role("", "\"auto\"");
+        let seen = BTreeSet::from([("198.51.100.10".parse().unwrap(), 80)]);
+        let wanted = role.wanted(&facts(), &seen, 250).unwrap();
+        assert_eq!((wanted.endpoints.len(), wanted.blind.len()), (3, 2));
+        assert!(wanted.blind.is_disjoint(&seen));
+    }
+
+    #[test]
+    fn connections_are_those_of_a_services_ports() {
+        let at = |address: &str, port| (address.parse::<IpAddr>().unwrap(), port);
+        let found = BTreeMap::from([
+            (at("198.51.100.10", 80), 3),
+            (at("198.51.100.10", 443), 4),
+            (at("198.51.100.10", 22), 5),
+            (at("10.1.0.1", 80), 6),
+        ]);
+        let by_service = connections(&role("", "\"auto\"").settings.services, &found);
+        assert_eq!(
+            by_service,
+            BTreeMap::from([("four".into(), 7), ("six".into(), 0)])
+        );
+    }
+}
