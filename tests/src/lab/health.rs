@@ -90,8 +90,8 @@ pub async fn backend_dies(site: &mut Site, report: &mut Report) -> Result<()> {
         NEW_PATIENCE,
     );
     observe(STALL).await;
-    let death = Instant::now();
     let filter = Filter::dropping(&site.star.r1, "silence", "forward", &silence(&name))?;
+    let death = Instant::now();
     for number in 1..=site.star.lbs.len() {
         wait_health(site, number, backend, Health::Down).await?;
     }
