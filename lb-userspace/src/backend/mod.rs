@@ -8,7 +8,8 @@
 //! | [`kernel_types`] | offsets of fields in the kernel's structures | yes |
 //! | [`host`] | questions to this host | no |
 //! | [`datapath`] | programs and maps: load, attach, read, detach | no |
-//! | `agent` | the loop that joins them | no |
+//! | `keeper` | keeps the datapath true to configuration and host | no |
+//! | `agent` | start, loop and end | no |
 //! | [`node`] | the agent as the API sees it | no |
 //!
 //! *Stop* (SIGTERM, SIGINT) undoes everything. *Handover* (`anylb restart`) and a crash leave programs and VIPs in place: the links
@@ -19,6 +20,7 @@ pub mod datapath;
 mod error;
 pub mod host;
 pub mod image;
+mod keeper;
 pub mod kernel_types;
 pub mod node;
 pub mod report;
