@@ -13,7 +13,7 @@
 //! | [`node`] | the agent as the API sees it | no |
 //!
 //! *Stop* (SIGTERM, SIGINT) undoes everything. *Handover* (`anylb restart`) and a crash leave programs and VIPs in place: the links
-//! are pinned, packets go on, and the next agent puts its programs in their place by link update.
+//! are pinned (on kernels without TCX a filter stays), packets go on, and the next agent puts its programs in their place by link update.
 
 mod agent;
 pub mod datapath;

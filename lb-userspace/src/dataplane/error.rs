@@ -38,10 +38,7 @@ pub enum DataplaneError {
         interface: String,
     },
     /// The kernel is older than Linux 6.6.
-    #[error(
-        "{interface}: this kernel has no TCX (Linux 6.6), which lowers the MSS in SYN-ACKs; set backend.mss = \"off\" and raise the \
-         MTU between LB nodes and backends, or give the VIPs' routes an advmss"
-    )]
+    #[error("{interface}: this kernel has no TCX")]
     NoTcx {
         /// The interface.
         interface: String,

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Result, ensure};
 use anylb::backend::datapath::Datapath;
+use anylb::backend::host;
 use anylb::backend::image::Image;
 use anylb::backend::kernel_types::Offsets;
 use lb_common::backend::{Exit, Found};
@@ -26,12 +27,16 @@ fn staged(test: &str, work: impl FnOnce(Stage) -> Result<()> + Send) {
 }
 
 #[test]
-fn the_verifier_takes_the_programs_without_known_offsets() {
-    if !privileged::available("the_verifier_takes_the_programs_without_known_offsets") {
+fn the_verifier_takes_the_programs() {
+    if !privileged::available("the_verifier_takes_the_programs") {
         return;
     }
     let image = Image::new(&wanted()).expect("it fits");
-    Datapath::load(&image, Offsets::default()).unwrap_or_else(|error| panic!("{error:#?}"));
+    let known = host::offsets();
+    assert_ne!(known, Offsets::default(), "this kernel has no BTF");
+    for offsets in [known, Offsets::default()] {
+        Datapath::load(&image, offsets).unwrap_or_else(|error| panic!("{offsets:?}: {error:#?}"));
+    }
 }
 
 #[test]

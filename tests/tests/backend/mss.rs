@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use lb_common::frame::Frame;
 use lb_common::mss::clamp;
-use lb_tests::harness::privileged;
+use lb_tests::harness::bpffs::Bpffs;
+use lb_tests::harness::{privileged, shell};
 use lb_tests::packet::{ACK, SYN, Segment, checksums_hold};
 
 use crate::cases::{FAMILIES, Family, wanted};
@@ -103,6 +104,38 @@ fn in_the_kernel() {
         FAMILIES
             .iter()
             .try_for_each(|family| kernel_agrees(&stage, family))
+    });
+    outcome.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[test]
+fn a_filter_is_replaced_where_there_is_no_tcx() {
+    if !privileged::available("mss::a_filter_is_replaced_where_there_is_no_tcx") {
+        return;
+    }
+    let netns = namespace("filter").expect("a namespace");
+    let filters = || {
+        let tc = format!("tc -n {} filter show dev ghosts egress", netns.name());
+        shell::run(&tc).map(|text| text.matches("handle 0x1 backend_mss ").count())
+    };
+    let outcome = netns.run(|| {
+        ensure!(filters()? == 0);
+        let mut first = Stage::set(&wanted())?.datapath;
+        first.attach_filter("ghosts")?;
+        ensure!(filters()? == 1, "put there");
+        Stage::set(&wanted())?.datapath.attach_filter("ghosts")?;
+        ensure!(filters()? == 1, "replaced, not added");
+        drop(first);
+        ensure!(filters()? == 1, "an agent that ends takes nothing with it");
+        let directory = std::env::temp_dir().join(format!("anylb-filter-{}", std::process::id()));
+        let pins = Bpffs::mount(&directory)?;
+        let mut last = Stage::set(&wanted())?.datapath;
+        last.attach(pins.path(), "ghosts", true)?;
+        last.detach()?;
+        ensure!(filters()? == 0, "stopping takes it off");
+        drop(pins);
+        std::fs::remove_dir(directory)?;
+        Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error:#}"));
 }

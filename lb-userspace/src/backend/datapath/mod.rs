@@ -8,6 +8,8 @@
     reason = "wrappers for map values; each block states what proves it"
 )]
 
+mod egress;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ use lb_common::backend::Exit;
 use lb_common::backend_abi::{Config, Macs, ServiceBucket};
 use zerocopy::FromBytes as _;
 
+use self::egress::Egress;
 use super::image::Image;
 use super::kernel_types::Offsets;
 use crate::dataplane::link::{Hook, Link};
@@ -66,7 +69,8 @@ pub struct Datapath {
 struct Links {
     directory: PathBuf,
     xdp: Link,
-    mss: Option<Link>,
+    interface: String,
+    mss: Option<Egress>,
 }
 
 impl Datapath {
@@ -118,32 +122,29 @@ impl Datapath {
             .as_fd();
         let xdp = Link::adopt_or_create(Hook::Xdp, &xdp_pin, interface, program)?;
         let mss = if lower_mss {
-            let program = tc(&mut self.object)?
-                .fd()
-                .map_err(DataplaneError::load)?
-                .as_fd();
-            Some(Link::adopt_or_create(
-                Hook::TcxEgress,
-                &mss_pin,
-                interface,
-                program,
-            )?)
+            Some(Egress::attach(tc(&mut self.object)?, &mss_pin, interface)?)
         } else {
-            remove_pin(&mss_pin)?;
+            egress::remove(&mss_pin, interface)?;
             None
         };
         self.links = Some(Links {
             directory,
             xdp,
+            interface: interface.to_owned(),
             mss,
         });
         Ok(adopted)
     }
 
+    /// Puts the TC program alone on the interface, the way of kernels without TCX.
+    pub fn attach_filter(&mut self, interface: &str) -> Result<(), DataplaneError> {
+        Egress::filter(tc(&mut self.object)?, interface).map(drop)
+    }
+
     /// Whether the interface still carries the programs.
     pub fn is_attached(&self) -> bool {
         self.links.as_ref().is_some_and(|links| {
-            links.xdp.is_attached() && links.mss.as_ref().is_none_or(Link::is_attached)
+            links.xdp.is_attached() && links.mss.as_ref().is_none_or(Egress::is_attached)
         })
     }
 
@@ -153,7 +154,7 @@ impl Datapath {
             return Ok(());
         };
         remove_pin(&links.directory.join("xdp"))?;
-        remove_pin(&links.directory.join("mss"))?;
+        egress::remove(&links.directory.join("mss"), &links.interface)?;
         fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
     }
 
