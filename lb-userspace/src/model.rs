@@ -56,6 +56,10 @@ pub struct Node {
     pub pin_dir: PathBuf,
     /// How long a removed table input is remembered. Default 24 h.
     pub flow_memory: Duration,
+    /// How long a stopping node waits at most for its traffic to leave before it withdraws. Default 10 s.
+    pub drain_wait: Duration,
+    /// How long it forwards at most after the withdrawal. Default 30 s.
+    pub linger: Duration,
 }
 
 /// `node.xdp_mode`.

@@ -5,6 +5,7 @@
 //! | [`mod@bench`] | what a packet costs |
 //! | [`harness`] | namespaces, links, a router, processes, packet filters: a network to try things in |
 //! | [`load`] | web server and clients that notice every broken connection |
+//! | [`lone`] | one LB node and its backends without a router's control plane |
 //! | [`packet`] | packets byte by byte |
 //! | [`lab`] | the scenarios of `cargo xtask lab` and their report |
 
@@ -12,4 +13,5 @@ pub mod bench;
 pub mod harness;
 pub mod lab;
 pub mod load;
+pub mod lone;
 pub mod packet;

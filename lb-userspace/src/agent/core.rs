@@ -3,14 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
 
 use lb_common::flow::FlowKey;
 
+use super::adopt::Adopted;
 use super::pool::{PoolRows, World, input};
 use super::state::State;
+use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{AdminState, Check, HashKey, PoolName, Service, Settings};
+use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Service, Settings};
 use crate::plan::{Desired, DesiredService};
+use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
 use crate::status::{Health, Refusal};
 
@@ -21,20 +25,15 @@ pub struct Core {
     /// Remembered.
     pub state: State,
     rows: BTreeMap<PoolName, PoolRows>,
-    sources: Sources,
-}
-
-/// Tunnel sources; once known they stay, so that a lost route does not change headers.
-#[derive(Clone, Copy, Default)]
-struct Sources {
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
+    ways: Ways,
+    /// Pools found settling; each until its rows are there.
+    settling: BTreeSet<PoolName>,
 }
 
 /// Whether a service can be served, and why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servable {
-    /// Healthy, reachable and not draining.
+    /// Configured backends whose checks pass.
     pub healthy: usize,
     /// Configured.
     pub configured: usize,
@@ -45,19 +44,20 @@ pub struct Servable {
 }
 
 impl Core {
-    /// From a configuration and what was remembered.
-    pub fn new(settings: Settings, state: State) -> Self {
+    /// From a configuration, what was remembered, and what the datapath said.
+    pub fn new(settings: Settings, state: State, adopted: Adopted) -> Self {
         Self {
             settings,
             state,
             rows: BTreeMap::new(),
-            sources: Sources::default(),
+            ways: adopted.ways,
+            settling: adopted.settling,
         }
     }
 
     /// What is to be checked, and how.
     pub fn targets(&self) -> BTreeMap<Target, Check> {
-        let of_pool = |pool: &crate::model::Pool| {
+        let of_pool = |pool: &Pool| {
             let (name, check) = (pool.name.clone(), pool.check.clone());
             let backends = pool.backends.clone().into_iter();
             backends.map(move |backend| {
@@ -73,7 +73,7 @@ impl Core {
         self.settings.pools.values().flat_map(of_pool).collect()
     }
 
-    /// Whose next hops are needed: every configured backend, and those that rows still name.
+    /// Whose next hops are needed: every configured backend, and those that rows may still name.
     pub fn next_hop_targets(&self) -> BTreeSet<IpAddr> {
         let configured = self
             .settings
@@ -81,12 +81,18 @@ impl Core {
             .values()
             .flat_map(|pool| &pool.backends)
             .map(|backend| backend.address);
-        let named = self
-            .rows
+        let remembered = self
+            .state
+            .histories
             .values()
-            .filter_map(PoolRows::table)
-            .flat_map(|table| table.members.iter().copied());
-        configured.chain(named).collect()
+            .flat_map(|history| {
+                // After a reload the current one is still that of the configuration before.
+                let previous = history.previous().into_iter().take(PREVIOUS_MAX);
+                history.current().into_iter().chain(previous)
+            })
+            .flat_map(|input| input.members())
+            .map(|member| member.address);
+        configured.chain(remembered).collect()
     }
 
     /// Brings inputs, histories and rows up to date. True where the remembered state changed.
@@ -95,13 +101,14 @@ impl Core {
             return Ok(false);
         };
         let before = self.state.clone();
-        let pools = &self.settings.pools;
-        self.rows.retain(|name, _| pools.contains_key(name));
-        self.state
-            .histories
-            .retain(|name, _| pools.contains_key(name));
+        self.ways.learn(
+            &self.next_hop_targets(),
+            world.next_hops,
+            &self.settings.node,
+        );
+        self.forget_pools();
         let mut changed = false;
-        for (name, pool) in pools {
+        for (name, pool) in &self.settings.pools {
             let none = BTreeMap::new();
             let input = input(pool, self.state.overrides.get(name).unwrap_or(&none))?;
             let history = self.state.histories.entry(name.clone()).or_default();
@@ -111,11 +118,26 @@ impl Core {
                 .rows
                 .entry(name.clone())
                 .or_insert_with(|| PoolRows::new(&key));
-            rows.update(pool, history, world);
+            if self.settling.remove(name) {
+                rows.settle(&pool.check, world.now);
+            }
+            rows.update(pool, history, world, &self.ways);
         }
         self.state.generation += u64::from(changed);
-        self.learn_sources(world);
         Ok(self.state != before)
+    }
+
+    /// The datapath gets other rows for the pools at these pairs of tables.
+    pub fn settle(&mut self, pairs: &BTreeSet<u32>, now: Instant) {
+        for pair in pairs {
+            let name = self.state.slots.pool_of_table(*pair);
+            let pool = name.and_then(|name| self.settings.pools.get(name));
+            if let Some(pool) = pool
+                && let Some(rows) = self.rows.get_mut(&pool.name)
+            {
+                rows.settle(&pool.check, now);
+            }
+        }
     }
 
     /// What the datapath should hold.
@@ -124,17 +146,19 @@ impl Core {
         let pools: BTreeMap<_, _> = self
             .rows
             .iter()
-            .filter_map(|(name, rows)| Some((name.clone(), rows.desired(name, world)?)))
+            .filter_map(|(name, rows)| {
+                let pool = self.settings.pools.get(name)?;
+                Some((name.clone(), rows.desired(pool, world, &self.ways)?))
+            })
             .collect();
         let members = pools
             .values()
             .flat_map(|pool| pool.members.iter().map(|member| member.address));
-        let sources = self
-            .sources
-            .v4
+        let (source_v4, source_v6) = (self.ways.source_v4, self.ways.source_v6);
+        let sources = source_v4
             .map(IpAddr::V4)
             .into_iter()
-            .chain(self.sources.v6.map(IpAddr::V6));
+            .chain(source_v6.map(IpAddr::V6));
         let own = members.chain(sources).collect();
         let services = self.settings.services.iter().filter_map(|service| {
             Some(DesiredService {
@@ -147,8 +171,8 @@ impl Core {
         });
         Some(Desired {
             flow_key: FlowKey::new(key),
-            source_v4: self.sources.v4,
-            source_v6: self.sources.v6,
+            source_v4,
+            source_v6,
             generation: self.state.generation,
             own,
             services: services.collect(),
@@ -170,38 +194,29 @@ impl Core {
                 obstacle: Some("it has no pool".into()),
             };
         };
-        let up = |address: IpAddr| {
-            world.verdicts.health(&Target {
-                pool: pool.name.clone(),
-                address,
-            }) == Health::Up
-        };
-        let reachable = |address: IpAddr| {
-            self.settings.node.interfaces.is_empty()
-                || world.next_hops.get(&address).is_some_and(Result::is_ok)
-        };
+        let (configured, need) = (pool.backends.len(), service.need.of(pool.backends.len()));
         let healthy: Vec<_> = pool
             .backends
             .iter()
             .map(|backend| backend.address)
-            .filter(|&address| up(address))
+            .filter(|&address| is_up(pool, world, address))
             .collect();
-        let served = healthy
+        let reached = healthy.iter().filter(|&&address| self.reaches(address));
+        let reached: Vec<_> = reached.copied().collect();
+        let ready = reached
             .iter()
-            .filter(|&&address| reachable(address))
-            .count();
-        let (configured, need) = (pool.backends.len(), service.need.of(pool.backends.len()));
+            .filter(|&&address| self.is_active(pool, address));
+        let of = format!("of {configured} backends");
         let obstacle = if healthy.len() < need {
+            Some(format!("{} {of} healthy, {need} needed", healthy.len()))
+        } else if reached.len() < need {
             Some(format!(
-                "{} of {configured} backends healthy, {need} needed",
-                healthy.len()
-            ))
-        } else if served < need {
-            Some(format!(
-                "{served} healthy backends have a resolved next hop, {need} needed"
+                "{} {of} healthy and with a next hop, {need} needed",
+                reached.len()
             ))
         } else {
-            None
+            let ready = ready.count();
+            (ready < need).then(|| format!("{ready} {of} healthy and not draining, {need} needed"))
         };
         Servable {
             healthy: healthy.len(),
@@ -209,6 +224,21 @@ impl Core {
             need,
             obstacle,
         }
+    }
+
+    /// Whether packets find their way to a backend; a node without interfaces sends none.
+    pub fn reaches(&self, address: IpAddr) -> bool {
+        self.settings.node.interfaces.is_empty() || self.ways.to(address).is_some()
+    }
+
+    /// Whether a backend may get new flows: none is draining where all are.
+    fn is_active(&self, pool: &Pool, address: IpAddr) -> bool {
+        let draining = |address| self.admin(&pool.name, address) == AdminState::Draining;
+        !draining(address)
+            || pool
+                .backends
+                .iter()
+                .all(|backend| draining(backend.address))
     }
 
     /// Whether every service's pool has been judged by checks of this process.
@@ -277,6 +307,23 @@ impl Core {
         ))
     }
 
+    /// Addresses of documentation that are neither VIPs nor ours: self-probes come from them.
+    pub fn probe_sources(&self) -> (Ipv4Addr, Ipv6Addr) {
+        let taken: BTreeSet<IpAddr> = self
+            .next_hop_targets()
+            .into_iter()
+            .chain(self.settings.services.iter().map(|service| service.vip))
+            .chain(self.ways.source_v4.map(IpAddr::V4))
+            .chain(self.ways.source_v6.map(IpAddr::V6))
+            .collect();
+        let v4 = |n: u8| Ipv4Addr::from([192, 0, 2, n]);
+        let v6 = |n: u8| Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)]);
+        let mut numbers = 1..=u8::MAX;
+        let free_v4 = numbers.clone().find(|&n| !taken.contains(&v4(n).into()));
+        let free_v6 = numbers.find(|&n| !taken.contains(&v6(n).into()));
+        (v4(free_v4.unwrap_or(1)), v6(free_v6.unwrap_or(1)))
+    }
+
     /// Rows of a pool.
     pub fn rows(&self, pool: &PoolName) -> Option<&PoolRows> {
         self.rows.get(pool)
@@ -292,21 +339,335 @@ impl Core {
             .unwrap_or_default()
     }
 
-    fn learn_sources(&mut self, world: World<'_>) {
-        let node = &self.settings.node;
-        let mut resolved = world
-            .next_hops
-            .values()
-            .filter_map(|hop| Some(hop.as_ref().ok()?.source));
-        let learned_v4 = resolved.clone().find_map(|source| match source {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
+    /// A pool that left the configuration is forgotten, and what was said of it and of backends that left.
+    fn forget_pools(&mut self) {
+        let pools = &self.settings.pools;
+        self.rows.retain(|name, _| pools.contains_key(name));
+        self.state
+            .histories
+            .retain(|name, _| pools.contains_key(name));
+        self.state.overrides.retain(|name, overrides| {
+            let configured = pools.get(name).map(|pool| pool.backends.as_slice());
+            let configured = configured.unwrap_or_default();
+            overrides
+                .retain(|address, _| configured.iter().any(|backend| backend.address == *address));
+            !overrides.is_empty()
         });
-        let learned_v6 = resolved.find_map(|source| match source {
-            IpAddr::V6(v6) => Some(v6),
-            IpAddr::V4(_) => None,
-        });
-        self.sources.v4 = node.tunnel_source_v4.or(self.sources.v4).or(learned_v4);
-        self.sources.v6 = node.tunnel_source_v6.or(self.sources.v6).or(learned_v6);
+    }
+}
+
+fn is_up(pool: &Pool, world: World<'_>, address: IpAddr) -> bool {
+    let target = Target {
+        pool: pool.name.clone(),
+        address,
+    };
+    world.verdicts.health(&target) == Health::Up
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::agent::testing::{self, Surroundings, address, settings};
+    use crate::netlink::Unresolved;
+    use crate::status::Exit;
+
+    fn core(settings: &Settings) -> Core {
+        Core::new(settings.clone(), State::default(), Adopted::default())
+    }
+
+    fn web(backends: &[u8], service: &str) -> Settings {
+        settings(&testing::pool("web", "198.51.100.1", backends, service))
+    }
+
+    /// A core that has been brought up to date with its surroundings.
+    fn up_to_date(settings: &Settings, surroundings: &Surroundings) -> Core {
+        let mut core = core(settings);
+        core.update(surroundings.world()).expect("few members");
+        core
+    }
+
+    fn obstacle(core: &Core, surroundings: &Surroundings) -> Option<String> {
+        let service = &core.settings.services[0];
+        core.servable(service, surroundings.world()).obstacle
+    }
+
+    #[test]
+    fn need_counts_healthy_backends_with_a_way() {
+        use Health::{Down, Unknown, Up};
+        for (about, need, healths, routes, expected) in [
+            ("all up", "need = 3", [Up, Up, Up], 3, None),
+            (
+                "one down",
+                "need = 3",
+                [Up, Up, Down],
+                3,
+                Some("2 of 3 backends healthy, 3 needed"),
+            ),
+            (
+                "one down of two needed",
+                "need = 2",
+                [Up, Up, Down],
+                3,
+                None,
+            ),
+            (
+                "not asked yet is not healthy",
+                "need = 2",
+                [Up, Unknown, Unknown],
+                3,
+                Some("1 of 3 backends healthy, 2 needed"),
+            ),
+            (
+                "a share, rounded up",
+                "need = \"34%\"",
+                [Up, Down, Down],
+                3,
+                Some("1 of 3 backends healthy, 2 needed"),
+            ),
+            (
+                "a share that is met",
+                "need = \"34%\"",
+                [Up, Up, Down],
+                3,
+                None,
+            ),
+            ("30% by default", "", [Up, Down, Down], 3, None),
+            (
+                "never none",
+                "need = \"1%\"",
+                [Down, Down, Down],
+                3,
+                Some("0 of 3 backends healthy, 1 needed"),
+            ),
+            (
+                "no way to two",
+                "need = 2",
+                [Up, Up, Up],
+                1,
+                Some("1 of 3 backends healthy and with a next hop, 2 needed"),
+            ),
+        ] {
+            let settings = web(&[1, 2, 3], need);
+            let mut surroundings = Surroundings::of(&settings);
+            for (n, health) in (1..).zip(healths) {
+                surroundings.say("web", &format!("10.1.0.{n}"), health);
+            }
+            for n in routes + 1..=3 {
+                surroundings.route(&format!("10.1.0.{n}"), Err(Unresolved::NoRoute));
+            }
+            let core = up_to_date(&settings, &surroundings);
+            assert_eq!(
+                obstacle(&core, &surroundings).as_deref(),
+                expected,
+                "{about}"
+            );
+        }
+    }
+
+    #[test]
+    fn draining_backends_do_not_serve_unless_all_are_draining() {
+        let settings = web(&[1, 2], "need = 1");
+        let mut surroundings = Surroundings::of(&settings);
+        let mut core = up_to_date(&settings, &surroundings);
+        core.set_admin(None, "be1", AdminState::Draining)
+            .expect("known");
+        assert_eq!(obstacle(&core, &surroundings), None, "the other serves");
+        surroundings.say("web", "10.1.0.2", Health::Down);
+        assert_eq!(
+            obstacle(&core, &surroundings).as_deref(),
+            Some("0 of 2 backends healthy and not draining, 1 needed"),
+            "new flows would go to the one that is down"
+        );
+        core.set_admin(None, "be2", AdminState::Draining)
+            .expect("known");
+        assert_eq!(obstacle(&core, &surroundings), None, "all count again");
+    }
+
+    #[test]
+    fn what_is_known_of_a_way_stays_while_the_kernel_is_asked_again() {
+        let settings = web(&[1], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let mut core = up_to_date(&settings, &surroundings);
+        surroundings.route("10.1.0.1", Err(Unresolved::Incomplete(address("10.1.0.1"))));
+        core.update(surroundings.world()).expect("few members");
+        assert_eq!(obstacle(&core, &surroundings), None);
+        surroundings.route("10.1.0.1", Err(Unresolved::NoRoute));
+        core.update(surroundings.world()).expect("few members");
+        assert!(obstacle(&core, &surroundings).is_some());
+    }
+
+    #[test]
+    fn only_a_change_of_inputs_changes_the_remembered_state() {
+        let settings = web(&[1, 2, 3], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let mut core = core(&settings);
+        assert_eq!(
+            core.update(surroundings.world()),
+            Ok(true),
+            "the first input"
+        );
+        assert_eq!(core.state.generation, 1);
+        assert_eq!(core.update(surroundings.world()), Ok(false));
+        surroundings.say("web", "10.1.0.1", Health::Down);
+        surroundings.pass(Duration::from_secs(60));
+        assert_eq!(
+            core.update(surroundings.world()),
+            Ok(false),
+            "health is no input"
+        );
+        core.set_admin(None, "be2", AdminState::Draining)
+            .expect("known");
+        assert_eq!(core.update(surroundings.world()), Ok(true));
+        assert_eq!(core.state.generation, 2);
+        surroundings.pass(Duration::from_secs(24 * 3600));
+        assert_eq!(
+            core.update(surroundings.world()),
+            Ok(true),
+            "an input is forgotten"
+        );
+        assert_eq!(core.state.generation, 2, "and the rows stay the same");
+    }
+
+    #[test]
+    fn an_override_names_a_backend_by_address_or_name_in_one_pool_or_all() {
+        let two = format!(
+            "{}{}",
+            testing::pool("a", "198.51.100.1", &[1, 2], ""),
+            testing::pool("b", "198.51.100.2", &[2, 3], "")
+        );
+        let settings = settings(&two);
+        let draining = |pool: Option<&str>, backend: &str| -> Result<Vec<String>, Refusal> {
+            let mut core = core(&settings);
+            let pool = pool.map(testing::name);
+            core.set_admin(pool.as_ref(), backend, AdminState::Draining)?;
+            let all = core.state.overrides.iter();
+            Ok(all
+                .flat_map(|(pool, of)| of.keys().map(move |address| format!("{pool}/{address}")))
+                .collect())
+        };
+        assert_eq!(draining(None, "be1"), Ok(vec!["a/10.1.0.1".into()]));
+        assert_eq!(draining(None, "10.1.0.3"), Ok(vec!["b/10.1.0.3".into()]));
+        let both = vec!["a/10.1.0.2".to_owned(), "b/10.1.0.2".to_owned()];
+        assert_eq!(draining(None, "be2"), Ok(both.clone()));
+        assert_eq!(draining(None, "10.1.0.2"), Ok(both));
+        assert_eq!(draining(Some("b"), "be2"), Ok(vec!["b/10.1.0.2".into()]));
+        for (pool, backend, place) in [
+            (Some("a"), "be3", "pool a"),
+            (None, "be9", "any pool"),
+            (Some("c"), "be1", "pool c"),
+        ] {
+            let refusal = draining(pool, backend).expect_err("unknown");
+            assert_eq!(refusal.exit(), Exit::NotFound);
+            assert_eq!(
+                refusal.message,
+                format!("no backend {backend} in {place}: see `anylb backend list`")
+            );
+        }
+    }
+
+    #[test]
+    fn ready_takes_the_override_back_and_leaves_nothing() {
+        let mut core = core(&web(&[1, 2], ""));
+        let before = core.state.clone();
+        core.set_admin(None, "be1", AdminState::Draining)
+            .expect("known");
+        assert_eq!(
+            core.admin(&testing::name("web"), address("10.1.0.1")),
+            AdminState::Draining
+        );
+        core.set_admin(None, "10.1.0.1", AdminState::Ready)
+            .expect("known");
+        assert_eq!(core.state, before);
+    }
+
+    #[test]
+    fn a_backend_that_leaves_takes_its_override_along_and_is_still_resolved() {
+        let settings = web(&[1, 2, 3], "");
+        let surroundings = Surroundings::of(&settings);
+        let mut core = up_to_date(&settings, &surroundings);
+        core.set_admin(None, "be1", AdminState::Draining)
+            .expect("known");
+        core.settings = web(&[2, 3], "");
+        core.update(surroundings.world()).expect("few members");
+        assert_eq!(core.state.overrides, BTreeMap::new());
+        let removed = address("10.1.0.1");
+        assert!(core.next_hop_targets().contains(&removed));
+        let desired = core.desired(surroundings.world()).expect("a key");
+        let members = &desired.pools[&testing::name("web")].members;
+        let found = members.iter().find(|member| member.address == removed);
+        assert!(
+            found.is_some_and(|member| member.next_hop.is_some()),
+            "an alternate"
+        );
+        assert!(desired.own.contains(&removed), "never a client");
+    }
+
+    #[test]
+    fn a_restarted_agent_asks_for_the_ways_of_remembered_backends_at_once() {
+        let before = web(&[1, 2, 3], "");
+        let mut surroundings = Surroundings::of(&before);
+        let mut core = up_to_date(&before, &surroundings);
+        core.settings = web(&[2, 3], "");
+        core.update(surroundings.world()).expect("few members");
+        let restarted = Core::new(
+            core.settings.clone(),
+            core.state.clone(),
+            Adopted::default(),
+        );
+        assert_eq!(restarted.next_hop_targets(), core.next_hop_targets());
+        surroundings.pass(Duration::from_secs(24 * 3600));
+        core.update(surroundings.world()).expect("few members");
+        assert!(
+            !core.next_hop_targets().contains(&address("10.1.0.1")),
+            "forgotten"
+        );
+    }
+
+    #[test]
+    fn pools_that_settled_when_they_were_adopted_go_on_settling() {
+        let settings = web(&[1, 2], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let adopted = Adopted {
+            settling: [testing::name("web")].into(),
+            ..Adopted::default()
+        };
+        let mut core = Core::new(settings, State::default(), adopted);
+        let settling = |core: &mut Core, surroundings: &Surroundings| {
+            core.update(surroundings.world()).expect("few members");
+            let desired = core.desired(surroundings.world()).expect("a key");
+            desired.pools[&testing::name("web")].settling
+        };
+        assert!(settling(&mut core, &surroundings));
+        surroundings.pass(Duration::from_secs(7));
+        assert!(!settling(&mut core, &surroundings));
+    }
+
+    #[test]
+    fn judged_means_every_backend_of_the_pool() {
+        let settings = web(&[1, 2], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let core = up_to_date(&settings, &surroundings);
+        let judged = |surroundings: &Surroundings| {
+            core.judged(&core.settings.services[0], surroundings.world())
+        };
+        assert!(judged(&surroundings));
+        surroundings.unjudge();
+        assert!(!judged(&surroundings));
+        surroundings.say("web", "10.1.0.1", Health::Up);
+        assert!(!judged(&surroundings), "one is not enough");
+        surroundings.say("web", "10.1.0.2", Health::Down);
+        assert!(judged(&surroundings));
+    }
+
+    #[test]
+    fn probes_come_from_nobody() {
+        let settings = settings(&testing::pool("web", "192.0.2.1", &[1], ""));
+        let surroundings = Surroundings::of(&settings);
+        let core = up_to_date(&settings, &surroundings);
+        let (v4, v6) = core.probe_sources();
+        assert_eq!(v4, Ipv4Addr::new(192, 0, 2, 2), "the first is a VIP");
+        assert_eq!(v6, "2001:db8::1".parse::<Ipv6Addr>().expect("an address"));
     }
 }

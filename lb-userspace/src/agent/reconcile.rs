@@ -4,7 +4,7 @@
 //! the kernel holds, applies, probes the loaded program, and only then publishes what may be announced.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,24 +13,27 @@ use tracing::{error, info, warn};
 
 use super::core::{Core, Servable};
 use super::pool::World;
+use super::reload::{self, Pending};
 use super::report::{self, Facts};
+use super::serving::{self, Mode, Vips};
 use super::state::{StateError, StateFile};
-use crate::bgp::{Route, RouteSet};
+use super::wake::Bell;
+use super::ways::is_open;
+use crate::bgp::RouteSet;
 use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
 use crate::netlink::{NextHops, Resolver};
-use crate::plan::{Observed, PlanError, plan};
+use crate::plan::{Observed, Op, PlanError, plan};
+use crate::rows::input::TooManyMembers;
 use crate::status::{
     Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
 };
 
-/// RFC 8326.
-const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
-/// How long a withdrawn VIP stays in the datapath: routers take a moment to follow.
-const WITHDRAW_WAIT: Duration = Duration::from_secs(2);
 /// How long a starting agent waits for next hops and checks to report at all.
 const START_WAIT: Duration = Duration::from_secs(5);
+/// Source port of self-probes.
+const PROBE_PORT: u16 = 50_000;
 
 /// What the loop is told.
 pub enum Event {
@@ -75,21 +78,12 @@ pub struct Parts {
     pub routes: watch::Sender<Option<Arc<RouteSet>>>,
     /// What is told.
     pub status: watch::Sender<Arc<Envelope<NodeStatus>>>,
-}
-
-/// Announcing, and the two steps of leaving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Serving,
-    Draining,
-    Withdrawn,
-}
-
-/// A configuration that removes VIPs: withdrawn first, applied a moment later.
-struct Pending {
-    settings: Settings,
-    at: Instant,
-    reply: oneshot::Sender<Result<String, Refusal>>,
+    /// To be told that it was heard.
+    pub bell: Bell,
+    /// What is wrong since the start, one line each.
+    pub problems: Vec<String>,
+    /// When the agent started, seconds since the epoch.
+    pub start_time_secs: u64,
 }
 
 /// The loop's state.
@@ -99,8 +93,12 @@ pub struct Reconciler {
     pending: Option<Pending>,
     config: ConfigStatus,
     started: Instant,
-    start_time_secs: u64,
     ready: bool,
+    /// The state in memory is not yet that in the file.
+    unsaved: bool,
+    /// Counters that start anew, to be zeroed before the plan that uses them.
+    zeroing: Vec<Op>,
+    vips: Vips,
     problems: BTreeMap<&'static str, String>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     next_hops: Option<watch::Receiver<Arc<NextHops>>>,
@@ -113,24 +111,25 @@ enum RoundError {
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
     #[error(transparent)]
-    Members(#[from] crate::rows::input::TooManyMembers),
+    Members(#[from] TooManyMembers),
 }
 
 impl Reconciler {
     /// Ready to run.
     pub fn new(parts: Parts) -> Self {
-        let now_secs = wall_secs();
         Self {
             mode: Mode::Serving,
             pending: None,
             config: ConfigStatus {
                 last_reload_successful: true,
-                last_success_time_secs: now_secs,
+                last_success_time_secs: parts.start_time_secs,
                 ..ConfigStatus::default()
             },
             started: Instant::now(),
-            start_time_secs: now_secs,
             ready: false,
+            unsaved: false,
+            zeroing: Vec::new(),
+            vips: Vips::new(),
             problems: BTreeMap::new(),
             verdicts: parts.checker.watch(),
             next_hops: parts.resolver.as_ref().map(Resolver::watch),
@@ -144,7 +143,7 @@ impl Reconciler {
         self.round();
         while let Some(event) = events.blocking_recv() {
             match event {
-                Event::Changed => {}
+                Event::Changed => self.parts.bell.heard(),
                 Event::Counters(reply) => {
                     // A caller that went away needs no answer, here and below.
                     let _ = reply.send(self.counters());
@@ -172,7 +171,6 @@ impl Reconciler {
 
     /// One round, with its errors turned into problems: the loop never ends because of one.
     fn round(&mut self) {
-        self.finish_pending();
         let (verdicts, next_hops) = self.snapshot();
         let world = World {
             verdicts: &verdicts,
@@ -180,13 +178,15 @@ impl Reconciler {
             now: Instant::now(),
             now_secs: wall_secs(),
         };
-        if !self.ready && !self.is_ready(world) {
+        self.ready |= self.is_ready(world);
+        if !self.ready {
             return;
         }
-        self.ready = true;
+        let reloaded = self.take_pending(world.now);
+        self.keep_attached();
         let before = self.parts.core.state.generation;
-        let applied = self.apply(world);
-        self.note("datapath", applied.map_err(|error| error.to_string()));
+        let applied = self.apply(world).map_err(|error| error.to_string());
+        self.note("datapath", applied.clone());
         if self.parts.core.state.generation != before {
             info!(
                 generation = self.parts.core.state.generation,
@@ -194,28 +194,74 @@ impl Reconciler {
             );
         }
         self.publish(world);
+        if let Some(reply) = reloaded {
+            let services = self.parts.core.settings.services.len();
+            info!(services, "configuration applied");
+            let answer = applied.map(|()| format!("applied: {services} services"));
+            let _ = reply.send(answer.map_err(Refusal::failed));
+        }
+    }
+
+    /// An interface that went away and came back has lost the program.
+    fn keep_attached(&mut self) {
+        let Some(plane) = &mut self.parts.plane else {
+            return;
+        };
+        if !plane.attached() {
+            let attached = plane.attach();
+            if attached.is_ok() {
+                info!("the XDP program is attached again");
+            }
+            self.note("link", attached.map_err(|error| error.to_string()));
+        }
     }
 
     fn apply(&mut self, world: World<'_>) -> Result<(), RoundError> {
-        let mut changed = self.parts.core.update(world)?;
-        if let Some(resolver) = &self.parts.resolver {
-            resolver.set_targets(self.parts.core.next_hop_targets());
+        self.unsaved |= self.parts.core.update(world)?;
+        self.resolve();
+        let planned = self.plan(world);
+        // Before the datapath: a crash in between must find the numbers that the datapath will have.
+        self.save();
+        let ops = planned?;
+        if let Some(plane) = &mut self.parts.plane
+            && !ops.is_empty()
+        {
+            let result = plane.apply(&ops);
+            self.parts.observed = plane.observed()?;
+            result?;
+            self.zeroing.clear();
+            release_heap();
         }
-        let desired = self.parts.core.desired(world);
-        if let (Some(plane), Some(desired)) = (&mut self.parts.plane, desired) {
-            let slots = self.parts.core.state.slots.clone();
-            let (image, mut ops) = desired.image(&mut self.parts.core.state.slots)?;
-            changed |= slots != self.parts.core.state.slots;
-            ops.extend(plan(&image, &self.parts.observed)?);
-            if !ops.is_empty() {
-                let result = plane.apply(&ops);
-                self.parts.observed = plane.observed()?;
-                result?;
-                release_heap();
-            }
+        Ok(())
+    }
+
+    /// What turns the datapath into what it should be; nothing on a node without one.
+    fn plan(&mut self, world: World<'_>) -> Result<Vec<Op>, RoundError> {
+        let Some(desired) = self.parts.core.desired(world) else {
+            return Ok(Vec::new());
+        };
+        if self.parts.plane.is_none() {
+            return Ok(Vec::new());
         }
-        if changed {
+        let slots = self.parts.core.state.slots.clone();
+        let translated = desired.image(&mut self.parts.core.state.slots);
+        self.unsaved |= slots != self.parts.core.state.slots;
+        let (mut image, zeroing) = translated?;
+        self.zeroing.extend(zeroing);
+        let changed = image.changed_pairs(&self.parts.observed);
+        self.parts.core.settle(&changed, world.now);
+        image.settle(&changed);
+        let mut ops = plan(&image, &self.parts.observed)?;
+        if !ops.is_empty() {
+            ops.splice(0..0, self.zeroing.iter().cloned());
+        }
+        Ok(ops)
+    }
+
+    fn save(&mut self) {
+        if self.unsaved {
             let saved = self.parts.state_file.save(&self.parts.core.state);
+            self.unsaved = saved.is_err();
             self.note(
                 "state",
                 saved.map_err(|error: StateError| {
@@ -223,54 +269,58 @@ impl Reconciler {
                 }),
             );
         }
-        Ok(())
     }
 
-    /// Until checks and next hops have reported, nothing is applied: an adopted datapath knows more than we do.
-    fn is_ready(&mut self, world: World<'_>) -> bool {
+    fn resolve(&self) {
         if let Some(resolver) = &self.parts.resolver {
             resolver.set_targets(self.parts.core.next_hop_targets());
         }
+    }
+
+    /// Until checks and next hops have reported, nothing is applied: an adopted datapath knows more than we do.
+    fn is_ready(&self, world: World<'_>) -> bool {
+        self.resolve();
         let targets = self.parts.core.targets();
         let checked = targets
             .keys()
             .all(|target| world.verdicts.by_target.contains_key(target));
-        let needed = self.parts.core.next_hop_targets();
-        let settled = |address: &IpAddr| {
-            use crate::netlink::Unresolved::{Incomplete, Pending};
-            !matches!(
-                world.next_hops.get(address),
-                None | Some(Err(Pending | Incomplete(_)))
-            )
+        let settled = |answer: Option<&Result<_, _>>| match answer {
+            Some(Ok(_)) => true,
+            Some(Err(reason)) => !is_open(reason),
+            None => false,
         };
-        let resolved = self.parts.resolver.is_none() || needed.iter().all(settled);
+        let needed = self.parts.core.next_hop_targets();
+        let resolved = self.parts.resolver.is_none()
+            || needed
+                .iter()
+                .all(|address| settled(world.next_hops.get(address)));
         (checked && resolved) || self.started.elapsed() > START_WAIT
     }
 
     fn publish(&mut self, world: World<'_>) {
-        let services: Vec<(Service, Servable)> = self
-            .parts
-            .core
+        let core = &self.parts.core;
+        let sources = core.probe_sources();
+        let services: Vec<(Service, Servable)> = core
             .settings
             .services
             .iter()
             .map(|service| {
-                let mut servable = self.parts.core.servable(service, world);
+                let mut servable = core.servable(service, world);
                 servable.obstacle = servable
                     .obstacle
-                    .or_else(|| self.datapath_obstacle(service));
+                    .or_else(|| self.datapath_obstacle(service, sources));
                 (service.clone(), servable)
             })
             .collect();
-        let announced = self.announced(&services);
-        let judged = self
-            .parts
-            .core
+        let next = self.pending.as_ref().map(Pending::services);
+        let vips = serving::vips(&services, self.mode, next);
+        self.log_changes(&vips);
+        let judged = core
             .settings
             .services
             .iter()
-            .all(|service| self.parts.core.judged(service, world));
-        let routes = self.route_set(&announced, judged);
+            .all(|service| core.judged(service, world));
+        let routes = serving::route_set(&vips, core.settings.bgp.as_ref(), self.mode, judged);
         self.parts.routes.send_if_modified(|current| {
             let differs = current.as_deref() != Some(&routes);
             if differs {
@@ -278,16 +328,22 @@ impl Reconciler {
             }
             differs
         });
+        self.vips = vips;
+        self.tell(world, &services);
+    }
+
+    fn tell(&self, world: World<'_>, services: &[(Service, Servable)]) {
+        let problems = self.parts.problems.iter().chain(self.problems.values());
         let facts = Facts {
             core: &self.parts.core,
             world,
-            services: &services,
-            announced: &announced,
+            services,
+            announced: &self.vips,
             attached: self.parts.plane.as_ref().map(Dataplane::attached),
             adopted: self.parts.plane.as_ref().is_some_and(Dataplane::adopted),
             config: &self.config,
-            start_time_secs: self.start_time_secs,
-            problems: self.problems.values().cloned().collect(),
+            start_time_secs: self.parts.start_time_secs,
+            problems: problems.cloned().collect(),
         };
         let status = report::node_status(&facts);
         let envelope = Envelope::new(self.parts.core.state.generation, status);
@@ -300,70 +356,33 @@ impl Reconciler {
         });
     }
 
-    /// VIPs that may be announced, with the reason of those that may not: all services of a VIP must be servable.
-    fn announced(&self, services: &[(Service, Servable)]) -> BTreeMap<IpAddr, Result<(), String>> {
-        let mut vips = BTreeMap::new();
-        for (service, servable) in services {
-            let vip = vips.entry(service.vip).or_insert(Ok(()));
-            if let (Ok(()), Some(obstacle)) = (&vip, &servable.obstacle) {
-                *vip = Err(format!("{}: {obstacle}", service.name));
+    fn log_changes(&self, vips: &Vips) {
+        if self.parts.core.settings.bgp.is_none() {
+            return;
+        }
+        for (vip, state) in serving::changes(&self.vips, vips) {
+            match state {
+                Ok(()) => info!(%vip, "announced"),
+                Err(reason) => info!(%vip, reason, "not announced"),
             }
-        }
-        for (vip, state) in &mut vips {
-            let leaving = self
-                .pending
-                .as_ref()
-                .is_some_and(|pending| pending.settings.services.iter().all(|s| s.vip != *vip));
-            if self.mode == Mode::Withdrawn {
-                *state = Err("this node is stopping".into());
-            } else if leaving {
-                *state = Err("it is being removed".into());
-            }
-        }
-        vips
-    }
-
-    fn route_set(
-        &self,
-        announced: &BTreeMap<IpAddr, Result<(), String>>,
-        judged: bool,
-    ) -> RouteSet {
-        let bgp = self.parts.core.settings.bgp.as_ref();
-        let mut communities = bgp.map_or_else(Vec::new, |bgp| bgp.communities.clone());
-        if self.mode == Mode::Draining {
-            communities.push(GRACEFUL_SHUTDOWN);
-        }
-        let routes = announced
-            .iter()
-            .filter(|(_, state)| state.is_ok())
-            .map(|(&vip, _)| {
-                let prefix = ipnet::IpNet::from(vip);
-                (
-                    prefix,
-                    Route {
-                        prefix,
-                        communities: communities.clone(),
-                        med: None,
-                    },
-                )
-            });
-        RouteSet {
-            routes: routes.collect(),
-            complete: judged || announced.values().all(Result::is_ok),
         }
     }
 
     /// Why the datapath cannot serve this service now, found by running the loaded program.
-    fn datapath_obstacle(&self, service: &Service) -> Option<String> {
+    fn datapath_obstacle(
+        &self,
+        service: &Service,
+        (source_v4, source_v6): (Ipv4Addr, Ipv6Addr),
+    ) -> Option<String> {
         let plane = self.parts.plane.as_ref()?;
         if !plane.attached() {
             return Some("the XDP program is not attached".into());
         }
+        let source = match service.vip {
+            IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
+            IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
+        };
         service.ports.iter().find_map(|&port| {
-            let source = match service.vip {
-                IpAddr::V4(_) => SocketAddr::from(([192, 0, 2, 1], 50_000)),
-                IpAddr::V6(_) => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 50_000)),
-            };
             let packet = Dataplane::probe_syn(source, SocketAddr::new(service.vip, port));
             match plane.probe(&packet) {
                 Ok(result) if result.sent() => None,
@@ -407,80 +426,36 @@ impl Reconciler {
                 return;
             }
         };
-        let gone = |service: &Service| settings.services.iter().all(|kept| kept.vip != service.vip);
-        let removes_vip = self.parts.core.settings.services.iter().any(gone);
-        let wait = if removes_vip {
-            WITHDRAW_WAIT
-        } else {
-            Duration::ZERO
-        };
-        self.pending = Some(Pending {
+        self.pending = Some(Pending::new(
             settings,
-            at: Instant::now() + wait,
+            &self.parts.core.settings,
+            Instant::now(),
             reply,
-        });
+        ));
         self.round();
     }
 
     /// What a running agent cannot change is refused before anything is touched.
     fn check_reload(&self, settings: Settings) -> Result<Settings, Refusal> {
-        let current = &self.parts.core.settings;
         if self.pending.is_some() {
             return Err(Refusal::refused(
                 "the reload before this one is not finished: try again in a moment",
             ));
         }
-        let fixed = [
-            ("[node]", current.node != settings.node),
-            ("[bgp]", current.bgp != settings.bgp),
-            ("[metrics]", current.metrics != settings.metrics),
-        ];
-        let changed: Vec<_> = fixed
-            .into_iter()
-            .filter(|(_, differs)| *differs)
-            .map(|(section, _)| section)
-            .collect();
-        if changed.is_empty() {
-            return Ok(settings);
-        }
-        let sections = changed.join(", ");
-        Err(Refusal::refused(format!(
-            "{sections} cannot be changed by a reload in this version: run `anylb restart`; nothing changed"
-        )))
+        reload::check(&self.parts.core.settings, &settings)?;
+        Ok(settings)
     }
 
-    fn finish_pending(&mut self) {
-        if !self
-            .pending
-            .as_ref()
-            .is_some_and(|pending| pending.at <= Instant::now())
-        {
-            return;
-        }
-        let Some(pending) = self.pending.take() else {
-            return;
-        };
-        let before = self.parts.core.settings.services.len();
-        self.parts.core.settings = pending.settings;
+    /// Puts the next configuration in force when its time has come.
+    fn take_pending(&mut self, now: Instant) -> Option<oneshot::Sender<Result<String, Refusal>>> {
+        let pending = self.pending.take_if(|pending| pending.is_due(now))?;
+        let (settings, reply) = pending.into_parts();
+        self.parts.core.settings = settings;
         self.parts.checker.update(self.parts.core.targets());
         self.config.last_reload_successful = true;
         self.config.reloads_applied += 1;
         self.config.last_success_time_secs = wall_secs();
-        let after = self.parts.core.settings.services.len();
-        let (verdicts, next_hops) = self.snapshot();
-        let world = World {
-            verdicts: &verdicts,
-            next_hops: &next_hops,
-            now: Instant::now(),
-            now_secs: wall_secs(),
-        };
-        let result = self.apply(world).map_err(|error| error.to_string());
-        self.publish(world);
-        info!(services = after, "configuration applied");
-        let answer = result
-            .map(|()| format!("applied: {after} services, {before} before"))
-            .map_err(Refusal::failed);
-        let _ = pending.reply.send(answer);
+        Some(reply)
     }
 
     fn leave(&mut self, mode: Mode, reply: oneshot::Sender<()>) {

@@ -118,13 +118,11 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
             weight,
             admin,
             health: verdict.map(|verdict| verdict.health).unwrap_or_default(),
-            reason: verdict.and_then(|verdict| verdict.reason.clone()),
+            reason: verdict
+                .and_then(|verdict| verdict.reason.clone())
+                .or_else(|| unreached(facts, address)),
             row_ratio: shares.get(&address).copied().unwrap_or(0) as f64 / ROWS as f64,
-            reachable: facts
-                .world
-                .next_hops
-                .get(&address)
-                .is_some_and(Result::is_ok),
+            reachable: facts.core.reaches(address),
         }
     };
     let configured = pool.backends.iter().map(|backend| {
@@ -149,6 +147,15 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
         remembered_inputs: history.map_or(0, |history| history.previous().len()),
         rows_moved_total: rows.map_or(0, |rows| rows.rows_moved()),
         backends: configured.chain(removed).collect(),
+    }
+}
+
+/// Why packets do not find their way to a backend.
+fn unreached(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
+    let answer = facts.world.next_hops.get(&address);
+    match answer {
+        Some(Err(reason)) if !facts.core.reaches(address) => Some(reason.to_string()),
+        _ => None,
     }
 }
 

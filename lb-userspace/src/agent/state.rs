@@ -48,7 +48,7 @@ pub struct StateFile {
 }
 
 /// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct StateError {
     path: PathBuf,
@@ -58,13 +58,43 @@ pub struct StateError {
 impl StateFile {
     /// The file in this directory, which is made where it is missing.
     pub fn in_directory(directory: &Path) -> Result<Self, StateError> {
-        let path = directory.join("state.json");
-        fs::create_dir_all(directory).map_err(|error| StateError::new(&path, error))?;
-        Ok(Self { path })
+        let file = Self::at(directory);
+        fs::create_dir_all(directory).map_err(|error| {
+            StateError::new(
+                directory,
+                format!("cannot be made: {error}; make it, or set node.state_dir"),
+            )
+        })?;
+        Ok(file)
     }
 
-    /// The state in the file; a new one where there is no file.
-    pub fn load(&self) -> Result<State, StateError> {
+    /// The same without making anything.
+    pub fn at(directory: &Path) -> Self {
+        Self {
+            path: directory.join("state.json"),
+        }
+    }
+
+    /// The state in the file; a new one where there is no file. One that cannot be used is put aside and a new one takes its
+    /// place, with the reason: a node without memory serves better than one that does not start.
+    pub fn load_or_begin(&self) -> (State, Option<StateError>) {
+        let unusable = match self.load() {
+            Ok(state) => return (state, None),
+            Err(unusable) => unusable,
+        };
+        let aside = self.path.with_extension("json.unusable");
+        let fate = match fs::rename(&self.path, &aside) {
+            Ok(()) => format!("put aside as {}", aside.display()),
+            Err(error) => format!("cannot be put aside: {error}"),
+        };
+        let reason = format!(
+            "{}; {fate}: earlier table inputs and drains are forgotten, `anylb backend drain` what must be drained",
+            unusable.reason
+        );
+        (State::default(), Some(StateError { reason, ..unusable }))
+    }
+
+    fn load(&self) -> Result<State, StateError> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
@@ -104,32 +134,65 @@ impl StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::testing::{Scratch, address};
+
+    fn drained() -> State {
+        let drained = [(address("10.1.0.1"), AdminState::Draining)];
+        State {
+            generation: 7,
+            overrides: [(PoolName("web".into()), drained.into())].into(),
+            ..State::default()
+        }
+    }
 
     #[test]
-    fn saved_is_loaded_and_a_broken_file_is_an_error() {
-        let directory = std::env::temp_dir().join(format!("anylb-state-{}", std::process::id()));
-        let file = StateFile::in_directory(&directory).expect("a directory");
-        assert_eq!(file.load().expect("no file yet"), State::default());
-        let mut state = State {
-            generation: 7,
-            ..State::default()
-        };
-        let drained = [(
-            "10.1.0.1".parse().expect("an address"),
-            AdminState::Draining,
-        )];
-        state
-            .overrides
-            .insert(PoolName("web".into()), drained.into());
-        file.save(&state).expect("written");
-        assert_eq!(file.load().expect("read"), state);
-        fs::write(directory.join("state.json"), "{").expect("written");
-        assert!(
-            file.load()
-                .expect_err("not JSON")
-                .to_string()
-                .contains("state.json")
+    fn saved_is_loaded_whole() {
+        let scratch = Scratch::new();
+        let file = StateFile::in_directory(&scratch.path().join("deep/er")).expect("a directory");
+        assert_eq!(
+            file.load_or_begin(),
+            (State::default(), None),
+            "no file yet"
         );
-        fs::remove_dir_all(directory).expect("removed");
+        file.save(&drained()).expect("written");
+        assert_eq!(file.load_or_begin(), (drained(), None));
+    }
+
+    #[test]
+    fn an_unusable_file_is_put_aside_and_said() {
+        for (content, words) in [
+            ("{", "EOF while parsing"),
+            ("\u{0}\u{0}\u{0}", "expected value"),
+            (r#"{"version":1}"#, "missing field"),
+            (
+                r#"{"version":2,"generation":0,"histories":{},"overrides":{},"slots":{"services":{},"blocks":{},"pairs":{},"members":{}}}"#,
+                "version 2, this agent knows 1",
+            ),
+        ] {
+            let scratch = Scratch::new();
+            let file = StateFile::in_directory(scratch.path()).expect("a directory");
+            let path = scratch.path().join("state.json");
+            fs::write(&path, content).expect("written");
+            let (state, error) = file.load_or_begin();
+            assert_eq!(state, State::default(), "{content}");
+            let error = error.expect("said").to_string();
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains('\n'), "one line: {error}");
+            let aside = scratch.path().join("state.json.unusable");
+            assert!(error.contains(&*aside.to_string_lossy()), "{error}");
+            assert_eq!(fs::read_to_string(aside).expect("kept"), content);
+            file.save(&drained()).expect("written");
+            assert_eq!(file.load_or_begin(), (drained(), None), "{content}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_an_error_and_stays() {
+        let scratch = Scratch::new();
+        let file = StateFile::in_directory(scratch.path()).expect("a directory");
+        file.save(&drained()).expect("written");
+        fs::create_dir(scratch.path().join("state.json.new")).expect("in the way");
+        assert!(file.save(&State::default()).is_err());
+        assert_eq!(file.load_or_begin(), (drained(), None));
     }
 }

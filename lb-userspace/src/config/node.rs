@@ -31,6 +31,8 @@ pub struct NodeDraft {
     runtime_dir: PathBuf,
     pin_dir: PathBuf,
     flow_memory: Duration,
+    drain_wait: Duration,
+    linger: Duration,
     /// Its header.
     pub place: Span,
 }
@@ -63,6 +65,8 @@ impl NodeDraft {
             flow_memory: fields.get_or("flow_memory", FLOW_MEMORY, |value| {
                 value::duration(value, FLOW_MEMORY_MIN..=FLOW_MEMORY_MAX)
             }),
+            drain_wait: fields.get_or("drain_wait", DRAIN_WAIT, leaving),
+            linger: fields.get_or("linger", LINGER, leaving),
             place: fields.place.clone(),
         }
     }
@@ -81,6 +85,8 @@ impl NodeDraft {
             runtime_dir: self.runtime_dir,
             pin_dir: self.pin_dir,
             flow_memory: self.flow_memory,
+            drain_wait: self.drain_wait,
+            linger: self.linger,
         })
     }
 }
@@ -88,6 +94,14 @@ impl NodeDraft {
 const FLOW_MEMORY: Duration = Duration::from_secs(24 * 3600);
 const FLOW_MEMORY_MIN: Duration = Duration::from_secs(1);
 const FLOW_MEMORY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(30);
+const LEAVING_MAX: Duration = Duration::from_secs(3600);
+
+/// How long a step of leaving may take; zero leaves it out.
+fn leaving(value: &toml::de::DeValue<'_>) -> value::Read<Duration> {
+    value::duration(value, Duration::ZERO..=LEAVING_MAX)
+}
 
 /// Any 32 bits but zero (RFC 6286), written as an address.
 fn router_id(value: &toml::de::DeValue<'_>) -> value::Read<Ipv4Addr> {

@@ -149,6 +149,19 @@ pub static NODE: Section = Section {
             "\"24h\"",
             "How long a backend that left the configuration is still tried for flows it may hold.",
         ),
+        optional(
+            "drain_wait",
+            "duration, 0s to 1h",
+            "\"10s\"",
+            "How long a stopping node waits at most for routers to move its traffic away, before it withdraws its VIPs. A \
+             second of silence ends it early, and so does a second SIGTERM.",
+        ),
+        optional(
+            "linger",
+            "duration, 0s to 1h",
+            "\"30s\"",
+            "How long a stopping node forwards at most what still comes after that. Ends early as `drain_wait` does.",
+        ),
     ],
 };
 

@@ -209,6 +209,9 @@ pub fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Read<Du
 /// A duration as it is written in the file, in the largest unit that needs no fraction.
 pub fn in_words(duration: Duration) -> String {
     let ms = duration.as_millis();
+    if ms == 0 {
+        return "0s".into();
+    }
     [
         (86_400_000, "d"),
         (3_600_000, "h"),

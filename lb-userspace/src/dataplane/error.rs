@@ -45,7 +45,8 @@ pub enum DataplaneError {
     },
     /// Somebody else's program is there.
     #[error(
-        "{interface}: another XDP program is attached; remove it with `ip link set dev {interface} xdp off`, or use another interface"
+        "{interface}: another XDP program is attached; end what holds it or run `ip link set dev {interface} xdp off`, or use another \
+         interface"
     )]
     OtherProgram {
         /// The interface.
@@ -59,10 +60,13 @@ pub enum DataplaneError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Another agent is alive.
+    #[error("another agent is running with the pins in {0}; stop it, or set node.pin_dir")]
+    Taken(PathBuf),
     /// Pins of another version.
     #[error(
         "{pin_dir}: the pinned maps have ABI version {found}, this agent needs {expected}; start the matching version, or end the \
-         running datapath by removing {pin_dir}"
+         running datapath with `rm -r {pin_dir}`"
     )]
     Abi {
         /// In the root.
@@ -74,13 +78,16 @@ pub enum DataplaneError {
     },
     /// A pinned map of another shape.
     #[error(
-        "{path}: this pinned map is not of this version ({difference}); end the running datapath by removing the directory"
+        "{path}: this pinned map is not of this version ({difference}); start the matching version, or end the running datapath with \
+         `rm -r {pin_dir}`"
     )]
     Shape {
         /// The pin.
         path: PathBuf,
         /// What differs.
         difference: String,
+        /// `node.pin_dir`.
+        pin_dir: PathBuf,
     },
     /// A pin cannot be made, read or removed.
     #[error("{path}: {source}")]

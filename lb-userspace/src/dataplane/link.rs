@@ -38,31 +38,60 @@ impl Link {
         interface: &str,
         program: BorrowedFd<'_>,
     ) -> Result<Self, DataplaneError> {
-        let ifindex = nix::net::if_::if_nametoindex(interface)
-            .map_err(|_| DataplaneError::NoInterface(interface.into()))?;
-        if pin.exists() {
-            let link = Self {
-                fd: object_get(pin).map_err(DataplaneError::pin(pin.into()))?,
-                ifindex,
-            };
-            // A link whose interface went away stays pinned, detached from everything.
-            if link.is_attached() {
-                link_update(&link.fd, program)
-                    .map_err(|source| attach_error(hook, interface, source))?;
-                return Ok(link);
-            }
-            fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
+        match Self::find(pin, interface)? {
+            Some(link) => link.update(hook, interface, program).map(|()| link),
+            None => Self::create(hook, pin, interface, program),
         }
+    }
+
+    /// The pinned link, where it holds a program on this interface.
+    pub(crate) fn find(pin: &Path, interface: &str) -> Result<Option<Self>, DataplaneError> {
+        let ifindex = index_of(interface)?;
+        if !pin.exists() {
+            return Ok(None);
+        }
+        let fd = object_get(pin).map_err(DataplaneError::pin(pin.into()))?;
+        let link = Self { fd, ifindex };
+        // A link whose interface went away stays pinned, detached from everything.
+        Ok(link.is_attached().then_some(link))
+    }
+
+    /// Makes a link and pins it, in place of one that holds nothing any more.
+    pub(crate) fn create(
+        hook: Hook,
+        pin: &Path,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<Self, DataplaneError> {
+        let ifindex = index_of(interface)?;
         let fd = link_create(hook, ifindex, program)
             .map_err(|source| attach_error(hook, interface, source))?;
+        if pin.exists() {
+            fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
+        }
         object_pin(&fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
         Ok(Self { fd, ifindex })
+    }
+
+    /// Puts `program` in the place of the link's without a gap.
+    pub(crate) fn update(
+        &self,
+        hook: Hook,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<(), DataplaneError> {
+        link_update(&self.fd, program).map_err(|source| attach_error(hook, interface, source))
     }
 
     /// Whether the link still holds the program on the interface it was made for.
     pub(crate) fn is_attached(&self) -> bool {
         link_ifindex(&self.fd).is_ok_and(|found| found == self.ifindex)
     }
+}
+
+fn index_of(interface: &str) -> Result<u32, DataplaneError> {
+    nix::net::if_::if_nametoindex(interface)
+        .map_err(|_| DataplaneError::NoInterface(interface.into()))
 }
 
 fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneError {

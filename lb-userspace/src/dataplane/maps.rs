@@ -24,6 +24,31 @@ pub(super) struct Shape {
     max_entries: u32,
 }
 
+impl Shape {
+    /// Compares the map pinned as `path`: the loader would reuse it unchecked.
+    pub(super) fn check(&self, pin_dir: &Path, path: &Path) -> Result<(), DataplaneError> {
+        let map = MapData::from_pin(path).map_err(DataplaneError::map(self.name))?;
+        let info = map.info().map_err(DataplaneError::map(self.name))?;
+        let same = info.key_size() == 4
+            && info.value_size() as usize == self.value_size
+            && info.max_entries() == self.max_entries;
+        if same {
+            return Ok(());
+        }
+        Err(DataplaneError::Shape {
+            path: path.into(),
+            difference: format!(
+                "{} entries of {} bytes, expected {} of {}",
+                info.max_entries(),
+                info.value_size(),
+                self.max_entries,
+                self.value_size
+            ),
+            pin_dir: pin_dir.into(),
+        })
+    }
+}
+
 const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
     Shape {
         name,
@@ -74,34 +99,6 @@ fn is_bpf_fs(path: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(found.f_type == BPF_FS_MAGIC)
-}
-
-/// Compares every pinned map with its shape. True where there are any: the loader then reuses them unchecked.
-pub(super) fn check_pins(maps_dir: &Path) -> Result<bool, DataplaneError> {
-    let mut found = false;
-    for shape in &SHAPES {
-        let path = maps_dir.join(shape.name);
-        if !path.exists() {
-            continue;
-        }
-        found = true;
-        let map = MapData::from_pin(&path).map_err(DataplaneError::map(shape.name))?;
-        let info = map.info().map_err(DataplaneError::map(shape.name))?;
-        let same = info.key_size() == 4
-            && info.value_size() as usize == shape.value_size
-            && info.max_entries() == shape.max_entries;
-        if !same {
-            let difference = format!(
-                "{} entries of {} bytes, expected {} of {}",
-                info.max_entries(),
-                info.value_size(),
-                shape.max_entries,
-                shape.value_size
-            );
-            return Err(DataplaneError::Shape { path, difference });
-        }
-    }
-    Ok(found)
 }
 
 /// Names in a directory of numbered pins.

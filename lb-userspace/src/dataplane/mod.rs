@@ -5,13 +5,16 @@
 //! |---|---|
 //! | [`error`] | every way it fails, one line that says what to do |
 //! | `maps` | shapes of the maps, opening and checking pins |
+//! | `pins` | the directory of pins: locked, checked, cleared |
+//! | [`privileges`] | what this process may do |
 //! | `memory` | arrays through memory |
 //! | `link` | XDP links by their own system calls |
 //! | [`probe`] | the loaded program on a packet of our own |
 //! | `counters` | sums over CPUs |
 //!
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
-//! pins, checks their shape and ABI version, replaces the program by link update and reads the state back.
+//! pins, checks their shape and ABI version, reads the state back, and replaces the program by link update. A datapath that was
+//! never switched on goes away with its value, so that a start which fails leaves nothing.
 
 #![allow(
     unsafe_code,
@@ -23,6 +26,8 @@ pub mod error;
 pub(crate) mod link;
 pub(crate) mod maps;
 mod memory;
+mod pins;
+pub mod privileges;
 pub mod probe;
 
 use std::collections::BTreeMap;
@@ -42,6 +47,7 @@ pub use memory::release_heap;
 use crate::plan::{Image, Observed, Op, Seeds};
 use link::{Hook, Link};
 use memory::{Mappable, Memory};
+use pins::Pins;
 
 /// The object of the LB node, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.o"));
@@ -57,7 +63,7 @@ pub struct Options {
 
 /// A loaded, pinned and attached datapath.
 pub struct Dataplane {
-    options: Options,
+    interface: Option<String>,
     object: Ebpf,
     root: Memory<Root>,
     banks: Memory<Bank>,
@@ -69,6 +75,7 @@ pub struct Dataplane {
     counters: counters::Maps,
     link: Option<Link>,
     adopted: bool,
+    pins: Pins,
 }
 
 /// Rows of a pool.
@@ -79,43 +86,53 @@ struct Table {
 }
 
 impl Dataplane {
-    /// Loads the program, or takes over what a former agent left pinned; attaches it to the interface.
+    /// Loads the program and finds what a former agent left pinned. Nothing that a packet sees changes before
+    /// [`Dataplane::attach`].
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
-        maps::prepare_directory(&options.pin_dir, &["maps", "tables", "links"])?;
-        let maps_dir = options.pin_dir.join("maps");
-        let found = maps::check_pins(&maps_dir)?;
-        let mut object = load_object(&maps_dir)?;
+        let pins = Pins::open(&options.pin_dir)?;
+        let mut object = load_object(&pins.maps())?;
         let program: &mut Xdp = object
             .program_mut("lb")
             .and_then(|program| program.try_into().ok())
             .ok_or(DataplaneError::Object("no XDP program named lb"))?;
         program.load().map_err(DataplaneError::load)?;
-
-        let tables = ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
-            .map_err(DataplaneError::map("TABLES"))?;
-        let inner = open_tables(&options.pin_dir.join("tables"))?;
-        let mut plane = Self {
+        let link = match &options.interface {
+            Some(name) => Link::find(&pins.link(name), name)?,
+            None => None,
+        };
+        Ok(Self {
             root: open_array(&mut object, "ROOT")?,
             banks: open_array(&mut object, "BANKS")?,
             vips: Mappable::new(maps::take_array(&mut object, "VIPS")?, "VIPS"),
             services: Mappable::new(maps::take_array(&mut object, "SERVICES")?, "SERVICES"),
             backends: Mappable::new(maps::take_array(&mut object, "BACKENDS")?, "BACKENDS"),
             counters: counters::Maps::new(&mut object)?,
-            tables,
-            inner,
-            link: None,
-            adopted: false,
-            options: options.clone(),
+            tables: ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
+                .map_err(DataplaneError::map("TABLES"))?,
+            inner: open_tables(&pins.tables())?,
+            link,
+            adopted: pins.kept(),
+            interface: options.interface.clone(),
             object,
+            pins,
+        })
+    }
+
+    /// Puts the program on the interface: in the place of a former agent's without a gap, or where there was none. Interfaces
+    /// that a former agent used lose theirs.
+    pub fn attach(&mut self) -> Result<(), DataplaneError> {
+        let Some(interface) = self.interface.clone() else {
+            return Ok(());
         };
-        plane.check_abi()?;
-        plane.link = options
-            .interface
-            .as_deref()
-            .map(|name| plane.attach(name))
-            .transpose()?;
-        plane.adopted = found && plane.root.read(0).abi_version != 0;
-        Ok(plane)
+        let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
+        match &self.link {
+            Some(link) if link.is_attached() => link.update(Hook::Xdp, &interface, program)?,
+            _ => {
+                let pin = self.pins.link(&interface);
+                self.link = Some(Link::create(Hook::Xdp, &pin, &interface, program)?);
+            }
+        }
+        self.pins.remove_links_but(&interface)
     }
 
     /// Whether a former agent's state was found.
@@ -136,7 +153,7 @@ impl Dataplane {
         Ok(self.program()?.fd().map_err(DataplaneError::load)?.as_fd())
     }
 
-    /// Whether the interface still carries our program.
+    /// Whether the interface carries our program, or that of the agent before.
     pub fn attached(&self) -> bool {
         self.link.as_ref().is_some_and(Link::is_attached)
     }
@@ -208,13 +225,7 @@ impl Dataplane {
                     self.counters.zero_backends(*first, *count)?
                 }
                 Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds)?,
-                Op::Switch { bank } => self.root.write(
-                    0,
-                    Root {
-                        bank: *bank,
-                        abi_version: abi::ABI_VERSION,
-                    },
-                ),
+                Op::Switch { bank } => self.switch(*bank),
                 Op::Barrier => self.barrier()?,
             }
         }
@@ -241,50 +252,23 @@ impl Dataplane {
     }
 
     /// Ends the datapath: the program comes off the interface and every pin goes away.
-    pub fn remove(mut self) -> Result<(), DataplaneError> {
-        self.link = None;
-        for directory in ["links", "maps", "tables"] {
-            let path = self.options.pin_dir.join(directory);
-            std::fs::remove_dir_all(&path)
-                .map_err(|source| DataplaneError::Pin { path, source })?;
-        }
-        Ok(())
-    }
-
-    fn check_abi(&self) -> Result<(), DataplaneError> {
-        match self.root.read(0).abi_version {
-            0 | abi::ABI_VERSION => Ok(()),
-            found => Err(DataplaneError::Abi {
-                found,
-                expected: abi::ABI_VERSION,
-                pin_dir: self.options.pin_dir.clone(),
-            }),
-        }
-    }
-
-    fn attach(&self, interface: &str) -> Result<Link, DataplaneError> {
-        let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
-        Link::adopt_or_create(
-            Hook::Xdp,
-            &self.options.pin_dir.join("links").join(interface),
-            interface,
-            program,
-        )
+    pub fn remove(self) -> Result<(), DataplaneError> {
+        self.pins.remove()
     }
 
     /// The table is in the outer map before it is pinned: a pinned one needs nothing more when it is adopted.
     fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
+        let pin = self.pins.tables().join(index.to_string());
         let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
             .map_err(DataplaneError::map("table"))?;
         self.tables
             .set(index, &map, 0)
             .map_err(DataplaneError::map("TABLES"))?;
-        let path = self.options.pin_dir.join("tables").join(index.to_string());
-        map.pin(&path).map_err(|error| DataplaneError::Pin {
-            path: path.clone(),
+        map.pin(&pin).map_err(|error| DataplaneError::Pin {
+            path: pin.clone(),
             source: std::io::Error::other(error),
         })?;
-        self.inner.insert(index, Table::open(&path)?);
+        self.inner.insert(index, Table::open(&pin)?);
         Ok(())
     }
 
@@ -316,6 +300,17 @@ impl Dataplane {
         }
         self.banks.write(bank, seeds.bank(&image.bank));
         Ok(())
+    }
+
+    fn switch(&mut self, bank: u32) {
+        self.root.write(
+            0,
+            Root {
+                bank,
+                abi_version: abi::ABI_VERSION,
+            },
+        );
+        self.pins.keep();
     }
 
     /// Waits until every packet that saw the former root has left: an update of the outer map waits for RCU.

@@ -90,47 +90,21 @@ const MTU_DEFAULT: u32 = 1500;
 impl Desired {
     /// The image of this state. Takes and gives up numbers in `slots`; the operations returned zero counters that start anew.
     pub fn image(&self, slots: &mut Slots) -> Result<(Image, Vec<Op>), PlanError> {
-        let mut ops = Vec::new();
         let services: BTreeSet<_> = self
             .services
             .iter()
             .map(|service| service.name.as_str())
             .collect();
-        let served: BTreeSet<_> = self.services.iter().map(|service| &service.pool).collect();
-        let pools: Vec<_> = self
-            .pools
-            .iter()
-            .filter(|(name, _)| served.contains(name))
-            .collect();
+        let served = self.services.iter().map(|service| &service.pool).collect();
         slots.retain(&services, &served);
         let mut image = Image {
             bank: self.bank(),
             vips: self.vip_entries(),
             ..Image::default()
         };
-        let vip_ids: BTreeMap<_, _> = image
-            .vips
-            .iter()
-            .filter(|entry| entry.kind == kind::VIP)
-            .map(|entry| (entry.address, entry.id))
-            .collect();
-        let mut placed = BTreeMap::new();
-        for (name, pool) in pools {
-            let pair = slots.pair(name)?;
-            let addresses: Vec<_> = pool.members.iter().map(|member| member.address).collect();
-            let indexes = slots.members(name, &addresses)?;
-            let first = image.backends.len();
-            let length = indexes
-                .values()
-                .max()
-                .map_or(0, |&last| usize::from(last) + 1);
-            image.backends.resize(first + length, Backend::default());
-            for member in &pool.members {
-                image.backends[first + usize::from(indexes[&member.address])] =
-                    self.backend(member);
-            }
-            image.tables.insert(pair, pool.packed_rows(indexes));
-            placed.insert(name, (pair, first as u32, length, pool));
+        let mut places = BTreeMap::new();
+        for (name, pool) in self.pools.iter().filter(|(name, _)| served.contains(name)) {
+            places.insert(name, self.place(name, pool, slots, &mut image)?);
         }
         if image.backends.len() > abi::BACKENDS_MAX as usize {
             let wanted = image.backends.len();
@@ -140,32 +114,75 @@ impl Desired {
                 limit: abi::BACKENDS_MAX as usize,
             });
         }
+        let mut ops = Vec::new();
+        self.enter_services(&places, slots, &mut image, &mut ops)?;
+        Ok((image.sorted(), ops))
+    }
+
+    /// Puts the backends and rows of a pool into the image.
+    fn place<'a>(
+        &self,
+        name: &PoolName,
+        pool: &'a DesiredPool,
+        slots: &mut Slots,
+        image: &mut Image,
+    ) -> Result<Place<'a>, PlanError> {
+        let table = slots.pair(name)?;
+        let addresses: Vec<_> = pool.members.iter().map(|member| member.address).collect();
+        let (indexes, taken) = slots.members(name, &addresses)?;
+        let first = image.backends.len();
+        let length = indexes
+            .values()
+            .max()
+            .map_or(0, |&last| usize::from(last) + 1);
+        image.backends.resize(first + length, Backend::default());
+        for member in &pool.members {
+            image.backends[first + usize::from(indexes[&member.address])] = self.backend(member);
+        }
+        image.tables.insert(table, pool.packed_rows(indexes));
+        Ok(Place {
+            pool,
+            table,
+            first_backend: first as u32,
+            length,
+            taken,
+        })
+    }
+
+    fn enter_services(
+        &self,
+        places: &BTreeMap<&PoolName, Place<'_>>,
+        slots: &mut Slots,
+        image: &mut Image,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), PlanError> {
+        let vip_ids: BTreeMap<_, _> = image
+            .vips
+            .iter()
+            .filter(|entry| entry.kind == kind::VIP)
+            .map(|entry| (entry.address, entry.id))
+            .collect();
         for service in &self.services {
-            let Some(&(table, first_backend, length, pool)) = placed.get(&service.pool) else {
+            let Some(place) = places.get(&service.pool) else {
                 continue;
             };
-            let (service_counter, block) = slots.counters(&service.name, length, &mut ops)?;
+            let (service_counter, block) =
+                slots.counters(&service.name, place.length, &place.taken, ops)?;
+            let vip = vip_ids[&words(service.vip)];
+            let protocol = protocol_number(service.protocol);
             image
                 .services
                 .extend(service.ports.iter().map(|&port| ServiceEntry {
-                    key: abi::service_key(
-                        vip_ids[&words(service.vip)],
-                        protocol_number(service.protocol),
-                        port,
-                    ),
-                    table,
-                    first_backend,
+                    key: abi::service_key(vip, protocol, port),
+                    table: place.table,
+                    first_backend: place.first_backend,
                     service_counter,
                     first_counter: block.first,
-                    tunnel_mtu: pool.mtu(),
-                    tunnel_flags: if pool.settling {
-                        u32::from(tunnel::flags::SETTLING)
-                    } else {
-                        0
-                    },
+                    tunnel_mtu: place.pool.mtu(),
+                    tunnel_flags: place.pool.tunnel_flags(),
                 }));
         }
-        Ok((image.sorted(), ops))
+        Ok(())
     }
 
     fn bank(&self) -> Bank {
@@ -235,7 +252,26 @@ impl Desired {
     }
 }
 
+/// Where a pool is in an image.
+struct Place<'a> {
+    pool: &'a DesiredPool,
+    table: u32,
+    first_backend: u32,
+    /// Indexes in use, holes included.
+    length: usize,
+    /// Indexes given out just now.
+    taken: Vec<u16>,
+}
+
 impl DesiredPool {
+    fn tunnel_flags(&self) -> u32 {
+        if self.settling {
+            u32::from(tunnel::flags::SETTLING)
+        } else {
+            0
+        }
+    }
+
     /// The smallest MTU of the members' ways: a second-chance leg may take any of them.
     fn mtu(&self) -> u32 {
         self.members

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lb_common::abi::{self, Backend, Bank, ServiceBucket, ServiceEntry, VipBucket, VipEntry};
+use lb_common::tunnel;
 
 use super::PlanError;
 
@@ -43,6 +44,29 @@ impl Image {
             .sort_by_key(|entry| (entry.kind, entry.id, entry.address));
         self.services.sort_by_key(|entry| entry.key);
         self
+    }
+
+    /// Pairs whose rows are not those in use: what depends on an agreement between nodes is in question for a while.
+    pub fn changed_pairs(&self, observed: &Observed) -> BTreeSet<u32> {
+        let live = observed.image.as_ref().map(|image| &image.tables);
+        let differs = |pair: u32, rows: &Arc<[u64]>| {
+            let in_use = live.and_then(|tables| tables.range(pair..=pair | 1).next());
+            in_use.is_none_or(|(_, live_rows)| live_rows != rows)
+        };
+        self.tables
+            .iter()
+            .filter(|(pair, rows)| differs(**pair, rows))
+            .map(|(pair, _)| *pair)
+            .collect()
+    }
+
+    /// Sets the settling flag of services at these pairs.
+    pub fn settle(&mut self, pairs: &BTreeSet<u32>) {
+        for service in &mut self.services {
+            if pairs.contains(&service.table) {
+                service.tunnel_flags |= u32::from(tunnel::flags::SETTLING);
+            }
+        }
     }
 
     /// Chooses a table of each pair: the live one where its rows are the wanted ones, else its spare, which must be filled.

@@ -33,17 +33,18 @@ pub struct Block {
 }
 
 impl Slots {
-    /// Pool-local indexes of `members`; those that left give theirs up.
+    /// Pool-local indexes of `members`, and those given out now; members that left give theirs up.
     pub fn members(
         &mut self,
         pool: &PoolName,
         members: &[IpAddr],
-    ) -> Result<&BTreeMap<IpAddr, u16>, PlanError> {
+    ) -> Result<(&BTreeMap<IpAddr, u16>, Vec<u16>), PlanError> {
         let wanted: BTreeSet<_> = members.iter().copied().collect();
         let slots = self.members.entry(pool.clone()).or_default();
         slots.retain(|address, _| wanted.contains(address));
         let used: BTreeSet<_> = slots.values().copied().collect();
         let mut free = (0..abi::ABSENT).filter(|slot| !used.contains(slot));
+        let mut taken = Vec::new();
         for address in wanted {
             if let Entry::Vacant(vacant) = slots.entry(address) {
                 let limit = PlanError::Limit {
@@ -51,10 +52,12 @@ impl Slots {
                     wanted: members.len(),
                     limit: usize::from(abi::ABSENT),
                 };
-                vacant.insert(free.next().ok_or(limit)?);
+                let slot = free.next().ok_or(limit)?;
+                vacant.insert(slot);
+                taken.push(slot);
             }
         }
-        Ok(slots)
+        Ok((slots, taken))
     }
 
     /// The first table of the pool's pair.
@@ -76,11 +79,21 @@ impl Slots {
         Ok(free)
     }
 
-    /// Counters of a service whose pool has `members` indexes; new ones are zeroed first.
+    /// The pool that a table belongs to.
+    pub fn pool_of_table(&self, table: u32) -> Option<&PoolName> {
+        let owns = |pair: &u32| *pair == table & !1;
+        self.pairs
+            .iter()
+            .find_map(|(pool, pair)| owns(pair).then_some(pool))
+    }
+
+    /// Counters of a service whose pool has `members` indexes, `taken` of them given out now; those that start anew are zeroed
+    /// first.
     pub fn counters(
         &mut self,
         service: &str,
         members: usize,
+        taken: &[u16],
         ops: &mut Vec<Op>,
     ) -> Result<(u32, Block), PlanError> {
         let counter = match self.services.get(service) {
@@ -101,7 +114,13 @@ impl Slots {
             }
         };
         let block = match self.blocks.get(service) {
-            Some(&block) if block.count as usize >= members => block,
+            Some(&block) if block.count as usize >= members => {
+                ops.extend(taken.iter().map(|&slot| Op::ZeroBackendCounters {
+                    first: block.first + u32::from(slot),
+                    count: 1,
+                }));
+                block
+            }
             _ => {
                 self.blocks.remove(service);
                 let block = self.free_block(members.next_power_of_two().max(16) as u32)?;

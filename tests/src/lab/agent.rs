@@ -84,16 +84,25 @@ impl Agent {
 
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The part of it that is no file's: without the program itself.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("VmRSS")?;
+            .find_map(|line| line.strip_prefix(field))
+            .with_context(|| field.to_owned())?;
         let kibibytes: u64 = line
             .trim()
             .trim_end_matches(" kB")
             .parse()
-            .context("VmRSS in kB")?;
+            .with_context(|| format!("{field} in kB"))?;
         Ok(kibibytes * 1024)
     }
 

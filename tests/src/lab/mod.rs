@@ -14,7 +14,7 @@
 //! | `dice` | choices that follow from the seed |
 
 pub mod about;
-mod agent;
+pub mod agent;
 mod basics;
 mod dice;
 mod files;

@@ -27,6 +27,8 @@ fn the_example_of_a_load_balancer() {
             runtime_dir: PathBuf::from("/run/anylb"),
             pin_dir: PathBuf::from("/sys/fs/bpf/anylb"),
             flow_memory: Duration::from_secs(86_400),
+            drain_wait: Duration::from_secs(10),
+            linger: Duration::from_secs(30),
         },
         metrics: Some(([127, 0, 0, 1], 9488).into()),
         bgp: Some(Bgp {
@@ -121,6 +123,8 @@ fn every_key_is_read() {
         ["/srv/state", "/etc/anylb/run", "/srv/bpf"].map(Path::new)
     );
     assert_eq!(node.flow_memory, Duration::from_secs(5400));
+    assert_eq!(node.drain_wait, Duration::ZERO);
+    assert_eq!(node.linger, Duration::from_millis(1500));
     assert_eq!(settings.metrics, Some((Ipv6Addr::LOCALHOST, 9488).into()));
 
     let bgp = settings.bgp.expect("there is one");

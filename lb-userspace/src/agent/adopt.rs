@@ -1,0 +1,144 @@
+//! What a running datapath tells the agent that takes it over. Pure.
+//!
+//! Checks and netlink need a moment; until they have spoken, what the live bank holds is the best that is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lb_common::abi::{Backend, Bank, backend_flags};
+use lb_common::tunnel;
+
+use super::ways::Ways;
+use crate::health::Target;
+use crate::model::{Pool, PoolName, Settings};
+use crate::plan::desired::{NextHop, address_of, words};
+use crate::plan::{Image, Observed, Slots};
+use crate::status::Health;
+
+/// Read from the live bank.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Of configured backends.
+    pub verdicts: BTreeMap<Target, Health>,
+    /// Next hops and tunnel sources.
+    pub ways: Ways,
+    /// Pools whose table had just changed.
+    pub settling: BTreeSet<PoolName>,
+}
+
+impl Adopted {
+    /// What `observed` says about the backends of `settings`; `slots` are the numbers the former agent gave.
+    pub fn read(settings: &Settings, slots: &Slots, observed: &Observed) -> Self {
+        let Some(image) = &observed.image else {
+            return Self::default();
+        };
+        let mut adopted = Self {
+            ways: ways(image),
+            ..Self::default()
+        };
+        for pool in settings.pools.values() {
+            let place = place(settings, slots, image, pool);
+            for backend in &pool.backends {
+                let found =
+                    place.and_then(|first| member(image, slots, pool, first, backend.address));
+                let found = found.or_else(|| anywhere(image, backend.address));
+                if let Some(health) = found.and_then(verdict) {
+                    let target = Target {
+                        pool: pool.name.clone(),
+                        address: backend.address,
+                    };
+                    adopted.verdicts.insert(target, health);
+                }
+            }
+        }
+        let settling = image
+            .services
+            .iter()
+            .filter(|service| service.tunnel_flags & u32::from(tunnel::flags::SETTLING) != 0)
+            .filter_map(|service| slots.pool_of_table(service.table));
+        adopted.settling = settling.cloned().collect();
+        adopted
+    }
+}
+
+/// The number of a pool's first backend, found by the counter of one of its services.
+fn place(settings: &Settings, slots: &Slots, image: &Image, pool: &Pool) -> Option<u32> {
+    settings
+        .services
+        .iter()
+        .filter(|service| service.pool.as_ref() == Some(&pool.name))
+        .find_map(|service| {
+            let (counter, _) = slots.of_service(&service.name)?;
+            let entry = image
+                .services
+                .iter()
+                .find(|entry| entry.service_counter == counter)?;
+            Some(entry.first_backend)
+        })
+}
+
+/// The backend of a pool. One in two pools has two verdicts, as it has two checks.
+fn member<'a>(
+    image: &'a Image,
+    slots: &Slots,
+    pool: &Pool,
+    first: u32,
+    address: IpAddr,
+) -> Option<&'a Backend> {
+    let slot = *slots.of_pool(&pool.name)?.get(&address)?;
+    let backend = image.backends.get(first as usize + usize::from(slot))?;
+    (backend.address == words(address)).then_some(backend)
+}
+
+/// The same without numbers: those of an agent that lost its state.
+fn anywhere(image: &Image, address: IpAddr) -> Option<&Backend> {
+    let address = words(address);
+    image
+        .backends
+        .iter()
+        .find(|backend| backend.address == address)
+}
+
+fn verdict(backend: &Backend) -> Option<Health> {
+    if backend.flags & backend_flags::JUDGED == 0 {
+        return None;
+    }
+    Some(if backend.flags & backend_flags::UP != 0 {
+        Health::Up
+    } else {
+        Health::Down
+    })
+}
+
+fn ways(image: &Image) -> Ways {
+    let Bank {
+        source_v4,
+        source_v6,
+        ..
+    } = image.bank;
+    let reachable = image
+        .backends
+        .iter()
+        .filter(|backend| backend.flags & backend_flags::REACHABLE != 0);
+    Ways {
+        next_hops: reachable
+            .map(|backend| (address_of(backend.address), next_hop(backend)))
+            .collect(),
+        source_v4: (source_v4 != 0).then(|| source_v4.to_ne_bytes().into()),
+        source_v6: match address_of(source_v6) {
+            IpAddr::V6(v6) if !v6.is_unspecified() => Some(v6),
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        },
+    }
+}
+
+fn next_hop(backend: &Backend) -> NextHop {
+    let [d0, d1, d2, d3, d4, d5, s0, s1] = backend.macs_low.to_ne_bytes();
+    let [s2, s3, s4, s5] = backend.macs_high.to_ne_bytes();
+    NextHop {
+        ifindex: backend.ifindex,
+        mtu: backend.mtu,
+        source_mac: [s0, s1, s2, s3, s4, s5],
+        destination_mac: [d0, d1, d2, d3, d4, d5],
+    }
+}

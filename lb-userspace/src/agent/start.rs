@@ -1,0 +1,195 @@
+//! Starting: everything that can be refused comes before anything that a packet or a router sees.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::{info, warn};
+
+use super::adopt::Adopted;
+use super::core::Core;
+use super::leave::{Running, Signals};
+use super::node::AgentNode;
+use super::reconcile::{Parts, Reconciler, wall_secs};
+use super::state::{State, StateFile};
+use super::wake::Bell;
+use super::{Error, announce, load};
+use crate::api::admin::AdminSocket;
+use crate::api::{admin, scrape};
+use crate::dataplane::{Dataplane, Options, privileges};
+use crate::health::Checker;
+use crate::model::Settings;
+use crate::netlink::Resolver;
+use crate::plan::Observed;
+use crate::status::{Envelope, NodeStatus};
+
+/// Events that wait for the loop: commands and questions; changes wait as one.
+const QUEUE: usize = 64;
+
+/// What was read, bound and opened.
+struct Ground {
+    signals: Signals,
+    socket: AdminSocket,
+    metrics: Option<TcpListener>,
+    state_file: StateFile,
+    state: State,
+    plane: Option<Dataplane>,
+    problems: Vec<String>,
+}
+
+/// Starts the agent. An error leaves a running datapath as it was, and nothing where there was none.
+pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> {
+    let mut ground = prepare(&settings).await?;
+    let observed = match &ground.plane {
+        Some(plane) => plane.observed()?,
+        None => Observed::default(),
+    };
+    let preserved = ground
+        .plane
+        .as_ref()
+        .is_some_and(|plane| plane.adopted() && plane.attached());
+    let (routes, routes_seen) = watch::channel(None);
+    let speaker = announce::start(&settings, preserved, routes_seen).await?;
+    if let Some(plane) = &mut ground.plane {
+        plane.attach()?;
+    }
+    info!(
+        node = settings.node.name,
+        adopted = preserved,
+        "datapath ready"
+    );
+
+    let adopted = adopted(&settings, &ground.state, &observed, preserved);
+    let start_time_secs = wall_secs();
+    let (status, status_seen) = watch::channel(Arc::new(Envelope::new(
+        ground.state.generation,
+        NodeStatus {
+            adopted: preserved,
+            ..NodeStatus::starting(&settings.node.name, "lb", start_time_secs)
+        },
+    )));
+    let (events, queue) = mpsc::channel(QUEUE);
+    let bell = Bell::new(events.clone());
+    let checker = Checker::start(adopted.verdicts.clone());
+    let resolver = settings.node.interfaces.first().map(Resolver::start);
+    bell.on_change(checker.watch());
+    if let Some(resolver) = &resolver {
+        bell.on_change(resolver.watch());
+    }
+    bell.on_time();
+    let leaving = (settings.node.drain_wait, settings.node.linger);
+    let parts = Parts {
+        core: Core::new(settings, ground.state, adopted),
+        plane: ground.plane,
+        observed,
+        checker,
+        resolver,
+        state_file: ground.state_file,
+        reload: Box::new(move || load(&path)),
+        routes,
+        status,
+        bell,
+        problems: ground.problems,
+        start_time_secs,
+    };
+    let reconciler = std::thread::Builder::new()
+        .name("reconcile".into())
+        .spawn(move || Reconciler::new(parts).run(queue))
+        .map_err(|error| Error::Start(format!("cannot start the reconcile thread: {error}")))?;
+    let node = Arc::new(AgentNode {
+        events,
+        status: status_seen,
+        speaker: Arc::new(Mutex::new(speaker)),
+        handover: Arc::new(Notify::new()),
+    });
+    let stop_servers = serve(&node, ground.socket, ground.metrics);
+    let (drain_wait, linger) = leaving;
+    Ok(Running {
+        node,
+        signals: ground.signals,
+        reconciler,
+        stop_servers,
+        drain_wait,
+        linger,
+    })
+}
+
+/// Signals first: one that comes while the agent starts must find it.
+async fn prepare(settings: &Settings) -> Result<Ground, Error> {
+    let signals = Signals::handle().map_err(start_error)?;
+    let interface = settings.node.interfaces.first().cloned();
+    if interface.is_some() {
+        privileges::check()?;
+    }
+    let socket = AdminSocket::bind(&settings.node.runtime_dir).map_err(start_error)?;
+    let metrics = match settings.metrics {
+        Some(address) => Some(scrape::bind(address).await.map_err(start_error)?),
+        None => None,
+    };
+    let options = |name| Options {
+        pin_dir: settings.node.pin_dir.clone(),
+        interface: Some(name),
+    };
+    let plane = interface
+        .map(|name| Dataplane::open(&options(name)))
+        .transpose()?;
+    let running = plane.as_ref().is_some_and(Dataplane::adopted);
+    let mut problems = Vec::new();
+    let directory = &settings.node.state_dir;
+    let state_file = match StateFile::in_directory(directory) {
+        // A datapath that runs needs its agent more than its agent needs a memory.
+        Err(error) if running => {
+            problems.push(error.to_string());
+            StateFile::at(directory)
+        }
+        other => other?,
+    };
+    let (state, unusable) = state_file.load_or_begin();
+    problems.extend(unusable.map(|error| error.to_string()));
+    for problem in &problems {
+        warn!("{problem}");
+    }
+    Ok(Ground {
+        signals,
+        socket,
+        metrics,
+        state_file,
+        state,
+        plane,
+        problems,
+    })
+}
+
+/// What the datapath says. Next hops only while the program is where they lead out: an interface that was made anew has
+/// another number.
+fn adopted(settings: &Settings, state: &State, observed: &Observed, attached: bool) -> Adopted {
+    let mut adopted = Adopted::read(settings, &state.slots, observed);
+    if !attached {
+        adopted.ways.next_hops.clear();
+    }
+    adopted
+}
+
+fn serve(
+    node: &Arc<AgentNode>,
+    socket: AdminSocket,
+    metrics: Option<TcpListener>,
+) -> watch::Sender<bool> {
+    let (stop, stopped) = watch::channel(false);
+    let admin = admin::serve(socket, Arc::clone(node), wait_for(stopped.clone()));
+    tokio::spawn(admin);
+    if let Some(listener) = metrics {
+        tokio::spawn(scrape::serve(listener, Arc::clone(node), wait_for(stopped)));
+    }
+    stop
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the agent is gone: time to stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn start_error(error: impl std::fmt::Display) -> Error {
+    Error::Start(error.to_string())
+}

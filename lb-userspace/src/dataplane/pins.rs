@@ -1,0 +1,159 @@
+//! The directory of pins: held by one agent at a time, and nothing left there of a datapath that never carried anything.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapData;
+use lb_common::abi::{self, Root};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::DataplaneError;
+use super::maps::{SHAPES, prepare_directory};
+use super::memory::Memory;
+
+const PARTS: [&str; 3] = ["maps", "tables", "links"];
+
+/// `node.pin_dir`, locked. Dropping it removes what is pinned, unless a datapath was found there or [`Pins::keep`] was called.
+pub(super) struct Pins {
+    path: PathBuf,
+    /// This process made the directory itself.
+    made: bool,
+    keep: bool,
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Makes the directory where it is missing; refuses another kind of file system, an agent that is alive, and pins that are
+    /// not ours to adopt. A refusal changes nothing.
+    pub(super) fn open(path: &Path) -> Result<Self, DataplaneError> {
+        let made = !path.exists();
+        prepare_directory(path, &PARTS)?;
+        let directory = File::open(path).map_err(DataplaneError::pin(path.into()))?;
+        let lock =
+            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+                match errno {
+                    Errno::EWOULDBLOCK => DataplaneError::Taken(path.into()),
+                    other => DataplaneError::pin(path.into())(other.into()),
+                }
+            })?;
+        let keep = holds_datapath(path)?;
+        Ok(Self {
+            path: path.into(),
+            made,
+            keep,
+            _lock: lock,
+        })
+    }
+
+    /// Whether there is a datapath that outlives this value.
+    pub(super) fn kept(&self) -> bool {
+        self.keep
+    }
+
+    /// From now on the pins stay when this value goes.
+    pub(super) fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    pub(super) fn maps(&self) -> PathBuf {
+        self.path.join("maps")
+    }
+
+    pub(super) fn tables(&self) -> PathBuf {
+        self.path.join("tables")
+    }
+
+    pub(super) fn link(&self, interface: &str) -> PathBuf {
+        self.path.join("links").join(interface)
+    }
+
+    /// Takes the program off every interface but this one, which the configuration of a former agent named.
+    pub(super) fn remove_links_but(&self, interface: &str) -> Result<(), DataplaneError> {
+        let links = self.path.join("links");
+        for entry in fs::read_dir(&links).map_err(DataplaneError::pin(links.clone()))? {
+            let path = entry.map_err(DataplaneError::pin(links.clone()))?.path();
+            if path.file_name().is_none_or(|name| name != interface) {
+                fs::remove_file(&path).map_err(DataplaneError::pin(path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every pin; what nothing else holds ends.
+    pub(super) fn remove(mut self) -> Result<(), DataplaneError> {
+        // Once is enough, also where it fails.
+        self.keep = true;
+        self.remove_all()
+    }
+
+    fn remove_all(&self) -> Result<(), DataplaneError> {
+        // Links first: the program comes off before its maps lose their names.
+        for part in ["links", "tables", "maps"] {
+            let path = self.path.join(part);
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataplaneError::pin(path)(error));
+                }
+                _ => {}
+            }
+        }
+        if self.made {
+            // Not empty where somebody else uses it as well.
+            let _ = fs::remove_dir(&self.path);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.remove_all()
+        {
+            tracing::warn!("left behind: {error}");
+        }
+    }
+}
+
+/// Compares what is pinned with what this agent would make. True where a datapath is in use; maps alone, which no agent ever
+/// switched on, are none.
+fn holds_datapath(pin_dir: &Path) -> Result<bool, DataplaneError> {
+    let maps = pin_dir.join("maps");
+    for shape in &SHAPES {
+        let path = maps.join(shape.name);
+        if path.exists() {
+            shape.check(pin_dir, &path)?;
+        }
+    }
+    let found = match live_version(&maps.join("ROOT"))? {
+        0 => return Ok(false),
+        found => found,
+    };
+    if found != abi::ABI_VERSION {
+        return Err(DataplaneError::Abi {
+            found,
+            expected: abi::ABI_VERSION,
+            pin_dir: pin_dir.into(),
+        });
+    }
+    match SHAPES.iter().find(|shape| !maps.join(shape.name).exists()) {
+        None => Ok(true),
+        Some(missing) => Err(DataplaneError::Shape {
+            path: maps.join(missing.name),
+            difference: "missing".into(),
+            pin_dir: pin_dir.into(),
+        }),
+    }
+}
+
+/// ABI version of the bank in use; 0 for none.
+fn live_version(root: &Path) -> Result<u32, DataplaneError> {
+    if !root.exists() {
+        return Ok(0);
+    }
+    let data = MapData::from_pin(root).map_err(DataplaneError::map("ROOT"))?;
+    let memory = Memory::<Root>::of_map(&data, "ROOT")?;
+    Ok(memory.read(0).abi_version)
+}

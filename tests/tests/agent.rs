@@ -1,0 +1,499 @@
+//! The agent of an LB node in a network of its own: cold start, adoption, stop, reload, drain. No router: what would be
+//! announced is what its status says.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use anylb::model::AdminState;
+use anylb::status::{Health, NodeStatus};
+use lb_tests::harness::runtime::NetnsRuntime;
+use lb_tests::harness::{poll, privileged};
+use lb_tests::lab::agent::Agent;
+use lb_tests::lone::{self, File, Footprint, Lone};
+use tokio::net::TcpStream;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+const SOON: Duration = Duration::from_secs(10);
+
+/// Polls the status until it is as `wanted` has it.
+async fn until(
+    agent: &Agent,
+    what: &str,
+    wanted: impl Fn(&NodeStatus) -> bool,
+) -> Result<NodeStatus> {
+    let (status, _) = poll::until(what, SOON, async || {
+        let status = agent.status()?;
+        ensure!(wanted(&status), "{status:?}");
+        Ok(status)
+    })
+    .await?;
+    Ok(status)
+}
+
+fn announced(status: &NodeStatus) -> Vec<&str> {
+    let services = status.services.iter();
+    let announced = services.filter(|service| service.announced);
+    announced.map(|service| service.name.as_str()).collect()
+}
+
+fn health(status: &NodeStatus, backend: u8) -> Option<Health> {
+    let pool = status.pools.values().next()?;
+    let name = format!("be{backend}");
+    let found = pool
+        .backends
+        .iter()
+        .find(|b| b.name.as_deref() == Some(&name));
+    found.map(|backend| backend.health)
+}
+
+fn ratio(status: &NodeStatus, address: &str) -> Option<f64> {
+    let pool = status.pools.values().next()?;
+    let found = pool
+        .backends
+        .iter()
+        .find(|b| b.address.to_string() == address);
+    found.map(|backend| backend.row_ratio)
+}
+
+/// Starts the agent and waits until it announces everything and has nothing more to change.
+async fn serving(lone: &Lone, services: usize) -> Result<Agent> {
+    let agent = lone.start().await?;
+    until(&agent, "announcing", |status| {
+        announced(status).len() == services
+    })
+    .await?;
+    settled(lone).await?;
+    Ok(agent)
+}
+
+/// Waits until the settling flag has gone from the datapath: it goes with the last switch of the bank.
+async fn settled(lone: &Lone) -> Result<Footprint> {
+    let mut last = lone.footprint()?;
+    let mut since = tokio::time::Instant::now();
+    // 3 x 200 ms + 150 ms after the last change, found by the tick of a second.
+    let quiet = Duration::from_secs(2);
+    let (footprint, _) = poll::until("a quiet datapath", SOON, async || {
+        let now = lone.footprint()?;
+        if now != last {
+            (last, since) = (now, tokio::time::Instant::now());
+        }
+        ensure!(since.elapsed() >= quiet, "it still changes");
+        Ok(last.clone())
+    })
+    .await?;
+    Ok(footprint)
+}
+
+#[tokio::test]
+async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> Result<()> {
+    if !privileged::available("cold_start_announces_after_the_checks_and_stop_removes_everything") {
+        return Ok(());
+    }
+    let mut lone = Lone::build("anylb-a-cold", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    for number in [1, 2] {
+        lone.kill_web(number)?;
+    }
+    let agent = lone.start().await?;
+    let status = until(&agent, "both down", |status| {
+        [1, 2]
+            .iter()
+            .all(|&n| health(status, n) == Some(Health::Down))
+    })
+    .await?;
+    assert_eq!(announced(&status), [""; 0]);
+    assert_eq!(
+        status.services[0].reason.as_deref(),
+        Some("web: 0 of 2 backends healthy, 1 needed")
+    );
+    assert!(!status.adopted);
+    assert!(status.interfaces[0].attached);
+    lone.start_web(2).await?;
+    let status = until(&agent, "announced", |status| announced(status) == ["web"]).await?;
+    assert_eq!(health(&status, 2), Some(Health::Up));
+    assert_eq!(
+        ratio(&status, "10.1.2.2"),
+        Some(1.0),
+        "all rows go to the one that is up"
+    );
+    let explained = agent.tell(&[
+        "explain",
+        "192.0.2.2:40000",
+        "198.51.100.1:80/tcp",
+        "--json",
+    ])?;
+    assert!(explained.contains("10.1.2.2"), "{explained}");
+
+    let footprint = lone.footprint()?;
+    assert!(footprint.program.is_some());
+    let table_bytes = footprint.table_bytes();
+    println!("a pool's pair of tables: {table_bytes} bytes");
+    assert!(table_bytes <= 1 << 20, "{table_bytes}");
+
+    let ended = agent.stop(SOON).await?;
+    assert!(ended.success(), "{ended}");
+    let after = lone.footprint()?;
+    assert_eq!(after.program, None);
+    assert_eq!(after.pins, Footprint::default().pins);
+    assert!(!lone.node().dir.join("run/admin.sock").exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_agent_is_replaced_without_a_change_in_the_kernel() -> Result<()> {
+    if !privileged::available("a_killed_agent_is_replaced_without_a_change_in_the_kernel") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-kill", LAB, 3).await?;
+    lone.write(&File::with(&[1, 2, 3]))?;
+    let agent = serving(&lone, 1).await?;
+    // A backend that left the configuration stays an alternate: the next agent must know its way as well.
+    lone.write(&File::with(&[1, 2]))?;
+    agent.tell(&["reload"])?;
+    agent.tell(&["backend", "drain", "be1"])?;
+    let before = settled(&lone).await?;
+    agent.kill()?;
+    assert_eq!(lone.footprint()?, before, "nothing dies with it");
+
+    let mut agent = Agent::lb(lone.anylb(), lone.node())?;
+    let link = before
+        .pins
+        .iter()
+        .find(|(path, _)| path.ends_with("links/eth0"))
+        .context("a pinned link")?;
+    let mut attached = 0;
+    poll::until("an answer with all verdicts", SOON, async || {
+        ensure!(
+            lone::program(lone.node())?.is_some(),
+            "the program came off"
+        );
+        attached += 1;
+        ensure!(agent.is_running()?, "it ended");
+        let status = agent.status()?;
+        ensure!(
+            status.adopted && announced(&status) == ["web"],
+            "{status:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    assert!(attached > 0);
+    let after = settled(&lone).await?;
+    assert_eq!(after.bank(), before.bank());
+    for ((name, now), (_, then)) in after.maps.iter().zip(&before.maps) {
+        assert!(now == then, "{name} was written");
+    }
+    assert_eq!(after.pins, before.pins);
+    assert!(after.pins.contains(link), "the link is the same");
+    assert_ne!(
+        after.program, before.program,
+        "the new agent's program took its place"
+    );
+
+    let status = agent.status()?;
+    let pool = &status.pools.values().next().context("a pool")?.backends;
+    let admin: Vec<_> = pool.iter().map(|backend| backend.admin).collect();
+    assert_eq!(
+        admin,
+        [
+            AdminState::Draining,
+            AdminState::Ready,
+            AdminState::Draining
+        ],
+        "what the operator said, and the removed one"
+    );
+    assert!(pool.iter().all(|backend| backend.reachable), "{pool:?}");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adopted_datapath_keeps_its_verdicts_until_the_checks_have_spoken() -> Result<()> {
+    if !privileged::available("an_adopted_datapath_keeps_its_verdicts_until_the_checks_have_spoken")
+    {
+        return Ok(());
+    }
+    let mut lone = Lone::build("anylb-a-adopt", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let agent = serving(&lone, 1).await?;
+    agent.kill()?;
+    lone.kill_web(1)?;
+    let agent = lone.start().await?;
+    // The first answer may come before the first round; the first round has the old verdicts.
+    let first = until(&agent, "the first round", |status| !status.pools.is_empty()).await?;
+    assert_eq!(announced(&first), ["web"]);
+    assert_eq!(health(&first, 2), Some(Health::Up));
+    until(&agent, "the death of be1", |status| {
+        health(status, 1) == Some(Health::Down)
+    })
+    .await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn reload_adds_and_removes_services_and_backends() -> Result<()> {
+    if !privileged::available("reload_adds_and_removes_services_and_backends") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-load", LAB, 3).await?;
+    let first = File::with(&[1, 2]);
+    lone.write(&first)?;
+    let agent = serving(&lone, 1).await?;
+    let explain = |vip: &str| {
+        agent.tell(&[
+            "explain",
+            "192.0.2.2:40000",
+            &format!("{vip}:80/tcp"),
+            "--json",
+        ])
+    };
+
+    let mut more = File::with(&[1, 2, 3]);
+    more.services.push(("more", "198.51.100.2"));
+    lone.write(&more)?;
+    agent.tell(&["reload"])?;
+    let status = until(&agent, "a third of the rows", |status| {
+        let share = ratio(status, "10.1.3.2").unwrap_or_default();
+        announced(status) == ["web", "more"] && (0.3..0.36).contains(&share)
+    })
+    .await?;
+    assert_eq!(status.config.reloads_applied, 1);
+    assert!(explain("198.51.100.2")?.contains("\"tx\""));
+
+    lone.write(&first)?;
+    agent.tell(&["reload"])?;
+    let status = agent.status()?;
+    assert_eq!(announced(&status), ["web"]);
+    assert_eq!(ratio(&status, "10.1.3.2"), Some(0.0), "an alternate still");
+    let explained = explain("198.51.100.2")?;
+    assert!(explained.contains("not_vip"), "{explained}");
+
+    std::fs::write(lone.config(), "version = 1\n")?;
+    let refused = agent.tell(&["reload"]).expect_err("no [node]");
+    assert!(
+        refused.to_string().contains("missing key `node`"),
+        "{refused:#}"
+    );
+    let mut elsewhere = first.clone();
+    elsewhere.node.push_str("\nflow_memory = \"1h\"");
+    lone.write(&elsewhere)?;
+    let refused = agent.tell(&["reload"]).expect_err("[node] differs");
+    assert!(
+        refused
+            .to_string()
+            .contains("[node] cannot be changed by a reload"),
+        "{refused:#}"
+    );
+    let status = until(&agent, "both counted", |status| {
+        status.config.reloads_rejected == 2
+    })
+    .await?;
+    assert_eq!(announced(&status), ["web"], "nothing changed");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn drain_and_ready_move_first_hops_and_survive_a_restart() -> Result<()> {
+    if !privileged::available("drain_and_ready_move_first_hops_and_survive_a_restart") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-drain", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let agent = serving(&lone, 1).await?;
+    agent.tell(&["backend", "drain", "be1"])?;
+    assert_eq!(ratio(&agent.status()?, "10.1.1.2"), Some(0.0));
+    assert!(agent.stop(SOON).await?.success());
+
+    let agent = serving(&lone, 1).await?;
+    assert!(!agent.status()?.adopted, "a stop leaves nothing to adopt");
+    assert_eq!(
+        ratio(&agent.status()?, "10.1.1.2"),
+        Some(0.0),
+        "but what was said"
+    );
+    agent.tell(&["backend", "ready", "10.1.1.2"])?;
+    let share = ratio(&agent.status()?, "10.1.1.2").context("be1")?;
+    assert!((0.45..0.55).contains(&share), "{share}");
+    let unknown = agent
+        .tell(&["backend", "drain", "be7"])
+        .expect_err("unknown");
+    assert!(
+        unknown.to_string().contains("no backend be7 in any pool"),
+        "{unknown:#}"
+    );
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handover_leaves_datapath_and_a_next_agent_adopts_it() -> Result<()> {
+    if !privileged::available("a_handover_leaves_datapath_and_a_next_agent_adopts_it") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-hand", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let mut agent = serving(&lone, 1).await?;
+    let before = lone.footprint()?;
+    agent.tell(&["restart"])?;
+    poll::until("the end of the agent", SOON, async || {
+        ensure!(!agent.is_running()?, "it runs");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(lone.footprint()?, before);
+    let agent = lone.start().await?;
+    until(&agent, "adoption", |status| {
+        status.adopted && announced(status) == ["web"]
+    })
+    .await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn state_that_cannot_be_read_does_not_stop_a_running_datapath() -> Result<()> {
+    if !privileged::available("state_that_cannot_be_read_does_not_stop_a_running_datapath") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-state", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let agent = serving(&lone, 1).await?;
+    agent.kill()?;
+    let state = lone.node().dir.join("state");
+    std::fs::write(state.join("state.json"), "{\"version\":")?;
+    let agent = lone.start().await?;
+    let status = until(&agent, "adoption", |status| announced(status) == ["web"]).await?;
+    assert!(status.adopted);
+    assert!(
+        status
+            .problems
+            .iter()
+            .any(|line| line.contains("state.json.unusable")),
+        "{:?}",
+        status.problems
+    );
+    agent.kill()?;
+    // A file where the directory was.
+    std::fs::remove_dir_all(&state)?;
+    std::fs::write(&state, "")?;
+    let agent = lone.start().await?;
+    let status = until(&agent, "adoption", |status| announced(status) == ["web"]).await?;
+    assert!(
+        status
+            .problems
+            .iter()
+            .any(|line| line.contains("set node.state_dir")),
+        "{:?}",
+        status.problems
+    );
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interface_made_anew_gets_the_program_back() -> Result<()> {
+    if !privileged::available("an_interface_made_anew_gets_the_program_back") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-link", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let agent = serving(&lone, 1).await?;
+    let node = lone.node();
+    node.netns.ip("link del eth0")?;
+    until(&agent, "withdrawal", |status| announced(status).is_empty()).await?;
+    assert!(!agent.status()?.interfaces[0].attached);
+    let r1 = lone.star.r1.name();
+    lone.star.r1.ip(&format!(
+        "link add lb1 mtu 1700 type veth peer name eth0 mtu 1700 netns {}",
+        node.netns.name()
+    ))?;
+    for (netns, device, address) in [
+        (&lone.star.r1, "lb1", "10.0.1.1"),
+        (&node.netns, "eth0", "10.0.1.2"),
+    ] {
+        netns.ip(&format!("address add {address}/24 dev {device}"))?;
+        netns.ip(&format!("link set {device} up"))?;
+    }
+    node.netns
+        .ip("route add default via 10.0.1.1")
+        .with_context(|| r1.to_owned())?;
+    let status = until(&agent, "announcing again", |status| {
+        announced(status) == ["web"]
+    })
+    .await?;
+    assert!(status.interfaces[0].attached);
+    assert!(lone::program(node)?.is_some());
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_waiting() -> Result<()> {
+    if !privileged::available("a_second_signal_ends_the_waiting") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-twice", LAB, 1).await?;
+    let mut file = File::with(&[1]);
+    file.node = "drain_wait = \"1h\"\nlinger = \"1h\"".into();
+    lone.write(&file)?;
+    let mut agent = serving(&lone, 1).await?;
+    lone.star
+        .r1
+        .ip(&format!("route add 198.51.100.1/32 via {}", lone.node().v4))?;
+    let client = NetnsRuntime::start(&lone.star.client)?;
+    let traffic = client.handle().spawn(async {
+        // SYNs that nobody answers are packets as well.
+        loop {
+            let connect = TcpStream::connect((Ipv4Addr::new(198, 51, 100, 1), lone::PORT));
+            let _ = tokio::time::timeout(Duration::from_millis(100), connect).await;
+        }
+    });
+    for waits in ["asking routers", "forwarding what still comes"] {
+        agent.terminate()?;
+        poll::until(waits, SOON, async || {
+            ensure!(log(&lone)?.contains(waits), "{}", log(&lone)?);
+            Ok(())
+        })
+        .await?;
+        assert!(agent.is_running()?);
+    }
+    let ended = agent.stop(SOON).await?;
+    traffic.abort();
+    assert!(ended.success(), "{ended}");
+    assert_eq!(log(&lone)?.matches("told again").count(), 2);
+    assert_eq!(lone.footprint()?.program, None);
+    Ok(())
+}
+
+fn log(lone: &Lone) -> Result<String> {
+    Ok(std::fs::read_to_string(lone.node().dir.join("agent.log"))?)
+}
+
+#[tokio::test]
+async fn the_agent_is_small() -> Result<()> {
+    if !privileged::available("the_agent_is_small") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-small", LAB, 3).await?;
+    lone.write(&File::with(&[1, 2, 3]))?;
+    let agent = serving(&lone, 1).await?;
+    let (resident, own) = (agent.resident_bytes()?, agent.anonymous_bytes()?);
+    println!(
+        "agent with one service: {} KiB resident, {} KiB its own",
+        resident / 1024,
+        own / 1024
+    );
+    assert!(own < 12 << 20, "{own} bytes");
+    if cfg!(debug_assertions) {
+        println!(
+            "SKIPPED the limit of 24 MiB: most of an unoptimised agent is its program; test with --release"
+        );
+    } else {
+        assert!(resident < 24 << 20, "{resident} bytes");
+    }
+    agent.stop(SOON).await?;
+    Ok(())
+}
