@@ -86,7 +86,7 @@ const RULES: &[Rule] = &[
     Rule {
         part: &["lb-userspace/src"],
         except: &[
-            "lb-userspace/src/backend/datapath.rs",
+            "lb-userspace/src/backend/datapath",
             "lb-userspace/src/dataplane",
         ],
         words: &["aya", "aya_log", "aya_obj"],
