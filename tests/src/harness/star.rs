@@ -139,8 +139,12 @@ fn router(name: &str) -> Result<Netns> {
         ("net.ipv4.ip_forward", "1"),
         ("net.ipv6.conf.all.forwarding", "1"),
         ("net.ipv6.conf.default.forwarding", "1"),
-        ("net.ipv4.fib_multipath_hash_policy", "1"),
-        ("net.ipv6.fib_multipath_hash_policy", "1"),
+        // By addresses, protocol and ports of the packet. Policy 1 would take the hash that a packet of a socket on the
+        // same machine brings along: it depends on no seed, and changes with every retransmission.
+        ("net.ipv4.fib_multipath_hash_policy", "3"),
+        ("net.ipv6.fib_multipath_hash_policy", "3"),
+        ("net.ipv4.fib_multipath_hash_fields", "0x37"),
+        ("net.ipv6.fib_multipath_hash_fields", "0x37"),
     ] {
         r1.sysctl(key, value)?;
     }

@@ -113,7 +113,11 @@ async fn all_scenarios(options: &Options, site: &mut Site, report: &mut Report) 
         .filter(|scenario| options.wants(*scenario))
     {
         report.begin(scenario.name());
-        if let Err(error) = scenario.run(site, report).await {
+        let outcome = match site.settled().await {
+            Ok(()) => scenario.run(site, report).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
             report.failure(scenario.name(), &error);
             // The next one must not suffer for this one.
             site.recover()

@@ -3,6 +3,7 @@
 //! Alternates are not what protects here: both nodes have the same rows. The control is therefore a second node with
 //! another hash key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +22,9 @@ const CUT_STALL: Duration = Duration::from_millis(2000);
 /// A node that stops says so first, and goes on forwarding.
 const RESTART_STALL: Duration = Duration::from_millis(250);
 /// Between the routes' change and the next one.
-const PAUSE: Duration = Duration::from_millis(700);
+const PAUSE: Duration = Duration::from_millis(1000);
+/// How long a node that has just started tells backends to drop what they do not know and not to reset it.
+const SETTLING: Duration = Duration::from_millis(2000);
 /// How long the datapaths are alone.
 const ALONE: Duration = Duration::from_millis(2000);
 const BOTH: [&str; 2] = ["lb1", "lb2"];
@@ -71,6 +74,7 @@ async fn with_another_key(
     happens: impl AsyncFnOnce(&mut Site) -> Result<Excused>,
 ) -> Result<Aftermath> {
     site.start_lb2_with_other_key().await?;
+    observe(SETTLING).await;
     let control = under_load(site, happens).await?;
     site.start_lb2_with_its_key().await?;
     Ok(control)
@@ -96,7 +100,10 @@ pub async fn agents_killed(site: &mut Site, report: &mut Report) -> Result<()> {
         .count();
     let took = wait_sessions(site).await?;
     observe(ALONE).await;
-    let lost = retransmissions(site)? - before;
+    let mut lost = retransmissions(site)?;
+    lost.iter_mut()
+        .for_each(|(netns, count)| *count -= before[netns]);
+    lost.retain(|_, count| *count != 0);
     let outcomes = load.finish().await?;
 
     let name = "agents-killed";
@@ -122,9 +129,12 @@ pub async fn agents_killed(site: &mut Site, report: &mut Report) -> Result<()> {
     ));
     report.check(Check::none(
         format!("{name}-packets-lost"),
-        usize::try_from(lost.max(0))?,
+        usize::try_from(lost.values().sum::<i64>())?,
         "packets",
     ));
+    for (netns, count) in lost {
+        report.note(&format!("         {count} in {netns}"));
+    }
     report.check(Check::time(
         format!("{name}-sessions-back"),
         took,
@@ -143,6 +153,7 @@ async fn wait_sessions(site: &Site) -> Result<Duration> {
     let ((), took) = poll::until("sessions and announcements", IN_A_WHILE, async || {
         for status in site.statuses()? {
             let node = &status.node;
+            ensure!(status.services.len() == VIPS.len(), "{node} has not begun");
             ensure!(
                 status.peers.iter().all(|peer| peer.state == "Established"),
                 "{node} has a session down"
@@ -158,13 +169,16 @@ async fn wait_sessions(site: &Site) -> Result<Duration> {
     Ok(took)
 }
 
-/// Segments that client and backends sent again: every packet lost shows here. Requests and answers are numbered
-/// besides, and an answer out of turn breaks its connection.
-fn retransmissions(site: &Site) -> Result<i64> {
+/// Segments that client and backends sent again, by namespace: every packet lost shows here. Requests and answers are
+/// numbered besides, and an answer out of turn breaks its connection.
+fn retransmissions(site: &Site) -> Result<BTreeMap<String, i64>> {
     let backends = site.star.backends.iter().map(|node| &node.netns);
     let all = backends.chain([&site.star.client]);
-    all.map(|netns| Ok(Counters::read(netns)?.value("Tcp.RetransSegs")))
-        .sum()
+    all.map(|netns| {
+        let count = Counters::read(netns)?.value("Tcp.RetransSegs");
+        Ok((netns.name().to_owned(), count))
+    })
+    .collect()
 }
 
 /// Listens to the changes of the router's kernel table.

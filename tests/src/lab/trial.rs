@@ -141,6 +141,8 @@ pub fn report_pair(
     for (reason, count) in long_lived::reasons(&protected.outcomes) {
         report.note(&format!("         {count} x {reason}"));
     }
+    let stall = long_lived::worst_stall(&control.outcomes).as_millis();
+    report.note(&format!("         control: worst stall {stall} ms"));
     for (reason, count) in long_lived::reasons(&control.outcomes) {
         report.note(&format!("         control: {count} x {reason}"));
     }

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection to a server of [`super::server`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Full};
@@ -8,6 +9,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::server::Answer;
@@ -22,8 +24,18 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(target: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(target).await.context("connect")?;
-        stream.set_nodelay(true)?;
+        Self::over(open(target).await?, target).await
+    }
+
+    /// Connects; the end will be a reset and not a FIN, which a connection that lost its peer would send again and
+    /// again.
+    pub async fn connect_to_abort(target: SocketAddr) -> Result<Self> {
+        let stream = open(target).await?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        Self::over(stream, target).await
+    }
+
+    async fn over(stream: TcpStream, target: SocketAddr) -> Result<Self> {
         let local = stream.local_addr()?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its error reaches whoever waits for the answer.
@@ -71,4 +83,10 @@ impl Client {
     pub fn is_seen_in(&self, answer: &Answer) -> bool {
         answer.peer == self.local
     }
+}
+
+async fn open(target: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(target).await.context("connect")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

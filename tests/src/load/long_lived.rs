@@ -153,7 +153,7 @@ impl Connection {
         let mut ticks = interval_at(self.begin, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
-        let mut client = Client::connect(self.target).await?;
+        let mut client = Client::connect_to_abort(self.target).await?;
         loop {
             // The last request begins after the stop: a connection that broke while it was idle is noticed, too.
             let last = self.stopped.borrow().is_some();

@@ -109,6 +109,12 @@ impl Site {
         &self.star.backends[index(number)]
     }
 
+    /// Waits until both nodes agree, find every backend up and serve both VIPs.
+    pub async fn settled(&self) -> Result<()> {
+        self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
+        self.wait_agreed().await
+    }
+
     /// Puts everything back as it was before any scenario: links, programs, pools; idempotent.
     pub async fn recover(&mut self) -> Result<()> {
         self.star.set_underlay_mtu(UNDERLAY_MTU)?;
@@ -123,8 +129,7 @@ impl Site {
         self.start_lb_agents().await?;
         self.ready_all()?;
         self.apply(&Pools::full()).await?;
-        self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
-        Ok(())
+        self.settled().await
     }
 
     /// Log files and the names under which they are kept.

@@ -30,7 +30,7 @@ impl Site {
     }
 
     /// Waits until both nodes have the same tables, of the pools as they were given, and find every backend up.
-    async fn wait_agreed(&self) -> Result<()> {
+    pub(super) async fn wait_agreed(&self) -> Result<()> {
         let wanted = usize::from(self.pools.backends);
         poll::until("nodes that agree", IN_A_WHILE, async || {
             let statuses = self.statuses()?;
