@@ -34,7 +34,7 @@ impl Bell {
         tokio::spawn(async move { while watch.changed().await.is_ok() && bell.ring().await {} });
     }
 
-    /// Rings every [`TICK`].
+    /// Rings every `TICK`.
     pub fn on_time(&self) {
         let bell = self.clone();
         let mut ticks = interval(TICK);
