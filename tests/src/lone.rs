@@ -112,6 +112,23 @@ impl Lone {
         Ok(agent)
     }
 
+    /// Starts an agent that is to end by itself: its exit code and what it said on its last lines. `wrapper` is a program
+    /// and its arguments that starts it with less than all privileges; empty: none.
+    pub async fn refused(&self, wrapper: &[&str]) -> Result<(Option<i32>, String)> {
+        let anylb = self.anylb.to_string_lossy();
+        let words = [wrapper, &[&anylb, "run", "-c"]].concat();
+        let mut command = self.node().netns.command(words[0]);
+        command.args(&words[1..]).arg(self.config());
+        command.env("RUST_LOG", "off");
+        let log = self.node().dir.join("refused.log");
+        if log.exists() {
+            std::fs::remove_file(&log)?;
+        }
+        let mut process = Process::spawn("refused", command, &self.node().dir)?;
+        let status = process.wait(SOON).await?;
+        Ok((status.code(), std::fs::read_to_string(log)?))
+    }
+
     /// What is in the kernel because of an agent.
     pub fn footprint(&self) -> Result<Footprint> {
         Footprint::of(self.node())

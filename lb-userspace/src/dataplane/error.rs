@@ -45,12 +45,14 @@ pub enum DataplaneError {
     },
     /// Somebody else's program is there.
     #[error(
-        "{interface}: another XDP program is attached; end what holds it or run `ip link set dev {interface} xdp off`, or use another \
-         interface"
+        "{interface}: another XDP program is attached; end what holds it or run `ip link set dev {interface} {mode} off`, or use \
+         another interface"
     )]
     OtherProgram {
         /// The interface.
         interface: String,
+        /// Its mode in the words of `ip link`.
+        mode: &'static str,
     },
     /// Attaching or replacing failed for another reason.
     #[error("{interface}: attaching the BPF program failed: {source}")]

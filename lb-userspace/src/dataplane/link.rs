@@ -98,7 +98,15 @@ fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneErro
     let interface = interface.to_owned();
     match source.raw_os_error() {
         Some(libc::EINVAL) if hook == Hook::TcxEgress => DataplaneError::NoTcx { interface },
-        Some(libc::EBUSY | libc::EEXIST) => DataplaneError::OtherProgram { interface },
+        Some(libc::EBUSY) => DataplaneError::OtherProgram {
+            interface,
+            mode: "xdp",
+        },
+        // Native and generic programs exclude each other.
+        Some(libc::EEXIST) => DataplaneError::OtherProgram {
+            interface,
+            mode: "xdpgeneric",
+        },
         Some(libc::EOPNOTSUPP) => DataplaneError::NoNativeXdp { interface },
         Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges {
             what: "attach a BPF program",
