@@ -14,6 +14,11 @@ use code::Mention;
 /// Parts that know no clock, socket or task: they take bytes, state and `now`, and return values.
 const PURE: &[&str] = &[
     "lb-common/src",
+    "lb-userspace/src/agent/adopt.rs",
+    "lb-userspace/src/agent/core.rs",
+    "lb-userspace/src/agent/pool.rs",
+    "lb-userspace/src/agent/serving.rs",
+    "lb-userspace/src/agent/ways.rs",
     "lb-userspace/src/backend/image.rs",
     "lb-userspace/src/backend/kernel_types.rs",
     "lb-userspace/src/bgp/codec",
@@ -28,6 +33,8 @@ const PURE: &[&str] = &[
     "lb-userspace/src/health/machine.rs",
     "lb-userspace/src/health/verdict.rs",
     "lb-userspace/src/model.rs",
+    "lb-userspace/src/netlink/next_hop.rs",
+    "lb-userspace/src/netlink/table.rs",
     "lb-userspace/src/plan",
     "lb-userspace/src/rows",
     "lb-userspace/src/status.rs",
