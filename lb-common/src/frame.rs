@@ -1,6 +1,6 @@
 //! A packet in a buffer of its own: the host's side of [`Packet`].
 
-use crate::packet::{Packet, View};
+use crate::packet::{OFFSET_MASK, Packet, View};
 
 /// Bytes a packet can grow by at its head.
 const HEADROOM: usize = 256;
@@ -42,7 +42,7 @@ impl Packet for Frame {
     }
 
     fn get_at<T: View>(&self, offset: usize) -> Option<&T> {
-        self.get(offset & 0xffff)
+        self.get(offset & OFFSET_MASK)
     }
 
     fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {

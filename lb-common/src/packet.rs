@@ -6,13 +6,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub trait View: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> View for T {}
 
+/// The largest computed offset. The verifier allows no access whose end may lie beyond 65,535.
+pub const OFFSET_MASK: usize = 0x7fff;
+
 /// A packet in place, from its Ethernet header on.
 ///
 /// References end where [`Packet::grow`] moves the packet: a stale packet pointer does not compile.
 pub trait Packet {
     /// The header at `offset`, which must be a constant once inlined; `None` where the packet is too short.
     fn get<T: View>(&self, offset: usize) -> Option<&T>;
-    /// The header at a computed `offset` of at most 65,535.
+    /// The header at a computed `offset` of at most [`OFFSET_MASK`].
     fn get_at<T: View>(&self, offset: usize) -> Option<&T>;
     /// Like [`Packet::get`], to write.
     fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T>;

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::PROBE_MARK;
-use lb_common::packet::{Packet, View};
+use lb_common::packet::{OFFSET_MASK, Packet, View};
 
 /// The packet of an XDP program.
 pub struct XdpPacket {
@@ -56,7 +56,8 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn get_at<T: View>(&self, offset: usize) -> Option<&T> {
-        let at = opaque(self.data + (offset & 0xffff));
+        // Hidden first: the compiler may know that the mask changes nothing, and older verifiers do not.
+        let at = opaque(self.data + (opaque(offset) & OFFSET_MASK));
         if at + size_of::<T>() > self.end {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The linear part of a packet in a TC program.
 
 use aya_ebpf::programs::TcContext;
-use lb_common::packet::{Packet, View};
+use lb_common::packet::{OFFSET_MASK, Packet, View};
 
 use crate::packet::opaque;
 
@@ -35,7 +35,8 @@ impl Packet for SkbPacket {
 
     #[inline(always)]
     fn get_at<T: View>(&self, offset: usize) -> Option<&T> {
-        let at = opaque(self.data + (offset & 0xffff));
+        // Hidden first: the compiler may know that the mask changes nothing, and older verifiers do not.
+        let at = opaque(self.data + (opaque(offset) & OFFSET_MASK));
         if at + size_of::<T>() > self.end {
             return None;
         }
