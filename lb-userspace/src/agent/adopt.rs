@@ -142,3 +142,136 @@ fn next_hop(backend: &Backend) -> NextHop {
         destination_mac: [d0, d1, d2, d3, d4, d5],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::core::Core;
+    use crate::agent::state::State;
+    use crate::agent::testing::{self, Surroundings, address, settings};
+    use crate::plan::plan;
+
+    /// What a former agent with this configuration leaves: its state, and a datapath that holds what it wanted.
+    fn former(settings: &Settings, surroundings: &Surroundings) -> (State, Observed) {
+        let mut core = Core::new(settings.clone(), State::default(), Adopted::default());
+        core.update(surroundings.world()).expect("few members");
+        let desired = core.desired(surroundings.world()).expect("a key");
+        let (image, _) = desired.image(&mut core.state.slots).expect("an image");
+        let observed = Observed {
+            bank: 1,
+            image: Some(image),
+            ..Observed::default()
+        };
+        (core.state, observed)
+    }
+
+    fn two_pools() -> Settings {
+        settings(&format!(
+            "{}{}",
+            testing::pool("a", "198.51.100.1", &[1, 2], ""),
+            testing::pool("b", "198.51.100.2", &[2, 3], "")
+        ))
+    }
+
+    fn target(pool: &str, backend: &str) -> Target {
+        Target {
+            pool: testing::name(pool),
+            address: address(backend),
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_from_nothing() {
+        let adopted = Adopted::read(&two_pools(), &Slots::default(), &Observed::default());
+        assert_eq!(adopted, Adopted::default());
+    }
+
+    #[test]
+    fn verdicts_come_back_by_pool_and_backend() {
+        let settings = two_pools();
+        let mut surroundings = Surroundings::of(&settings);
+        surroundings.say("a", "10.1.0.2", Health::Down);
+        surroundings.say("b", "10.1.0.3", Health::Unknown);
+        let (state, observed) = former(&settings, &surroundings);
+        let adopted = Adopted::read(&settings, &state.slots, &observed);
+        let expected = [
+            (target("a", "10.1.0.1"), Health::Up),
+            (target("a", "10.1.0.2"), Health::Down),
+            (target("b", "10.1.0.2"), Health::Up),
+        ];
+        assert_eq!(
+            adopted.verdicts,
+            expected.into(),
+            "none of one never judged"
+        );
+    }
+
+    #[test]
+    fn without_the_former_numbers_a_backend_is_found_by_its_address() {
+        let settings = settings(&testing::pool("a", "198.51.100.1", &[1, 2], ""));
+        let mut surroundings = Surroundings::of(&settings);
+        surroundings.say("a", "10.1.0.2", Health::Down);
+        let (_, observed) = former(&settings, &surroundings);
+        let adopted = Adopted::read(&settings, &Slots::default(), &observed);
+        let expected = [
+            (target("a", "10.1.0.1"), Health::Up),
+            (target("a", "10.1.0.2"), Health::Down),
+        ];
+        assert_eq!(adopted.verdicts, expected.into());
+    }
+
+    #[test]
+    fn ways_and_sources_come_back_as_they_were() {
+        let settings = two_pools();
+        let mut surroundings = Surroundings::of(&settings);
+        surroundings.route("10.1.0.3", Err(crate::netlink::Unresolved::NoRoute));
+        let (state, observed) = former(&settings, &surroundings);
+        let mut expected = Ways::default();
+        let world = surroundings.world();
+        let targets = world.next_hops.keys().copied().collect();
+        expected.learn(&targets, world.next_hops, &settings.node);
+        let adopted = Adopted::read(&settings, &state.slots, &observed);
+        assert_eq!(adopted.ways, expected);
+        assert_eq!(adopted.ways.next_hops.len(), 2);
+    }
+
+    #[test]
+    fn pools_that_were_settling_are_found() {
+        let settings = two_pools();
+        let surroundings = Surroundings::of(&settings);
+        let (state, mut observed) = former(&settings, &surroundings);
+        let image = observed.image.as_mut().expect("an image");
+        let pair = image.services.last().expect("a service").table;
+        image.settle(&[pair].into());
+        let settling = Adopted::read(&settings, &state.slots, &observed).settling;
+        assert_eq!(settling, [testing::name("b")].into());
+    }
+
+    /// The promise of a restart: before checks and netlink have spoken, the new agent wants exactly what is there.
+    #[test]
+    fn an_agent_that_knows_nothing_else_wants_what_is_there() {
+        let settings = two_pools();
+        let mut surroundings = Surroundings::of(&settings);
+        surroundings.say("a", "10.1.0.2", Health::Down);
+        let (state, observed) = former(&settings, &surroundings);
+        let adopted = Adopted::read(&settings, &state.slots, &observed);
+
+        let mut silent = Surroundings::of(&settings);
+        for (target, health) in &adopted.verdicts {
+            silent.say(&target.pool.0, &target.address.to_string(), *health);
+        }
+        for backend in ["10.1.0.1", "10.1.0.2", "10.1.0.3"] {
+            silent.route(backend, Err(crate::netlink::Unresolved::Pending));
+        }
+        let mut core = Core::new(settings, state, adopted);
+        assert_eq!(
+            core.update(silent.world()),
+            Ok(false),
+            "nothing to remember"
+        );
+        let desired = core.desired(silent.world()).expect("a key");
+        let (image, zeroing) = desired.image(&mut core.state.slots).expect("an image");
+        assert_eq!(zeroing, []);
+        assert_eq!(plan(&image, &observed).expect("a plan"), []);
+    }
+}

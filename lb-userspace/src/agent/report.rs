@@ -354,3 +354,170 @@ fn action_name(action: Action) -> &'static str {
         Action::Transmit => "tx",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::lb::Exit;
+
+    use super::*;
+    use crate::agent::adopt::Adopted;
+    use crate::agent::state::State;
+    use crate::agent::testing::{self, Surroundings, address, settings};
+    use crate::netlink::Unresolved;
+    use crate::status::Health;
+
+    fn core(backends: &[u8], surroundings: impl FnOnce(&mut Surroundings)) -> (Core, Surroundings) {
+        let settings = settings(&testing::pool("web", "198.51.100.1", backends, "need = 1"));
+        let mut world = Surroundings::of(&settings);
+        surroundings(&mut world);
+        let mut core = Core::new(settings, State::default(), Adopted::default());
+        core.update(world.world()).expect("few members");
+        (core, world)
+    }
+
+    fn status(core: &Core, surroundings: &Surroundings, vip: Result<(), String>) -> NodeStatus {
+        let world = surroundings.world();
+        let services = core.settings.services.iter();
+        let services: Vec<_> = services
+            .map(|service| (service.clone(), core.servable(service, world)))
+            .collect();
+        node_status(&Facts {
+            core,
+            world,
+            services: &services,
+            announced: &[(address("198.51.100.1"), vip)].into(),
+            attached: Some(true),
+            adopted: true,
+            config: &ConfigStatus::default(),
+            start_time_secs: 7,
+            problems: vec!["a problem".into()],
+        })
+    }
+
+    #[test]
+    fn the_node_and_its_service() {
+        let (core, surroundings) =
+            core(&[1, 2], |world| world.say("web", "10.1.0.2", Health::Down));
+        let status = status(&core, &surroundings, Err("web: why not".into()));
+        assert_eq!((status.node.as_str(), status.role.as_str()), ("lb1", "lb"));
+        assert!(status.adopted && status.interfaces[0].attached);
+        assert_eq!(status.problems, ["a problem"]);
+        let service = &status.services[0];
+        assert_eq!(
+            (service.healthy, service.configured, service.need),
+            (1, 2, 1)
+        );
+        assert!(!service.announced);
+        assert_eq!(service.reason.as_deref(), Some("web: why not"));
+    }
+
+    #[test]
+    fn without_bgp_nothing_is_announced_and_the_reason_says_so() {
+        let (core, surroundings) = core(&[1], |_| {});
+        let status = status(&core, &surroundings, Ok(()));
+        assert!(!status.services[0].announced);
+        let reason = status.services[0].reason.as_deref();
+        assert_eq!(reason, Some("the configuration has no [bgp]"));
+    }
+
+    #[test]
+    fn backends_with_their_share_and_the_removed_last() {
+        let (mut core, mut surroundings) = core(&[1, 2, 3], |_| {});
+        core.set_admin(None, "be1", AdminState::Draining)
+            .expect("known");
+        core.update(surroundings.world()).expect("few members");
+        core.settings = settings(&testing::pool("web", "198.51.100.1", &[3, 1], "need = 1"));
+        surroundings.route("10.1.0.3", Err(Unresolved::NoRoute));
+        core.update(surroundings.world()).expect("few members");
+        let status = status(&core, &surroundings, Ok(()));
+        let pool = &status.pools[&testing::name("web")];
+        let seen: Vec<_> = pool
+            .backends
+            .iter()
+            .map(|b| {
+                (
+                    b.address.to_string(),
+                    b.admin,
+                    b.reachable,
+                    b.reason.as_deref(),
+                )
+            })
+            .collect();
+        use AdminState::{Draining, Ready};
+        let expected = [
+            ("10.1.0.3".to_owned(), Ready, false, Some("no route")),
+            ("10.1.0.1".to_owned(), Draining, true, None),
+            ("10.1.0.2".to_owned(), Draining, true, None),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(pool.remembered_inputs, 2);
+        assert_eq!(pool.table_hash.len(), 16);
+        assert!(pool.rows_moved_total > 0);
+        let shares: f64 = pool.backends.iter().map(|b| b.row_ratio).sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+    }
+
+    fn probed(exit: Exit, hops: &[&str], agrees: bool) -> ProbeResult {
+        ProbeResult {
+            action: exit.action(),
+            exit,
+            row: 17,
+            hops: hops.iter().map(|hop| address(hop)).collect(),
+            packet: Vec::new(),
+            agrees,
+        }
+    }
+
+    fn explained(result: &ProbeResult, destination: &str) -> Explanation {
+        let (core, surroundings) = core(&[1, 2], |_| {});
+        let request = ExplainRequest {
+            source: "192.0.2.7:4001".parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+            protocol: crate::model::Protocol::Tcp,
+        };
+        explanation(&core, surroundings.world().verdicts, request, result)
+    }
+
+    #[test]
+    fn a_packet_that_is_sent_is_explained_by_row_and_hops() {
+        let hops = ["10.1.0.2", "10.1.0.1", "10.1.0.9"];
+        let explained = explained(&probed(Exit::Sent, &hops, true), "198.51.100.1:80");
+        assert_eq!(explained.service.as_deref(), Some("web-service"));
+        assert_eq!((explained.action.as_str(), explained.row), ("tx", Some(17)));
+        assert_eq!(
+            explained.because,
+            "row 17 of pool web goes to 10.1.0.2; 2 other backends may hold the flow already"
+        );
+        let names: Vec<_> = explained
+            .hops
+            .iter()
+            .map(|hop| hop.name.as_deref())
+            .collect();
+        assert_eq!(names, [Some("be2"), Some("be1"), None]);
+        assert_eq!(explained.hops[0].health, Health::Up);
+        assert_eq!(
+            explained.hops[2].admin,
+            AdminState::Draining,
+            "left the configuration"
+        );
+    }
+
+    #[test]
+    fn a_packet_that_is_not_sent_is_explained_by_its_exit() {
+        let dropped = explained(&probed(Exit::NoService, &[], true), "198.51.100.1:81");
+        assert_eq!(
+            (dropped.service, dropped.row, dropped.interface),
+            (None, None, None)
+        );
+        assert_eq!(dropped.action, "drop");
+        assert_eq!(dropped.because, Exit::NoService.advice());
+        let foreign = explained(&probed(Exit::NotVip, &[], true), "203.0.113.1:80");
+        assert_eq!(
+            foreign.because,
+            "it is not for a VIP of this node: left to the kernel"
+        );
+        let broken = explained(&probed(Exit::Sent, &["10.1.0.1"], false), "198.51.100.1:80");
+        assert!(broken.because.contains("disagree"), "{}", broken.because);
+        assert_eq!(broken.row, None, "not to be believed");
+    }
+}

@@ -256,3 +256,104 @@ fn addresses_survive_the_datapath() {
         assert_eq!(address_of(words(address)), address);
     }
 }
+
+#[test]
+fn pairs_whose_rows_differ_are_found_and_settle() {
+    let mut slots = Slots::default();
+    let one = desired(&[("a", &["10.1.0.1", "10.1.0.2"]), ("b", &["10.2.0.1"])]);
+    let (image, _) = one.image(&mut slots).expect("an image");
+    assert_eq!(
+        image.changed_pairs(&Observed::default()),
+        [0, 2].into(),
+        "all are new on a cold start"
+    );
+    let (_, observed) = step(&one, &mut slots, Observed::default());
+    assert_eq!(image.changed_pairs(&observed), [].into());
+
+    let two = desired(&[
+        ("a", &["10.1.0.1", "10.1.0.2"]),
+        ("b", &["10.2.0.1", "10.2.0.2"]),
+    ]);
+    let (mut image, _) = two.image(&mut slots).expect("an image");
+    let changed = image.changed_pairs(&observed);
+    assert_eq!(changed, [2].into());
+    let pool = slots.pool_of_table(2).map(|name| name.0.as_str());
+    assert_eq!(
+        (pool, slots.pool_of_table(3).map(|name| name.0.as_str())),
+        (Some("b"), Some("b"))
+    );
+    assert_eq!(slots.pool_of_table(4), None);
+    image.settle(&changed);
+    let flags = |pair| -> Vec<u32> {
+        let of_pair = image
+            .services
+            .iter()
+            .filter(|service| service.table == pair);
+        of_pair.map(|service| service.tunnel_flags).collect()
+    };
+    let settling = u32::from(lb_common::tunnel::flags::SETTLING);
+    assert_eq!(flags(0), [0, 0]);
+    assert_eq!(flags(2), [settling, settling]);
+}
+
+#[test]
+fn the_flag_of_settling_alone_switches_the_bank_and_fills_no_table() {
+    let mut slots = Slots::default();
+    let mut state = desired(&[("a", &["10.1.0.1"])]);
+    let (_, mut observed) = step(&state, &mut slots, Observed::default());
+    for settling in [true, false] {
+        for pool in state.pools.values_mut() {
+            pool.settling = settling;
+        }
+        let (ops, next) = step(&state, &mut slots, observed);
+        assert!(matches!(
+            ops[..],
+            [Op::FillBank { .. }, Op::Switch { .. }, Op::Barrier]
+        ));
+        observed = next;
+    }
+}
+
+#[test]
+fn a_number_given_to_another_backend_counts_from_zero() {
+    let mut slots = Slots::default();
+    let (_, observed) = step(
+        &desired(&[("a", &["10.1.0.1", "10.1.0.2"])]),
+        &mut slots,
+        Observed::default(),
+    );
+    let (_, block) = slots.of_service("service of a").expect("counters");
+    let (ops, _) = step(
+        &desired(&[("a", &["10.1.0.2", "10.1.0.3"])]),
+        &mut slots,
+        observed,
+    );
+    let zeroed: Vec<_> = ops
+        .iter()
+        .filter(|op| matches!(op, Op::ZeroBackendCounters { .. }))
+        .collect();
+    let freed = Op::ZeroBackendCounters {
+        first: block.first,
+        count: 1,
+    };
+    assert_eq!(zeroed, [&freed]);
+}
+
+#[test]
+fn without_the_former_numbers_no_live_table_is_filled() {
+    let mut slots = Slots::default();
+    let before = desired(&[("a", &["10.1.0.1"]), ("b", &["10.2.0.1", "10.2.0.2"])]);
+    let (_, observed) = step(&before, &mut slots, Observed::default());
+    // The pools change places; `after` checks that nothing live is written.
+    let swapped = desired(&[("a", &["10.2.0.1", "10.2.0.2"]), ("b", &["10.1.0.1"])]);
+    let (ops, observed) = step(&swapped, &mut Slots::default(), observed);
+    let filled: Vec<_> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::FillTable { index, .. } => Some(*index),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(filled, [1, 3]);
+    assert_eq!(observed.image.expect("applied").tables.len(), 2);
+}
