@@ -12,7 +12,7 @@ use super::pool::{PoolRows, World, input};
 use super::state::State;
 use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Service, Settings};
+use crate::model::{AdminState, Check, HashKey, Need, Pool, PoolName, Settings};
 use crate::plan::{Desired, DesiredService};
 use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
@@ -28,6 +28,21 @@ pub struct Core {
     ways: Ways,
     /// Pools found settling; each until its rows are there.
     settling: BTreeSet<PoolName>,
+}
+
+/// What a pool's backends can do; each number counts a part of those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// All of them.
+    pub configured: usize,
+    /// Their checks pass.
+    pub healthy: usize,
+    /// They have a next hop.
+    pub reached: usize,
+    /// They get new flows.
+    pub ready: usize,
+    /// Checks of this process have confirmed or changed every verdict.
+    pub judged: bool,
 }
 
 /// Whether a service can be served, and why not.
@@ -180,85 +195,48 @@ impl Core {
         })
     }
 
-    /// Whether a service has what it needs, apart from the datapath.
-    pub fn servable(&self, service: &Service, world: World<'_>) -> Servable {
-        let Some(pool) = service
-            .pool
-            .as_ref()
-            .and_then(|name| self.settings.pools.get(name))
-        else {
-            return Servable {
-                healthy: 0,
-                configured: 0,
-                need: 0,
-                obstacle: Some("it has no pool".into()),
-            };
+    /// What each pool can do now.
+    pub fn capacities(&self, world: World<'_>) -> BTreeMap<PoolName, Capacity> {
+        let of = |pool: &Pool| self.capacity(pool, world);
+        self.settings
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), of(pool)))
+            .collect()
+    }
+
+    fn capacity(&self, pool: &Pool, world: World<'_>) -> Capacity {
+        let mut capacity = Capacity {
+            judged: true,
+            ..Capacity::default()
         };
-        let (configured, need) = (pool.backends.len(), service.need.of(pool.backends.len()));
-        let healthy: Vec<_> = pool
+        let draining = |address| self.admin(&pool.name, address) == AdminState::Draining;
+        // Where all are draining, none is: new flows go to all of them.
+        let all_drain = pool
             .backends
             .iter()
-            .map(|backend| backend.address)
-            .filter(|&address| is_up(pool, world, address))
-            .collect();
-        let reached = healthy.iter().filter(|&&address| self.reaches(address));
-        let reached: Vec<_> = reached.copied().collect();
-        let ready = reached
-            .iter()
-            .filter(|&&address| self.is_active(pool, address));
-        let of = format!("of {configured} backends");
-        let obstacle = if healthy.len() < need {
-            Some(format!("{} {of} healthy, {need} needed", healthy.len()))
-        } else if reached.len() < need {
-            Some(format!(
-                "{} {of} healthy and with a next hop, {need} needed",
-                reached.len()
-            ))
-        } else {
-            let ready = ready.count();
-            (ready < need).then(|| format!("{ready} {of} healthy and not draining, {need} needed"))
-        };
-        Servable {
-            healthy: healthy.len(),
-            configured,
-            need,
-            obstacle,
+            .all(|backend| draining(backend.address));
+        for backend in &pool.backends {
+            let target = Target {
+                pool: pool.name.clone(),
+                address: backend.address,
+            };
+            let verdict = world.verdicts.by_target.get(&target);
+            let up = verdict.is_some_and(|verdict| verdict.health == Health::Up);
+            let reached = up && self.reaches(backend.address);
+            let ready = reached && (all_drain || !draining(backend.address));
+            capacity.configured += 1;
+            capacity.healthy += usize::from(up);
+            capacity.reached += usize::from(reached);
+            capacity.ready += usize::from(ready);
+            capacity.judged &= verdict.is_some_and(|verdict| verdict.judged);
         }
+        capacity
     }
 
     /// Whether packets find their way to a backend; a node without interfaces sends none.
     pub fn reaches(&self, address: IpAddr) -> bool {
         self.settings.node.interfaces.is_empty() || self.ways.to(address).is_some()
-    }
-
-    /// Whether a backend may get new flows: none is draining where all are.
-    fn is_active(&self, pool: &Pool, address: IpAddr) -> bool {
-        let draining = |address| self.admin(&pool.name, address) == AdminState::Draining;
-        !draining(address)
-            || pool
-                .backends
-                .iter()
-                .all(|backend| draining(backend.address))
-    }
-
-    /// Whether every service's pool has been judged by checks of this process.
-    pub fn judged(&self, service: &Service, world: World<'_>) -> bool {
-        let Some(pool) = service
-            .pool
-            .as_ref()
-            .and_then(|name| self.settings.pools.get(name))
-        else {
-            return true;
-        };
-        let targets: Vec<_> = pool
-            .backends
-            .iter()
-            .map(|backend| Target {
-                pool: pool.name.clone(),
-                address: backend.address,
-            })
-            .collect();
-        world.verdicts.judged(&targets)
     }
 
     /// Takes the operator's word about a backend, by address or name; says what was done.
@@ -356,12 +334,33 @@ impl Core {
     }
 }
 
-fn is_up(pool: &Pool, world: World<'_>, address: IpAddr) -> bool {
-    let target = Target {
-        pool: pool.name.clone(),
-        address,
-    };
-    world.verdicts.health(&target) == Health::Up
+impl Capacity {
+    /// Whether a service that needs so much can be served, apart from the datapath.
+    pub fn servable(&self, need: Need) -> Servable {
+        let need = need.of(self.configured);
+        let of = format!("of {} backends", self.configured);
+        let obstacle = if self.healthy < need {
+            Some(format!("{} {of} healthy, {need} needed", self.healthy))
+        } else if self.reached < need {
+            Some(format!(
+                "{} {of} healthy and with a next hop, {need} needed",
+                self.reached
+            ))
+        } else if self.ready < need {
+            Some(format!(
+                "{} {of} healthy and not draining, {need} needed",
+                self.ready
+            ))
+        } else {
+            None
+        };
+        Servable {
+            healthy: self.healthy,
+            configured: self.configured,
+            need,
+            obstacle,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -390,7 +389,10 @@ mod tests {
 
     fn obstacle(core: &Core, surroundings: &Surroundings) -> Option<String> {
         let service = &core.settings.services[0];
-        core.servable(service, surroundings.world()).obstacle
+        let capacities = core.capacities(surroundings.world());
+        capacities[&testing::name("web")]
+            .servable(service.need)
+            .obstacle
     }
 
     #[test]
@@ -650,7 +652,7 @@ mod tests {
         let mut surroundings = Surroundings::of(&settings);
         let core = up_to_date(&settings, &surroundings);
         let judged = |surroundings: &Surroundings| {
-            core.judged(&core.settings.services[0], surroundings.world())
+            core.capacities(surroundings.world())[&testing::name("web")].judged
         };
         assert!(judged(&surroundings));
         surroundings.unjudge();

@@ -178,10 +178,10 @@ impl Reconciler {
             now: Instant::now(),
             now_secs: wall_secs(),
         };
-        self.ready |= self.is_ready(world);
-        if !self.ready {
+        if !self.ready && !self.is_ready(world) {
             return;
         }
+        self.ready = true;
         let reloaded = self.take_pending(world.now);
         self.keep_attached();
         let before = self.parts.core.state.generation;
@@ -300,12 +300,19 @@ impl Reconciler {
     fn publish(&mut self, world: World<'_>) {
         let core = &self.parts.core;
         let sources = core.probe_sources();
+        let capacities = core.capacities(world);
+        let capacity = |service: &Service| {
+            let pool = service.pool.as_ref()?;
+            capacities.get(pool)
+        };
         let services: Vec<(Service, Servable)> = core
             .settings
             .services
             .iter()
             .map(|service| {
-                let mut servable = core.servable(service, world);
+                // Configurations of this role have a pool for every service.
+                let capacity = capacity(service).copied().unwrap_or_default();
+                let mut servable = capacity.servable(service.need);
                 servable.obstacle = servable
                     .obstacle
                     .or_else(|| self.datapath_obstacle(service, sources));
@@ -319,7 +326,7 @@ impl Reconciler {
             .settings
             .services
             .iter()
-            .all(|service| core.judged(service, world));
+            .all(|service| capacity(service).is_none_or(|capacity| capacity.judged));
         let routes = serving::route_set(&vips, core.settings.bgp.as_ref(), self.mode, judged);
         self.parts.routes.send_if_modified(|current| {
             let differs = current.as_deref() != Some(&routes);

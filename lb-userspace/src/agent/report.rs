@@ -379,7 +379,13 @@ mod tests {
         let world = surroundings.world();
         let services = core.settings.services.iter();
         let services: Vec<_> = services
-            .map(|service| (service.clone(), core.servable(service, world)))
+            .map(|service| {
+                let pool = service.pool.as_ref().expect("a pool in a test");
+                (
+                    service.clone(),
+                    core.capacities(world)[pool].servable(service.need),
+                )
+            })
             .collect();
         node_status(&Facts {
             core,
