@@ -239,7 +239,7 @@ async fn refusals_say_what_to_do_and_leave_nothing() -> Result<()> {
     XdpPass::load(place.bpffs.path())?.attach(&place.netns, "eth0")?;
     assert_eq!(
         run().await?,
-        "eth0: another XDP program is attached; remove it with `ip link set dev eth0 xdp off`, or use another interface"
+        "eth0: another XDP program is attached; end what holds it or run `ip link set dev eth0 xdp off`, or use another interface"
     );
     assert!(!place.on_lo(VIPS[0])?);
     let text = std::fs::read_to_string(place.config())?;
