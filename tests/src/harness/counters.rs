@@ -1,10 +1,10 @@
-//! The kernel's protocol counters of one namespace.
+//! The kernel's counters: protocols of a namespace, XDP of a device.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::netns::Netns;
+use super::{netns::Netns, shell};
 
 /// Counters of `/proc/net/snmp` and `/proc/net/netstat`, named `Tcp.RetransSegs`, `TcpExt.TCPTimeouts` and so on.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,20 @@ impl Counters {
     }
 }
 
+/// Frames that a device's XDP program sent and the driver could not (`ethtool -S`, all queues).
+pub fn xdp_errors(netns: &Netns, device: &str) -> Result<u64> {
+    let text = shell::output(netns.command("ethtool").args(["-S", device]))?;
+    Ok(sum_xdp_errors(&text))
+}
+
+fn sum_xdp_errors(text: &str) -> u64 {
+    let lines = text.lines().filter_map(|line| line.trim().split_once(": "));
+    lines
+        .filter(|(name, _)| name.ends_with("xdp_tx_errors") || name.ends_with("xdp_xmit_errors"))
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum()
+}
+
 /// Pairs of lines: `Tcp: NAMES` and `Tcp: VALUES`.
 fn parse(text: &str) -> BTreeMap<String, i64> {
     let lines: Vec<&str> = text.lines().collect();
@@ -47,6 +61,13 @@ fn parse(text: &str) -> BTreeMap<String, i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_all_queues_are_added() {
+        let text = "NIC statistics:\n     rx_queue_0_xdp_tx: 7\n     rx_queue_0_xdp_tx_errors: 1\n\
+                    \x20    rx_queue_1_xdp_tx_errors: 2\n     tx_queue_0_xdp_xmit_errors: 4\n";
+        assert_eq!(sum_xdp_errors(text), 7);
+    }
 
     #[test]
     fn names_and_values_are_paired() {

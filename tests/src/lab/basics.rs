@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::files::BACKENDS_FIRST;
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, PORT, Site, VIPS};
-use crate::harness::counters::Counters;
+use crate::harness::counters::{Counters, xdp_errors};
 use crate::harness::poll;
 use crate::load::many;
 
@@ -23,6 +23,7 @@ const ROWS_LEAST: f64 = 0.85;
 /// Standard deviations that chance does not exceed in this lifetime.
 const SIGMAS: f64 = 5.0;
 const RESIDENT_MAX_MIB: f64 = 24.0;
+const DURATION_MAX: Duration = Duration::from_secs(360);
 
 /// Waits for sessions and routes.
 pub async fn bring_up(site: &mut Site, report: &mut Report) -> Result<()> {
@@ -137,6 +138,16 @@ pub fn afterwards(site: &Site, report: &mut Report) -> Result<()> {
         usize::try_from(errors)?,
         "packets",
     ));
+    let mut errors = 0;
+    for node in site.star.nodes() {
+        errors += xdp_errors(&node.netns, "eth0")? + xdp_errors(&site.star.r1, &node.name)?;
+    }
+    report.check(Check::none(
+        "xdp-transmit-errors",
+        usize::try_from(errors)?,
+        "packets",
+    ));
+    report.check(Check::time("lab-duration", report.elapsed(), DURATION_MAX));
     for status in site.statuses()? {
         for problem in &status.problems {
             report.note(&format!("         {}: {problem}", status.node));

@@ -97,6 +97,11 @@ impl Report {
         }
     }
 
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Everything held so far.
     pub fn passed(&self) -> bool {
         self.passed

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::time::Instant;
 
 use super::files::{BACKENDS_FIRST, HOPS, Pools};
@@ -43,7 +43,9 @@ async fn handshakes(site: &mut Site, hops: u8) -> Result<Aftermath> {
     observe(SYNACKS_DROPPED / 2).await;
     site.reload(&Pools::full().with_hops(hops))?;
     tokio::time::sleep_until(lost_until).await;
+    let dropped = filter.dropped()?;
     filter.lift();
+    ensure!(dropped > 0, "no SYN-ACK was dropped");
     load.all_settled(SOON).await?;
     observe(STALL).await;
     let outcomes = load.finish().await?;
