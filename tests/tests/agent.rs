@@ -131,6 +131,18 @@ async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> 
     println!("a pool's pair of tables: {table_bytes} bytes");
     assert!(table_bytes <= 1 << 20, "{table_bytes}");
 
+    lone.kill_web(2)?;
+    until(&agent, "withdrawn", |status| announced(status).is_empty()).await?;
+    let log = log(&lone)?;
+    for line in [
+        "verdict pool=web backend=10.1.2.2 health=Up",
+        "announced vip=198.51.100.1",
+        "verdict pool=web backend=10.1.2.2 health=Down reason=\"connection refused\"",
+        "not announced vip=198.51.100.1 reason=\"web: 0 of 2 backends healthy, 1 needed\"",
+    ] {
+        assert!(log.contains(line), "no {line:?} in\n{log}");
+    }
+
     let ended = agent.stop(SOON).await?;
     assert!(ended.success(), "{ended}");
     let after = lone.footprint()?;
@@ -228,6 +240,56 @@ async fn an_adopted_datapath_keeps_its_verdicts_until_the_checks_have_spoken() -
         health(status, 1) == Some(Health::Down)
     })
     .await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_configuration_that_changed_without_an_agent_is_applied_to_the_running_datapath()
+-> Result<()> {
+    if !privileged::available(
+        "a_configuration_that_changed_without_an_agent_is_applied_to_the_running_datapath",
+    ) {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-late", LAB, 3).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let agent = serving(&lone, 1).await?;
+    agent.kill()?;
+    let before = lone.footprint()?;
+    lone.write(&File::with(&[2, 3]))?;
+    let agent = lone.start().await?;
+    let status = until(&agent, "half of the rows each", |status| {
+        let share = |address| ratio(status, address).unwrap_or_default();
+        share("10.1.2.2") > 0.4 && share("10.1.3.2") > 0.4
+    })
+    .await?;
+    assert!(status.adopted);
+    let pool = status.pools.values().next().context("a pool")?;
+    assert_eq!(pool.remembered_inputs, 1);
+    let removed = pool.backends.last().context("a backend")?;
+    assert_eq!(removed.address.to_string(), "10.1.1.2");
+    assert!(removed.reachable, "an alternate for the flows it has");
+    let hops: Vec<String> = (1..=64)
+        .map(|port| {
+            let source = format!("192.0.2.2:{}", 40_000 + port);
+            agent.tell(&["explain", &source, "198.51.100.1:80/tcp"])
+        })
+        .collect::<Result<_>>()?;
+    let kept = hops.iter().filter(|text| text.contains("10.1.1.2")).count();
+    assert!(
+        (16..=64).contains(&kept),
+        "in about half of the rows at least: {kept}"
+    );
+    let link = |footprint: &Footprint| {
+        let mut pins = footprint.pins.iter();
+        pins.find(|(path, _)| path.ends_with("links/eth0")).cloned()
+    };
+    assert_eq!(
+        link(&lone.footprint()?),
+        link(&before),
+        "attached all the time"
+    );
     agent.stop(SOON).await?;
     Ok(())
 }

@@ -8,11 +8,12 @@ use std::time::Instant;
 use lb_common::flow::FlowKey;
 
 use super::adopt::Adopted;
+use super::capacity::Capacity;
 use super::pool::{PoolRows, World, input};
 use super::state::State;
 use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{AdminState, Check, HashKey, Need, Pool, PoolName, Settings};
+use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Settings};
 use crate::plan::{Desired, DesiredService};
 use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
@@ -28,34 +29,6 @@ pub struct Core {
     ways: Ways,
     /// Pools found settling; each until its rows are there.
     settling: BTreeSet<PoolName>,
-}
-
-/// What a pool's backends can do; each number counts a part of those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// All of them.
-    pub configured: usize,
-    /// Their checks pass.
-    pub healthy: usize,
-    /// They have a next hop.
-    pub reached: usize,
-    /// They get new flows.
-    pub ready: usize,
-    /// Checks of this process have confirmed or changed every verdict.
-    pub judged: bool,
-}
-
-/// Whether a service can be served, and why not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Servable {
-    /// Configured backends whose checks pass.
-    pub healthy: usize,
-    /// Configured.
-    pub configured: usize,
-    /// Needed.
-    pub need: usize,
-    /// Why the VIP cannot be announced because of this service.
-    pub obstacle: Option<String>,
 }
 
 impl Core {
@@ -331,35 +304,6 @@ impl Core {
                 .retain(|address, _| configured.iter().any(|backend| backend.address == *address));
             !overrides.is_empty()
         });
-    }
-}
-
-impl Capacity {
-    /// Whether a service that needs so much can be served, apart from the datapath.
-    pub fn servable(&self, need: Need) -> Servable {
-        let need = need.of(self.configured);
-        let of = format!("of {} backends", self.configured);
-        let obstacle = if self.healthy < need {
-            Some(format!("{} {of} healthy, {need} needed", self.healthy))
-        } else if self.reached < need {
-            Some(format!(
-                "{} {of} healthy and with a next hop, {need} needed",
-                self.reached
-            ))
-        } else if self.ready < need {
-            Some(format!(
-                "{} {of} healthy and not draining, {need} needed",
-                self.ready
-            ))
-        } else {
-            None
-        };
-        Servable {
-            healthy: self.healthy,
-            configured: self.configured,
-            need,
-            obstacle,
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | holds | pure |
 //! |---|---|---|
 //! | [`core`] | decisions: desired state, what can be served, the operator's word | yes |
+//! | [`capacity`] | what a pool can do, and what that means for a service | yes |
 //! | [`pool`] | one pool: inputs and health to rows | yes |
 //! | [`ways`] | next hops and tunnel sources as far as they are known | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
@@ -25,6 +26,7 @@
 
 pub mod adopt;
 pub mod announce;
+pub mod capacity;
 pub mod core;
 pub mod leave;
 pub mod node;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::core::{Core, Servable};
+use super::capacity::Servable;
+use super::core::Core;
 use super::pool::World;
 use super::reload::{self, Pending};
 use super::report::{self, Facts};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use lb_common::exit::Action;
 
-use super::core::{Core, Servable};
+use super::capacity::Servable;
+use super::core::Core;
 use super::pool::World;
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};

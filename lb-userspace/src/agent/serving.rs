@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::core::Servable;
+use super::capacity::Servable;
 use crate::bgp::{Route, RouteSet};
 use crate::model::{Bgp, Service};
 

@@ -158,12 +158,16 @@ impl Driver {
         } = done;
         let mut stats = lock(&self.stats);
         stats.checked(&job.check.kind, &outcome, duration);
+        let reason = match &outcome {
+            Outcome::Failure(failure) => Some(failure.to_string()),
+            Outcome::Success | Outcome::Inconclusive(_) => None,
+        };
         let finished =
             self.board
                 .finish(&job.target, job.ticket, outcome, Instant::now().into_std());
         if let Some(health) = finished.changed {
             stats.state_changes_total += 1;
-            tracing::info!(pool = %job.target.pool, backend = %job.target.address, ?health, "verdict");
+            tracing::info!(pool = %job.target.pool, backend = %job.target.address, ?health, reason, "verdict");
         }
         drop(stats);
         if finished.publish {
