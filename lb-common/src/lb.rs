@@ -3,31 +3,24 @@
 //! One packet goes once through [`run`]: address, service, source, row, backend, headers. Foreign packets leave at the
 //! first address that is no VIP, untouched.
 
-use crate::abi::{
-    self, Backend, Bank, ServiceBucket, ServiceEntry, VipBucket, backend_flags, kind,
-};
-use crate::exit::exits;
+use crate::abi::{self, Backend, Bank, ServiceEntry, Shared, VipEntry, backend_flags, kind};
+use crate::exit::{OrLeave as _, exits, leave};
 use crate::flow::FlowHash;
+use crate::ipv6::{NoUpperLayer, upper_layer};
 use crate::packet::Packet;
 use crate::tunnel::{self, Header};
 use crate::wire::{
-    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Extension, IPV4_DF, IPV4_FRAGMENT_MASK, Ipv4,
-    Ipv6, Tcp, Udp, fold, halves, protocol, tcp_flags, v4_mapped, v4_of,
+    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPV4_DF, IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Tcp,
+    Udp, fold, halves, protocol, tcp_flags, v4_mapped, v4_of,
 };
 use crate::wire::{Be32, Ports};
 
 /// The maps, as the decision sees them. Indexes are those of [`crate::abi`].
 pub trait Tables {
-    /// The bank in use and its number.
-    fn bank(&self) -> Option<(u32, &Bank)>;
-    /// A bucket of the VIP index.
-    fn vips(&self, index: u32) -> Option<&VipBucket>;
-    /// A bucket of the service index.
-    fn services(&self, index: u32) -> Option<&ServiceBucket>;
+    /// The bank in use.
+    fn bank(&self) -> Option<&Bank>;
     /// A packed row.
     fn row(&self, table: u32, row: u32) -> Option<u64>;
-    /// A backend.
-    fn backend(&self, index: u32) -> Option<&Backend>;
     /// Counts one packet of a service.
     fn count_service(&self, counter: u32, bytes: u32, new_flow: bool);
     /// Counts one packet of a backend as first hop.
@@ -70,8 +63,6 @@ exits! {
 /// A packet for a VIP, as far as the parser has come.
 #[derive(Clone, Copy)]
 struct Inner {
-    source: [u64; 2],
-    vip: u32,
     protocol: u8,
     /// DSCP and ECN.
     tos: u8,
@@ -97,91 +88,63 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
-    let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotIp)?.ethertype;
+    let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
     if ethertype == ETHERTYPE_IPV4 {
-        let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotIp)?;
-        let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
-        let vip = find_vip(tables, number, bank, v4_mapped(ip.destination))?;
-        let inner = ipv4(packet, ip, vip)?;
-        let ports = transport(packet, tables, number, bank, &inner, L4_V4)?;
-        let hash = bank
-            .flow
-            .ipv4(ip.source, ip.destination, ports.0, inner.protocol);
+        let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
+        let bank = tables.bank().or_leave(Exit::NoRoot)?;
+        let vip = find_vip(bank, v4_mapped(ip.destination))?;
+        let inner = ipv4(packet, ip)?;
+        let (ports, flags) = transport(packet, &inner, L4_V4)?;
+        let flow = &bank.shared.flow;
+        let hash = flow.ipv4(ip.source, ip.destination, ports, inner.protocol);
+        let choice = choose(tables, bank, vip, &inner, ports, hash)?;
+        check_source_v4(bank, ip.source)?;
         age_ipv4(packet)?;
-        forward(packet, tables, (number, bank), &inner, ports, hash, probe)
+        forward(packet, tables, bank, &inner, &choice, flags, probe)
     } else if ethertype == ETHERTYPE_IPV6 {
-        let ip = packet.get::<Ipv6>(L3).ok_or(Exit::NotIp)?;
-        let (number, bank) = tables.bank().ok_or(Exit::NoRoot)?;
-        let vip = find_vip(tables, number, bank, ip.destination)?;
-        let inner = ipv6(packet, ip, vip)?;
-        let ports = transport(packet, tables, number, bank, &inner, L4_V6)?;
-        let hash = bank
-            .flow
-            .ipv6(ip.source, ip.destination, ports.0, inner.protocol);
+        let ip = packet.get::<Ipv6>(L3).or_leave(Exit::NotIp)?;
+        let bank = tables.bank().or_leave(Exit::NoRoot)?;
+        let vip = find_vip(bank, ip.destination)?;
+        let inner = ipv6(packet, ip)?;
+        let (ports, flags) = transport(packet, &inner, L4_V6)?;
+        let flow = &bank.shared.flow;
+        let hash = flow.ipv6(ip.source, ip.destination, ports, inner.protocol);
+        let choice = choose(tables, bank, vip, &inner, ports, hash)?;
+        check_source_v6(bank, ip.source)?;
         age_ipv6(packet)?;
-        forward(packet, tables, (number, bank), &inner, ports, hash, probe)
+        forward(packet, tables, bank, &inner, &choice, flags, probe)
     } else {
-        Err(Exit::NotIp)
+        leave(Exit::NotIp)
     }
 }
 
 /// The number of the VIP, or the way out for packets that are not ours.
 #[inline(always)]
-fn find_vip<T: Tables>(
-    tables: &T,
-    number: u32,
-    bank: &Bank,
-    address: [u64; 2],
-) -> Result<u32, Exit> {
-    match lookup(tables, number, bank, address) {
-        Some((kind::VIP, id)) => Ok(id),
-        _ => Err(Exit::NotVip),
+fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<u32, Exit> {
+    match bank.find_address(address) {
+        Some(VipEntry {
+            kind: kind::VIP,
+            id,
+            ..
+        }) => Ok(*id),
+        _ => leave(Exit::NotVip),
     }
 }
 
 #[inline(always)]
-fn lookup<T: Tables>(
-    tables: &T,
-    number: u32,
-    bank: &Bank,
-    address: [u64; 2],
-) -> Option<(u32, u32)> {
-    let bucket =
-        tables.vips(number * abi::VIP_BUCKETS + abi::vip_bucket(bank.vip_seed, address))?;
-    for entry in &bucket.entries {
-        if entry.kind == kind::EMPTY {
-            return None;
-        }
-        if entry.address[1] == address[1] && entry.address[0] == address[0] {
-            return Some((entry.kind, entry.id));
-        }
-    }
-    None
-}
-
-#[inline(always)]
-fn ipv4<P: Packet>(packet: &P, ip: &Ipv4, vip: u32) -> Result<Inner, Exit> {
+fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
     let header = usize::from(ip.version_ihl & 15) * 4;
     if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
-        return Err(Exit::Malformed);
+        return leave(Exit::Malformed);
     }
     if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
-        return Err(Exit::Fragment);
+        return leave(Exit::Fragment);
     }
     let length = usize::from(ip.total_length.value());
     if length < header || L3 + length > packet.len() {
-        return Err(Exit::Malformed);
-    }
-    let first = ip.source & u32::from_be(0xff00_0000);
-    if first == u32::from_be(0x7f00_0000)
-        || first == 0
-        || ip.source & u32::from_be(0xe000_0000) == u32::from_be(0xe000_0000)
-    {
-        return Err(Exit::BadSource);
+        return leave(Exit::Malformed);
     }
     Ok(Inner {
-        source: v4_mapped(ip.source),
-        vip,
         protocol: ip.protocol,
         tos: ip.tos,
         transport: L3 + header,
@@ -191,24 +154,21 @@ fn ipv4<P: Packet>(packet: &P, ip: &Ipv4, vip: u32) -> Result<Inner, Exit> {
 }
 
 #[inline(always)]
-fn ipv6<P: Packet>(packet: &P, ip: &Ipv6, vip: u32) -> Result<Inner, Exit> {
+fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
     let label = ip.version_class_label.value();
     if label >> 28 != 6 {
-        return Err(Exit::Malformed);
+        return leave(Exit::Malformed);
     }
     let length = size_of::<Ipv6>() + usize::from(ip.payload_length.value());
     if L3 + length > packet.len() {
-        return Err(Exit::Malformed);
+        return leave(Exit::Malformed);
     }
-    let [high, low] = ip.source;
-    let loopback_or_unspecified = high == 0 && u64::from_be(low) <= 1;
-    if loopback_or_unspecified || high.to_be() >> 56 == 0xff {
-        return Err(Exit::BadSource);
-    }
-    let (protocol, transport) = skip_extensions(packet, ip.next_header)?;
+    let (protocol, transport) = match upper_layer(packet, ip.next_header, L4_V6) {
+        Ok(found) => found,
+        Err(NoUpperLayer::Fragment) => return leave(Exit::Fragment),
+        Err(NoUpperLayer::Malformed) => return leave(Exit::Malformed),
+    };
     Ok(Inner {
-        source: ip.source,
-        vip,
         protocol,
         tos: (label >> 20) as u8,
         transport,
@@ -217,104 +177,93 @@ fn ipv6<P: Packet>(packet: &P, ip: &Ipv6, vip: u32) -> Result<Inner, Exit> {
     })
 }
 
-/// Walks at most four extension headers (RFC 8200, section 4); more are refused as malformed.
+/// Ports and TCP flags of a packet whose IP header is sound; the transport header lies inside the IP packet, at the constant
+/// offset `usual` where there are no options.
 #[inline(always)]
-fn skip_extensions<P: Packet>(packet: &P, first: u8) -> Result<(u8, usize), Exit> {
-    let (mut next, mut offset) = (first, L4_V6);
-    for _ in 0..4 {
-        match next {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
-                let extension = packet.get_at::<Extension>(offset).ok_or(Exit::Malformed)?;
-                next = extension.next_header;
-                offset += usize::from(extension.length) * 8 + 8;
-            }
-            protocol::AUTHENTICATION => {
-                let extension = packet.get_at::<Extension>(offset).ok_or(Exit::Malformed)?;
-                next = extension.next_header;
-                offset += usize::from(extension.length) * 4 + 8;
-            }
-            protocol::FRAGMENT => return Err(Exit::Fragment),
-            _ => return Ok((next, offset)),
-        }
-    }
-    match next {
-        protocol::HOP_BY_HOP
-        | protocol::ROUTING
-        | protocol::DESTINATION_OPTIONS
-        | protocol::AUTHENTICATION => Err(Exit::Malformed),
-        protocol::FRAGMENT => Err(Exit::Fragment),
-        _ => Ok((next, offset)),
-    }
-}
-
-/// Ports, TCP flags and the service of a packet whose IP header is sound; the transport header lies inside the IP packet, at the
-/// constant offset `usual` where there are no options.
-#[inline(always)]
-fn transport<'t, P: Packet, T: Tables>(
-    packet: &P,
-    tables: &'t T,
-    number: u32,
-    bank: &Bank,
-    inner: &Inner,
-    usual: usize,
-) -> Result<(Ports, u8, &'t ServiceEntry), Exit> {
+fn transport<P: Packet>(packet: &P, inner: &Inner, usual: usize) -> Result<(Ports, u8), Exit> {
     if inner.protocol != protocol::TCP {
-        return Err(Exit::NoService);
+        return leave(Exit::NoService);
     }
     if inner.transport + size_of::<Tcp>() > L3 + inner.length as usize {
-        return Err(Exit::Malformed);
+        return leave(Exit::Malformed);
     }
     let tcp = if inner.transport == usual {
         packet.get::<Tcp>(usual)
     } else {
         packet.get_at::<Tcp>(inner.transport)
     };
-    let tcp = tcp.ok_or(Exit::Malformed)?;
-    let (ports, flags) = (tcp.ports, tcp.flags);
-    let service = find_service(
-        tables,
-        number,
-        bank,
-        inner.vip,
-        inner.protocol,
-        ports.destination.value(),
-    )
-    .ok_or(Exit::NoService)?;
-    if lookup(tables, number, bank, inner.source).is_some() {
-        return Err(Exit::BadSource);
+    let tcp = tcp.or_leave(Exit::Malformed)?;
+    Ok((tcp.ports, tcp.flags))
+}
+
+/// Where a packet goes.
+struct Choice<'b> {
+    service: &'b ServiceEntry,
+    row: u64,
+    /// For the outer source port.
+    entropy: u16,
+}
+
+/// The row is read as early as can be: it is the one read that misses the first-level cache, and what follows hides a part of
+/// that.
+#[inline(always)]
+fn choose<'b, T: Tables>(
+    tables: &T,
+    bank: &'b Bank,
+    vip: u32,
+    inner: &Inner,
+    ports: Ports,
+    hash: FlowHash,
+) -> Result<Choice<'b>, Exit> {
+    let key = abi::service_key(vip, inner.protocol, ports.destination.value());
+    let service = bank.find_service(key).or_leave(Exit::NoService)?;
+    let row = tables
+        .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
+        .or_leave(Exit::NoTable)?;
+    Ok(Choice {
+        service,
+        row,
+        entropy: hash.entropy,
+    })
+}
+
+/// No client has an address that only this host may use, or that the datapath knows.
+#[inline(always)]
+fn check_source_v4(bank: &Bank, source: u32) -> Result<(), Exit> {
+    let first = source & u32::from_be(0xff00_0000);
+    if first == u32::from_be(0x7f00_0000)
+        || first == 0
+        || source & u32::from_be(0xe000_0000) == u32::from_be(0xe000_0000)
+    {
+        return leave(Exit::BadSource);
     }
-    Ok((ports, flags, service))
+    check_source(bank, v4_mapped(source))
 }
 
 #[inline(always)]
-fn find_service<'t, T: Tables>(
-    tables: &'t T,
-    number: u32,
-    bank: &Bank,
-    vip: u32,
-    protocol: u8,
-    port: u16,
-) -> Option<&'t ServiceEntry> {
-    let key = abi::service_key(vip, protocol, port);
-    let bucket = tables
-        .services(number * abi::SERVICE_BUCKETS + abi::service_bucket(bank.service_seed, key))?;
-    for entry in &bucket.entries {
-        if entry.key == key {
-            return Some(entry);
-        }
-        if entry.key == 0 {
-            return None;
-        }
+fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+    let [high, low] = source;
+    let loopback_or_unspecified = high == 0 && u64::from_be(low) <= 1;
+    if loopback_or_unspecified || high.to_be() >> 56 == 0xff {
+        return leave(Exit::BadSource);
     }
-    None
+    check_source(bank, source)
+}
+
+#[inline(always)]
+fn check_source(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+    if bank.find_address(source).is_some() {
+        return leave(Exit::BadSource);
+    }
+    Ok(())
 }
 
 /// Takes one from the TTL (RFC 791, RFC 1624).
 #[inline(always)]
 fn age_ipv4<P: Packet>(packet: &mut P) -> Result<(), Exit> {
-    let ip = packet.get_mut::<Ipv4>(L3).ok_or(Exit::Malformed)?;
+    let ip = packet.get_mut::<Ipv4>(L3).or_leave(Exit::Malformed)?;
     if ip.ttl <= 1 {
-        return Err(Exit::TtlExceeded);
+        return leave(Exit::TtlExceeded);
     }
     ip.ttl -= 1;
     let sum = u32::from(ip.checksum) + u32::from(0x0100_u16.to_be());
@@ -324,37 +273,42 @@ fn age_ipv4<P: Packet>(packet: &mut P) -> Result<(), Exit> {
 
 #[inline(always)]
 fn age_ipv6<P: Packet>(packet: &mut P) -> Result<(), Exit> {
-    let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::Malformed)?;
+    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::Malformed)?;
     if ip.hop_limit <= 1 {
-        return Err(Exit::TtlExceeded);
+        return leave(Exit::TtlExceeded);
     }
     ip.hop_limit -= 1;
     Ok(())
 }
 
-/// Row, hops, headers.
+/// Hops, headers, counters.
 #[inline(always)]
 fn forward<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    (number, bank): (u32, &Bank),
+    bank: &Bank,
     inner: &Inner,
-    (_, flags, service): (Ports, u8, &ServiceEntry),
-    hash: FlowHash,
+    &Choice {
+        service,
+        row,
+        entropy,
+    }: &Choice<'_>,
+    flags: u8,
     probe: bool,
 ) -> Result<Exit, Exit> {
-    let row = tables
-        .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
-        .ok_or(Exit::NoTable)?;
-    let base = number * abi::BACKENDS_MAX + service.first_backend;
-    let first = tables
-        .backend(base + (row & 0xffff) as u32)
-        .ok_or(Exit::NoBackend)?;
-    if row as u16 == abi::ABSENT || first.address[1] == 0 {
-        return Err(Exit::NoBackend);
+    if row as u16 == abi::ABSENT {
+        return leave(Exit::NoBackend);
+    }
+    let hops = Hops {
+        row,
+        base: service.first_backend,
+    };
+    let first = hops.backend(bank, 0);
+    if first.address[1] == 0 {
+        return leave(Exit::NoBackend);
     }
     if first.flags & backend_flags::REACHABLE == 0 {
-        return Err(Exit::NoNextHop);
+        return leave(Exit::NoNextHop);
     }
     let mut header = Header {
         variant_length: 0,
@@ -362,20 +316,18 @@ fn forward<P: Packet, T: Tables>(
         gue_flags: Be16::new(0),
         version: tunnel::VERSION,
         index_count: hop_count(row),
-        flags: bank.tunnel_flags
+        flags: bank.shared.tunnel_flags
             | service.tunnel_flags as u8
             | if probe { tunnel::flags::PROBE } else { 0 },
-        site: bank.site,
-        generation: Be16::from_raw(bank.generation),
+        site: bank.shared.site,
+        generation: Be16::from_raw(bank.shared.generation),
         reserved: Be16::new(0),
     };
-    let source_port = Be16::new(0xc000 | hash.entropy & 0x3fff);
-    let hops = Hops { row, base };
+    let source_port = Be16::new(0xc000 | entropy & 0x3fff);
     if first.address[0] == 0 {
         header.variant_length = Header::length_words(header.count(), 1);
         over_ipv4(
             packet,
-            tables,
             bank,
             first,
             inner,
@@ -389,7 +341,6 @@ fn forward<P: Packet, T: Tables>(
         header.flags |= tunnel::flags::V6;
         over_ipv6(
             packet,
-            tables,
             bank,
             first,
             inner,
@@ -415,12 +366,13 @@ struct Hops {
 
 impl Hops {
     #[inline(always)]
-    fn address<T: Tables>(self, tables: &T, hop: u32) -> Result<[u64; 2], Exit> {
-        let index = (self.row >> (16 * hop)) as u32 & 0xffff;
-        Ok(tables
-            .backend(self.base + index)
-            .ok_or(Exit::NoBackend)?
-            .address)
+    fn backend(self, bank: &Bank, hop: u32) -> &Backend {
+        bank.backend(self.base + ((self.row >> (16 * hop)) as u32 & 0xffff))
+    }
+
+    #[inline(always)]
+    fn address(self, bank: &Bank, hop: u32) -> [u64; 2] {
+        self.backend(bank, hop).address
     }
 }
 
@@ -441,9 +393,8 @@ const GUE_V6: usize = L3 + size_of::<Ipv6>() + size_of::<Udp>();
     clippy::too_many_arguments,
     reason = "inlined into the one packet function; a struct would be built on the stack"
 )]
-fn over_ipv4<P: Packet, T: Tables>(
+fn over_ipv4<P: Packet>(
     packet: &mut P,
-    tables: &T,
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
@@ -457,13 +408,13 @@ fn over_ipv4<P: Packet, T: Tables>(
         inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * u32::from(count);
     let length = udp_length + size_of::<Ipv4>() as u32;
     if length > mtu {
-        return Err(Exit::TooBig);
+        return leave(Exit::TooBig);
     }
     if !packet.grow((length - inner.length) as i32) {
-        return Err(Exit::NoHeadroom);
+        return leave(Exit::NoHeadroom);
     }
     ethernet(packet, first, ETHERTYPE_IPV4)?;
-    let ip = packet.get_mut::<Ipv4>(L3).ok_or(Exit::NoHeadroom)?;
+    let ip = packet.get_mut::<Ipv4>(L3).or_leave(Exit::NoHeadroom)?;
     let length = Be16::new(length as u16);
     let sum =
         first.checksum + u32::from(length.raw()) + u32::from(Be16::new(u16::from(inner.tos)).raw());
@@ -476,24 +427,30 @@ fn over_ipv4<P: Packet, T: Tables>(
         ttl: 64,
         protocol: protocol::UDP,
         checksum: !fold(sum),
-        source: bank.source_v4,
+        source: bank.shared.source_v4,
         destination: v4_of(first.address),
     };
-    udp(packet, L4_V4, bank, source_port, udp_length)?;
-    *packet.get_mut::<Header>(GUE_V4).ok_or(Exit::NoHeadroom)? = *header;
+    udp(packet, L4_V4, &bank.shared, source_port, udp_length)?;
+    *packet
+        .get_mut::<Header>(GUE_V4)
+        .or_leave(Exit::NoHeadroom)? = *header;
     const FIRST: usize = GUE_V4 + Header::LENGTH;
-    *packet.get_mut::<Be32>(FIRST).ok_or(Exit::NoHeadroom)? = Be32::from_raw(v4_of(first.address));
+    *packet.get_mut::<Be32>(FIRST).or_leave(Exit::NoHeadroom)? =
+        Be32::from_raw(v4_of(first.address));
     if count > 1 {
-        *packet.get_mut::<Be32>(FIRST + 4).ok_or(Exit::NoHeadroom)? =
-            Be32::from_raw(v4_of(hops.address(tables, 1)?));
+        *packet
+            .get_mut::<Be32>(FIRST + 4)
+            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 1)));
     }
     if count > 2 {
-        *packet.get_mut::<Be32>(FIRST + 8).ok_or(Exit::NoHeadroom)? =
-            Be32::from_raw(v4_of(hops.address(tables, 2)?));
+        *packet
+            .get_mut::<Be32>(FIRST + 8)
+            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 2)));
     }
     if count > 3 {
-        *packet.get_mut::<Be32>(FIRST + 12).ok_or(Exit::NoHeadroom)? =
-            Be32::from_raw(v4_of(hops.address(tables, 3)?));
+        *packet
+            .get_mut::<Be32>(FIRST + 12)
+            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 3)));
     }
     Ok(())
 }
@@ -503,9 +460,8 @@ fn over_ipv4<P: Packet, T: Tables>(
     clippy::too_many_arguments,
     reason = "inlined into the one packet function; a struct would be built on the stack"
 )]
-fn over_ipv6<P: Packet, T: Tables>(
+fn over_ipv6<P: Packet>(
     packet: &mut P,
-    tables: &T,
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
@@ -519,33 +475,35 @@ fn over_ipv6<P: Packet, T: Tables>(
         inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * u32::from(count);
     let length = udp_length + size_of::<Ipv6>() as u32;
     if length > mtu {
-        return Err(Exit::TooBig);
+        return leave(Exit::TooBig);
     }
     if !packet.grow((length - inner.length) as i32) {
-        return Err(Exit::NoHeadroom);
+        return leave(Exit::NoHeadroom);
     }
     ethernet(packet, first, ETHERTYPE_IPV6)?;
-    let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::NoHeadroom)?;
+    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
     *ip = Ipv6 {
         version_class_label: Be32::new(6 << 28 | u32::from(inner.tos) << 20),
         payload_length: Be16::new(udp_length as u16),
         next_header: protocol::UDP,
         hop_limit: 64,
-        source: bank.source_v6,
+        source: bank.shared.source_v6,
         destination: first.address,
     };
-    udp(packet, L4_V6, bank, source_port, udp_length)?;
-    *packet.get_mut::<Header>(GUE_V6).ok_or(Exit::NoHeadroom)? = *header;
+    udp(packet, L4_V6, &bank.shared, source_port, udp_length)?;
+    *packet
+        .get_mut::<Header>(GUE_V6)
+        .or_leave(Exit::NoHeadroom)? = *header;
     const FIRST: usize = GUE_V6 + Header::LENGTH;
     put_v6(packet, FIRST, first.address)?;
     if count > 1 {
-        put_v6(packet, FIRST + 16, hops.address(tables, 1)?)?;
+        put_v6(packet, FIRST + 16, hops.address(bank, 1))?;
     }
     if count > 2 {
-        put_v6(packet, FIRST + 32, hops.address(tables, 2)?)?;
+        put_v6(packet, FIRST + 32, hops.address(bank, 2))?;
     }
     if count > 3 {
-        put_v6(packet, FIRST + 48, hops.address(tables, 3)?)?;
+        put_v6(packet, FIRST + 48, hops.address(bank, 3))?;
     }
     Ok(())
 }
@@ -568,7 +526,9 @@ struct Address6 {
 #[inline(always)]
 fn put_v6<P: Packet>(packet: &mut P, offset: usize, address: [u64; 2]) -> Result<(), Exit> {
     let [high, low] = address;
-    let place = packet.get_mut::<Address6>(offset).ok_or(Exit::NoHeadroom)?;
+    let place = packet
+        .get_mut::<Address6>(offset)
+        .or_leave(Exit::NoHeadroom)?;
     place.high = high;
     place.low = low;
     Ok(())
@@ -576,7 +536,7 @@ fn put_v6<P: Packet>(packet: &mut P, offset: usize, address: [u64; 2]) -> Result
 
 #[inline(always)]
 fn ethernet<P: Packet>(packet: &mut P, to: &Backend, ethertype: Be16) -> Result<(), Exit> {
-    let ethernet = packet.get_mut::<Ethernet>(0).ok_or(Exit::NoHeadroom)?;
+    let ethernet = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
     ethernet.macs_low = to.macs_low;
     ethernet.macs_high = to.macs_high;
     ethernet.ethertype = ethertype;
@@ -587,14 +547,14 @@ fn ethernet<P: Packet>(packet: &mut P, to: &Backend, ethertype: Be16) -> Result<
 fn udp<P: Packet>(
     packet: &mut P,
     offset: usize,
-    bank: &Bank,
+    shared: &Shared,
     source_port: Be16,
     length: u32,
 ) -> Result<(), Exit> {
-    *packet.get_mut::<Udp>(offset).ok_or(Exit::NoHeadroom)? = Udp {
+    *packet.get_mut::<Udp>(offset).or_leave(Exit::NoHeadroom)? = Udp {
         ports: Ports {
             source: source_port,
-            destination: Be16::from_raw(bank.tunnel_port),
+            destination: Be16::from_raw(shared.tunnel_port),
         },
         length: Be16::new(length as u16),
         checksum: 0,

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aya::Pod;
-use aya::maps::{Array, Map, MapData};
-use lb_common::abi;
+use aya::maps::MapData;
 
+use crate::bench::bpf;
 use crate::harness::process::Process;
 use crate::harness::star::{Node, Star};
 use crate::harness::{leftovers, poll};
@@ -207,7 +207,7 @@ pub struct Footprint {
     pub pins: BTreeSet<(PathBuf, u64)>,
     /// Id of the XDP program on the interface.
     pub program: Option<u64>,
-    /// Bytes of the maps that the agent writes: root, banks, indexes, backends, tables in use and spare.
+    /// Bytes of the maps that the agent writes: root, banks, tables in use and spare.
     pub maps: Vec<(String, Vec<u8>)>,
 }
 
@@ -268,47 +268,31 @@ fn maps(pin_dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         return Ok(maps);
     }
     let mut add = |name: &str, bytes| maps.push((name.to_owned(), bytes));
-    add(
-        "ROOT",
-        array::<{ size_of::<abi::Root>() }>(&dir.join("ROOT"))?,
-    );
-    add(
-        "BANKS",
-        array::<{ size_of::<abi::Bank>() }>(&dir.join("BANKS"))?,
-    );
-    add(
-        "VIPS",
-        array::<{ size_of::<abi::VipBucket>() }>(&dir.join("VIPS"))?,
-    );
-    add(
-        "SERVICES",
-        array::<{ size_of::<abi::ServiceBucket>() }>(&dir.join("SERVICES"))?,
-    );
-    add(
-        "BACKENDS",
-        array::<{ size_of::<abi::Backend>() }>(&dir.join("BACKENDS"))?,
-    );
+    for name in ["ROOT", "BANKS"] {
+        add(name, array(&dir.join(name))?);
+    }
     let mut tables: Vec<_> = std::fs::read_dir(pin_dir.join("tables"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     tables.sort();
     for path in tables {
         let name = path.file_name().context("a name")?.to_string_lossy();
-        add(&format!("tables/{name}"), array::<8>(&path)?);
+        add(&format!("tables/{name}"), array(&path)?);
     }
     Ok(maps)
 }
 
-/// All bytes of a pinned array with values of `N` bytes.
-fn array<const N: usize>(path: &Path) -> Result<Vec<u8>>
-where
-    [u8; N]: Pod,
-{
-    let data = MapData::from_pin(path).with_context(|| path.display().to_string())?;
-    let array: Array<MapData, [u8; N]> = Map::from_map_data(data)?.try_into()?;
+/// All bytes of a pinned array.
+fn array(path: &Path) -> Result<Vec<u8>> {
+    let map = MapData::from_pin(path).with_context(|| path.display().to_string())?;
+    let info = map.info()?;
     let mut bytes = Vec::new();
-    for value in array.iter() {
-        bytes.extend(value?);
+    for index in 0..info.max_entries() {
+        bytes.extend(bpf::lookup(
+            map.fd().as_fd(),
+            index,
+            info.value_size() as usize,
+        )?);
     }
     Ok(bytes)
 }

@@ -273,7 +273,7 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
     orphaned(&lone).await?;
     let good = File::with(&[1]);
     let pins = lone.node().bpffs.path().join("anylb");
-    let (root, vips) = (pins.join("maps/ROOT"), pins.join("maps/VIPS"));
+    let (root, banks) = (pins.join("maps/ROOT"), pins.join("maps/BANKS"));
     let shown = pins.display();
 
     set_version(&root, abi::ABI_VERSION + 1)?;
@@ -288,24 +288,24 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
     assert!(lone.footprint()? == before, "another ABI version");
     set_version(&root, abi::ABI_VERSION)?;
 
-    let ours = map(&vips)?;
-    std::fs::remove_file(&vips)?;
+    let ours = map(&banks)?;
+    std::fs::remove_file(&banks)?;
     let line = format!(
         "{}: this pinned map is not of this version (missing); start the matching version, or end the running datapath with `rm -r \
          {shown}`",
-        vips.display()
+        banks.display()
     );
     expect(&lone, &good, &[], &line).await?;
-    assert!(!vips.exists(), "no empty map in its place");
+    assert!(!banks.exists(), "no empty map in its place");
     assert!(lone::program(lone.node())?.is_some());
 
-    Array::<MapData, u64>::create(4, 0)?.pin(&vips)?;
+    Array::<MapData, u64>::create(4, 0)?.pin(&banks)?;
     let line = format!(
         "{}: this pinned map is not of this version (4 entries of 8 bytes, expected {} of {}); start the matching version, or end \
          the running datapath with `rm -r {shown}`",
-        vips.display(),
-        abi::BANKS * abi::VIP_BUCKETS,
-        size_of::<abi::VipBucket>()
+        banks.display(),
+        abi::BANKS,
+        size_of::<abi::Bank>()
     );
     expect(&lone, &good, &[], &line).await?;
     assert!(lone::program(lone.node())?.is_some());

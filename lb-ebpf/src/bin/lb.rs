@@ -10,9 +10,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{
-    self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket,
-};
+use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::exit::Action;
 use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::Packet;
@@ -27,13 +25,6 @@ const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
 static ROOT: Array<Root, 1, MAPPABLE> = Array::new();
 #[btf_map(name = "BANKS")]
 static BANK: Array<Bank, BANKS, MAPPABLE> = Array::new();
-#[btf_map]
-static VIPS: Array<VipBucket, { BANKS * abi::VIP_BUCKETS as usize }, MAPPABLE> = Array::new();
-#[btf_map]
-static SERVICES: Array<ServiceBucket, { BANKS * abi::SERVICE_BUCKETS as usize }, MAPPABLE> =
-    Array::new();
-#[btf_map]
-static BACKENDS: Array<Backend, { BANKS * abi::BACKENDS_MAX as usize }, MAPPABLE> = Array::new();
 #[btf_map]
 static TABLES: ArrayOfMaps<
     Array<u64, { abi::ROWS as usize }, MAPPABLE>,
@@ -52,33 +43,17 @@ struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
-    fn bank(&self) -> Option<(u32, &Bank)> {
+    fn bank(&self) -> Option<&Bank> {
         let root = ROOT.get(0)?;
         if root.abi_version != abi::ABI_VERSION {
             return None;
         }
-        let number = root.bank & 1;
-        Some((number, BANK.get(number)?))
-    }
-
-    #[inline(always)]
-    fn vips(&self, index: u32) -> Option<&VipBucket> {
-        VIPS.get(index)
-    }
-
-    #[inline(always)]
-    fn services(&self, index: u32) -> Option<&ServiceBucket> {
-        SERVICES.get(index)
+        BANK.get(root.bank)
     }
 
     #[inline(always)]
     fn row(&self, table: u32, row: u32) -> Option<u64> {
         TABLES.get_value(table, &row).copied()
-    }
-
-    #[inline(always)]
-    fn backend(&self, index: u32) -> Option<&Backend> {
-        BACKENDS.get(index)
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lb_common::abi::{Backend, Bank, backend_flags};
+use lb_common::abi::{Backend, Shared, backend_flags};
 use lb_common::tunnel;
 
 use super::ways::Ways;
@@ -111,11 +111,11 @@ fn verdict(backend: &Backend) -> Option<Health> {
 }
 
 fn ways(image: &Image) -> Ways {
-    let Bank {
+    let Shared {
         source_v4,
         source_v6,
         ..
-    } = image.bank;
+    } = image.shared;
     let reachable = image
         .backends
         .iter()

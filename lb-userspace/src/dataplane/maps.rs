@@ -7,9 +7,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
-use lb_common::abi::{
-    self, Backend, BackendCount, Bank, ExitCount, Root, ServiceBucket, ServiceCount, VipBucket,
-};
+use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 
 use super::DataplaneError;
 
@@ -58,12 +56,9 @@ const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
 }
 
 /// Every map of the object.
-pub(super) static SHAPES: [Shape; 9] = [
+pub(super) static SHAPES: [Shape; 6] = [
     shape::<Root>("ROOT", 1),
     shape::<Bank>("BANKS", abi::BANKS),
-    shape::<VipBucket>("VIPS", abi::BANKS * abi::VIP_BUCKETS),
-    shape::<ServiceBucket>("SERVICES", abi::BANKS * abi::SERVICE_BUCKETS),
-    shape::<Backend>("BACKENDS", abi::BANKS * abi::BACKENDS_MAX),
     shape::<u32>("TABLES", abi::TABLES_MAX + 1),
     shape::<ExitCount>("EXITS", abi::EXITS_MAX),
     shape::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),

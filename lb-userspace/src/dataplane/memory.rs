@@ -17,7 +17,7 @@ pub(super) struct Mappable<T> {
     _entries: PhantomData<T>,
 }
 
-impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Mappable<T> {
+impl<T: FromBytes + IntoBytes + Immutable> Mappable<T> {
     pub(super) fn new(map: MapData, name: &'static str) -> Self {
         Self {
             map,
@@ -45,7 +45,7 @@ unsafe impl<T: Send> Send for Memory<T> {}
 // SAFETY: entries are read and written as plain values; the agent writes only what no packet reads.
 unsafe impl<T: Sync> Sync for Memory<T> {}
 
-impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
+impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
     /// Maps the whole array.
     pub(super) fn of_map(map: &MapData, name: &'static str) -> Result<Self, DataplaneError> {
         let info = map.info().map_err(DataplaneError::map(name))?;
@@ -84,6 +84,31 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
         })
     }
 
+    /// The entry at `index`, in place; none where it is not in the array. The kernel only reads these arrays, and who
+    /// writes takes `&mut self`: nothing changes under the reference.
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        // SAFETY: inside the mapping, aligned, and any bytes are a `T`.
+        (index < self.entries).then(|| unsafe { &*self.entry(index) })
+    }
+
+    /// [`Memory::get`] to write: no packet may be reading the entry.
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        // SAFETY: as in `get`, and `&mut self` makes this the only reference.
+        (index < self.entries).then(|| unsafe { &mut *self.entry(index) })
+    }
+
+    fn entry(&self, index: u32) -> *mut T {
+        assert!(
+            index < self.entries,
+            "entry {index} of an array of {}",
+            self.entries
+        );
+        // SAFETY: the offset is inside the mapping, see the assertion.
+        unsafe { self.start.as_ptr().add(index as usize) }
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Memory<T> {
     /// The entry at `index`.
     ///
     /// # Panics
@@ -92,13 +117,6 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
     pub(super) fn read(&self, index: u32) -> T {
         // SAFETY: `entry` is inside the mapping and aligned (entries are multiples of eight bytes in a page-aligned mapping).
         unsafe { self.entry(index).read_volatile() }
-    }
-
-    /// The entry at `index`, in place; none where it is not in the array. The kernel only reads these arrays, and `write` takes
-    /// `&mut self`: nothing changes under the reference.
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
-        // SAFETY: inside the mapping, aligned, and any bytes are a `T`.
-        (index < self.entries).then(|| unsafe { &*self.entry(index) })
     }
 
     /// Replaces the entry at `index`, which no packet may be reading, or which is one word.
@@ -112,26 +130,9 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq> Memory<T> {
         unsafe { self.entry(index).write_volatile(value) }
     }
 
-    /// [`Memory::write`] where the entry differs, so that what stays the same stays untouched.
-    pub(super) fn write_changed(&mut self, index: u32, value: T) {
-        if self.read(index) != value {
-            self.write(index, value);
-        }
-    }
-
     /// All entries.
     pub(super) fn to_vec(&self) -> Vec<T> {
         (0..self.entries).map(|index| self.read(index)).collect()
-    }
-
-    fn entry(&self, index: u32) -> *mut T {
-        assert!(
-            index < self.entries,
-            "entry {index} of an array of {}",
-            self.entries
-        );
-        // SAFETY: the offset is inside the mapping, see the assertion.
-        unsafe { self.start.as_ptr().add(index as usize) }
     }
 }
 

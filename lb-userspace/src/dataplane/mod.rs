@@ -37,8 +37,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{self, Backend, Bank, Root, ServiceBucket, VipBucket};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use lb_common::abi::{self, Backend, Bank, Root, Shared, VipBucket};
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
@@ -66,10 +65,7 @@ pub struct Dataplane {
     interface: Option<String>,
     object: Ebpf,
     root: Memory<Root>,
-    banks: Memory<Bank>,
-    vips: Mappable<VipBucket>,
-    services: Mappable<ServiceBucket>,
-    backends: Mappable<Backend>,
+    banks: Mappable<Bank>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
     inner: BTreeMap<u32, Table>,
     counters: counters::Maps,
@@ -101,11 +97,8 @@ impl Dataplane {
             None => None,
         };
         Ok(Self {
-            root: open_array(&mut object, "ROOT")?,
-            banks: open_array(&mut object, "BANKS")?,
-            vips: Mappable::new(maps::take_array(&mut object, "VIPS")?, "VIPS"),
-            services: Mappable::new(maps::take_array(&mut object, "SERVICES")?, "SERVICES"),
-            backends: Mappable::new(maps::take_array(&mut object, "BACKENDS")?, "BACKENDS"),
+            root: Memory::of_map(&maps::take_array(&mut object, "ROOT")?, "ROOT")?,
+            banks: Mappable::new(maps::take_array(&mut object, "BANKS")?, "BANKS"),
             counters: counters::Maps::new(&mut object)?,
             tables: ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
                 .map_err(DataplaneError::map("TABLES"))?,
@@ -168,32 +161,26 @@ impl Dataplane {
                 ..Observed::default()
             });
         }
-        let bank = root.bank & 1;
-        let slice = |count: u32| bank * count..(bank + 1) * count;
-        let (vips, services) = (self.vips.map()?, self.services.map()?);
-        let vips = slice(abi::VIP_BUCKETS)
-            .flat_map(|i| vips.read(i).entries)
-            .filter(|entry| entry.kind != abi::kind::EMPTY);
-        let services: Vec<_> = slice(abi::SERVICE_BUCKETS)
-            .flat_map(|i| services.read(i).entries)
-            .filter(|entry| entry.key != 0)
-            .collect();
-        let backends = self.backends.map()?;
-        let mut backends: Vec<_> = slice(abi::BACKENDS_MAX).map(|i| backends.read(i)).collect();
-        let used = backends
+        let banks = self.banks.map()?;
+        let bank = banks.get(root.bank).ok_or(NO_BANK)?;
+        let vips = bank.vips.iter().flat_map(|bucket| bucket.entries);
+        let services = bank.services.iter().flat_map(|bucket| bucket.entries);
+        let services: Vec<_> = services.filter(|entry| entry.key != 0).collect();
+        let used = bank
+            .backends
             .iter()
             .rposition(|backend| backend.address[1] != 0)
             .map_or(0, |last| last + 1);
-        backends.truncate(used);
-        backends.shrink_to_fit();
         let mut image = Image {
-            bank: Bank {
+            shared: Shared {
                 vip_seed: 0,
                 service_seed: 0,
-                ..self.banks.read(bank)
+                ..bank.shared
             },
-            vips: vips.collect(),
-            backends,
+            vips: vips
+                .filter(|entry| entry.kind != abi::kind::EMPTY)
+                .collect(),
+            backends: bank.backends[..used].to_vec(),
             ..Image::default()
         };
         for service in &services {
@@ -207,7 +194,7 @@ impl Dataplane {
         }
         image.services = services;
         Ok(Observed {
-            bank,
+            bank: root.bank,
             image: Some(image.sorted()),
             existing,
         })
@@ -284,21 +271,22 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Only what differs is written: the pages of what stays the same stay untouched.
     fn fill_bank(&mut self, bank: u32, image: &Image, seeds: &Seeds) -> Result<(), DataplaneError> {
-        let mut vips = self.vips.map()?;
-        for (i, bucket) in (0..).zip(seeds.vip_buckets(&image.vips)) {
-            vips.write_changed(bank * abi::VIP_BUCKETS + i, bucket);
+        let mut banks = self.banks.map()?;
+        let bank = banks.get_mut(bank).ok_or(NO_BANK)?;
+        let vips = seeds.vip_buckets(&image.vips);
+        for (word, buckets) in bank.occupied.iter_mut().zip(vips.chunks(64)) {
+            *word = occupied(buckets);
         }
-        let mut services = self.services.map()?;
-        for (i, bucket) in (0..).zip(seeds.service_buckets(&image.services)) {
-            services.write_changed(bank * abi::SERVICE_BUCKETS + i, bucket);
-        }
-        let mut backends = self.backends.map()?;
-        for i in 0..abi::BACKENDS_MAX {
-            let backend = image.backends.get(i as usize).copied().unwrap_or_default();
-            backends.write_changed(bank * abi::BACKENDS_MAX + i, backend);
-        }
-        self.banks.write(bank, seeds.bank(&image.bank));
+        write_changed(&mut bank.vips, vips);
+        write_changed(&mut bank.services, seeds.service_buckets(&image.services));
+        let nothing = std::iter::repeat(Backend::default());
+        write_changed(
+            &mut bank.backends,
+            image.backends.iter().copied().chain(nothing),
+        );
+        bank.shared = seeds.shared(&image.shared);
         Ok(())
     }
 
@@ -324,6 +312,25 @@ impl Dataplane {
     }
 }
 
+const NO_BANK: DataplaneError = DataplaneError::Object("the root names no bank");
+
+/// A bit for every bucket that is not empty.
+fn occupied(buckets: &[VipBucket]) -> u64 {
+    let full = |bucket: &VipBucket| u64::from(bucket.entries[0].kind != abi::kind::EMPTY);
+    (0..)
+        .zip(buckets)
+        .map(|(bit, bucket)| full(bucket) << bit)
+        .sum()
+}
+
+fn write_changed<T: PartialEq>(places: &mut [T], values: impl IntoIterator<Item = T>) {
+    for (place, value) in places.iter_mut().zip(values) {
+        if *place != value {
+            *place = value;
+        }
+    }
+}
+
 impl Table {
     fn open(path: &Path) -> Result<Self, DataplaneError> {
         let pinned = || MapData::from_pin(path).map_err(DataplaneError::map("table"));
@@ -341,13 +348,6 @@ fn open_tables(directory: &Path) -> Result<BTreeMap<u32, Table>, DataplaneError>
         tables.insert(index, Table::open(&directory.join(index.to_string()))?);
     }
     Ok(tables)
-}
-
-fn open_array<T: FromBytes + IntoBytes + Immutable + Copy + PartialEq>(
-    object: &mut Ebpf,
-    name: &'static str,
-) -> Result<Memory<T>, DataplaneError> {
-    Memory::of_map(&maps::take_array(object, name)?, name)
 }
 
 fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use lb_common::abi::{self, Backend, Bank, PROBE_MARK, ServiceBucket, VipBucket};
+use lb_common::abi::{self, Bank, PROBE_MARK};
 use lb_common::exit::Action;
 use lb_common::frame::Frame;
 use lb_common::lb::{self, Exit, Tables};
@@ -67,14 +67,15 @@ impl Dataplane {
             .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
-        let exit = lb::run(&mut frame, &HostTables::of(self)?, true);
+        let tables = HostTables::of(self)?;
+        let exit = lb::run(&mut frame, &tables, true);
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
         let same_bytes = action == Action::Drop || frame.bytes() == output;
         Ok(ProbeResult {
             action,
             exit,
-            row: self.row_of(packet).unwrap_or_default(),
+            row: row_of(&tables, packet).unwrap_or_default(),
             hops: hops(&output).unwrap_or_default(),
             agrees: action == exit.action() && same_bytes,
             packet: output,
@@ -85,22 +86,20 @@ impl Dataplane {
     pub fn probe_syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
         syn(source, destination)
     }
+}
 
-    fn row_of(&self, packet: &[u8]) -> Option<u32> {
-        let bank = self.banks.get(self.root.get(0)?.bank & 1)?;
-        let (ip, rest) = Ipv4::read_from_prefix(packet.get(14..)?).ok()?;
-        let hash = if ip.version_ihl >> 4 == 4 {
-            let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
-            bank.flow
-                .ipv4(ip.source, ip.destination, ports, ip.protocol)
-        } else {
-            let (ip, rest) = Ipv6::read_from_prefix(packet.get(14..)?).ok()?;
-            let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
-            bank.flow
-                .ipv6(ip.source, ip.destination, ports, ip.next_header)
-        };
-        Some(hash.hash as u32 & (abi::ROWS - 1))
-    }
+fn row_of(tables: &HostTables<'_>, packet: &[u8]) -> Option<u32> {
+    let flow = tables.bank()?.shared.flow;
+    let (ip, rest) = Ipv4::read_from_prefix(packet.get(14..)?).ok()?;
+    let hash = if ip.version_ihl >> 4 == 4 {
+        let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
+        flow.ipv4(ip.source, ip.destination, ports, ip.protocol)
+    } else {
+        let (ip, rest) = Ipv6::read_from_prefix(packet.get(14..)?).ok()?;
+        let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
+        flow.ipv6(ip.source, ip.destination, ports, ip.next_header)
+    };
+    Some(hash.hash as u32 & (abi::ROWS - 1))
 }
 
 /// `struct xdp_md` of a packet with eight bytes of metadata: data 8, data_end, data_meta 0, and zeroes.
@@ -193,46 +192,29 @@ fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
 /// The live maps, for the decision code on the host. Counts nothing.
 struct HostTables<'a> {
     plane: &'a Dataplane,
-    vips: Memory<VipBucket>,
-    services: Memory<ServiceBucket>,
-    backends: Memory<Backend>,
+    banks: Memory<Bank>,
 }
 
 impl<'a> HostTables<'a> {
     fn of(plane: &'a Dataplane) -> Result<Self, DataplaneError> {
         Ok(Self {
             plane,
-            vips: plane.vips.map()?,
-            services: plane.services.map()?,
-            backends: plane.backends.map()?,
+            banks: plane.banks.map()?,
         })
     }
 }
 
 impl Tables for HostTables<'_> {
-    fn bank(&self) -> Option<(u32, &Bank)> {
+    fn bank(&self) -> Option<&Bank> {
         let root = self.plane.root.get(0)?;
         if root.abi_version != abi::ABI_VERSION {
             return None;
         }
-        let number = root.bank & 1;
-        Some((number, self.plane.banks.get(number)?))
-    }
-
-    fn vips(&self, index: u32) -> Option<&VipBucket> {
-        self.vips.get(index)
-    }
-
-    fn services(&self, index: u32) -> Option<&ServiceBucket> {
-        self.services.get(index)
+        self.banks.get(root.bank)
     }
 
     fn row(&self, table: u32, row: u32) -> Option<u64> {
         self.plane.inner.get(&table)?.map.get(&row, 0).ok()
-    }
-
-    fn backend(&self, index: u32) -> Option<&Backend> {
-        self.backends.get(index)
     }
 
     fn count_service(&self, _: u32, _: u32, _: bool) {}

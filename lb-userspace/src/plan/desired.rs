@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use lb_common::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, kind};
+use lb_common::abi::{self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, kind};
 use lb_common::flow::FlowKey;
 use lb_common::lb::outer_checksum;
 use lb_common::tunnel;
@@ -98,7 +98,7 @@ impl Desired {
         let served = self.services.iter().map(|service| &service.pool).collect();
         slots.retain(&services, &served);
         let mut image = Image {
-            bank: self.bank(),
+            shared: self.shared(),
             vips: self.vip_entries(),
             ..Image::default()
         };
@@ -185,8 +185,8 @@ impl Desired {
         Ok(())
     }
 
-    fn bank(&self) -> Bank {
-        Bank {
+    fn shared(&self) -> Shared {
+        Shared {
             flow: self.flow_key,
             source_v4: self
                 .source_v4
@@ -196,7 +196,7 @@ impl Desired {
                 .map_or([0; 2], |address| address_words(address.octets())),
             tunnel_port: tunnel::PORT.to_be(),
             generation: (self.generation as u16).to_be(),
-            ..Bank::default()
+            ..Shared::default()
         }
     }
 

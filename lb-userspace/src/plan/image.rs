@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lb_common::abi::{self, Backend, Bank, ServiceBucket, ServiceEntry, VipBucket, VipEntry};
+use lb_common::abi::{self, Backend, ServiceBucket, ServiceEntry, Shared, VipBucket, VipEntry};
 use lb_common::tunnel;
 
 use super::PlanError;
@@ -12,7 +12,7 @@ use super::PlanError;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
     /// Without seeds.
-    pub bank: Bank,
+    pub shared: Shared,
     /// VIPs and own addresses.
     pub vips: Vec<VipEntry>,
     /// `table` is an index in the outer map; before `place` chose one, the first of the pool's pair.
@@ -139,12 +139,12 @@ impl Seeds {
         })
     }
 
-    /// `bank` with these seeds.
-    pub fn bank(&self, bank: &Bank) -> Bank {
-        Bank {
+    /// `shared` with these seeds.
+    pub fn shared(&self, shared: &Shared) -> Shared {
+        Shared {
             vip_seed: self.vip,
             service_seed: self.service,
-            ..*bank
+            ..*shared
         }
     }
 

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use super::insn::Insn;
 
 const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
@@ -72,7 +73,7 @@ macro_rules! attributes {
 
 attributes! {
     MapCreate { map_type: u32, key_size: u32, value_size: u32, max_entries: u32, }
-    MapUpdate { map: u32, padding: u32, key: u64, value: u64, flags: u64, }
+    MapElement { map: u32, padding: u32, key: u64, value: u64, flags: u64, }
     ProgLoad {
         prog_type: u32, insn_count: u32, insns: u64, license: u64, log_level: u32, log_size: u32, log: u64,
         kernel_version: u32, flags: u32, name: [u8; 16], ifindex: u32, attach_type: u32,
@@ -108,7 +109,7 @@ pub fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
     key: &K,
     value: &V,
 ) -> io::Result<()> {
-    let mut attr = MapUpdate {
+    let mut attr = MapElement {
         map: map.as_raw_fd() as u32,
         padding: 0,
         key: key.as_bytes().as_ptr() as u64,
@@ -117,6 +118,21 @@ pub fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
     };
     // SAFETY: key and value live through the call and have the map's sizes.
     unsafe { bpf(MAP_UPDATE, &mut attr) }.map(drop)
+}
+
+/// The bytes of a value, of an array or of one CPU. `size` is the size that the map was made with, a multiple of eight.
+pub fn lookup(map: BorrowedFd<'_>, index: u32, size: usize) -> io::Result<Vec<u8>> {
+    let mut value = vec![0_u8; size];
+    let mut attr = MapElement {
+        map: map.as_raw_fd() as u32,
+        padding: 0,
+        key: (&raw const index) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value live through the call and have the map's sizes.
+    unsafe { bpf(MAP_LOOKUP, &mut attr) }?;
+    Ok(value)
 }
 
 /// Puts a program into slot 0 of a program array.
