@@ -14,7 +14,7 @@ use super::site::{IN_A_WHILE, PORT, SOON, Site};
 use super::trial::{self, Event, Excused};
 use crate::harness::filter::Filter;
 use crate::harness::poll;
-use crate::load::long_lived::{self, LongLived};
+use crate::load::long_lived;
 use crate::load::stream::Stream;
 
 /// As the nodes' files have it: interval x fall + timeout + jitter of a tenth, and half a second.
@@ -81,7 +81,7 @@ fn checks_of(site: &Site, backend: u8) -> Vec<String> {
 pub async fn backend_dies(site: &mut Site, report: &mut Report) -> Result<()> {
     let backend = any_backend(site);
     let name = site.backend(backend).name.clone();
-    let mut load = LongLived::open(site.client.handle(), &trial::plan());
+    let mut load = trial::open(site)?;
     load.all_answering(SOON).await?;
     let stream = Stream::start(
         site.client.handle(),

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use super::observe;
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, SOON, Site, VIPS};
-use super::trial::{Aftermath, Excused, report_pair, under_load};
+use super::trial::{self, Aftermath, Excused, report_pair, under_load};
 use crate::harness::counters::Counters;
 use crate::harness::poll;
 use crate::harness::process::Process;
-use crate::load::long_lived::{self, LongLived};
+use crate::load::long_lived;
 
 /// Packets on a link that is cut are lost; TCP tries again after 200 ms, then 400, until the router has noticed.
 const CUT_STALL: Duration = Duration::from_millis(2000);
@@ -83,7 +83,7 @@ async fn with_another_key(
 /// Both agents are killed at once while packets flow, and started again.
 pub async fn agents_killed(site: &mut Site, report: &mut Report) -> Result<()> {
     let monitor = RouteMonitor::start(site)?;
-    let mut load = LongLived::open(site.client.handle(), &super::trial::plan());
+    let mut load = trial::open(site)?;
     load.all_answering(SOON).await?;
     let before = retransmissions(site)?;
     let agents = [site.take_lb_agent(1)?, site.take_lb_agent(2)?];

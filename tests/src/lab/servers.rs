@@ -11,7 +11,7 @@ use super::report::{Check, Report};
 use super::site::{PORT, SOON, Site, VIPS};
 use super::trial::{self, Aftermath, Excused, report_pair, under_load};
 use crate::harness::filter::Filter;
-use crate::load::long_lived::{self, LongLived};
+use crate::load::long_lived;
 use crate::load::stream::{Sample, Stream};
 
 const SYNACKS_DROPPED: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ async fn handshakes(site: &mut Site, hops: u8) -> Result<Aftermath> {
     site.apply(&Pools::first().with_hops(hops)).await?;
     let filter = Filter::dropping(&site.star.r1, "synacks", "forward", &synacks())?;
     let lost_until = Instant::now() + SYNACKS_DROPPED;
-    let mut load = LongLived::open(site.client.handle(), &trial::plan());
+    let mut load = trial::open(site)?;
     observe(SYNACKS_DROPPED / 2).await;
     site.reload(&Pools::full().with_hops(hops))?;
     tokio::time::sleep_until(lost_until).await;

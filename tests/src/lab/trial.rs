@@ -54,14 +54,16 @@ impl Aftermath {
     }
 }
 
-/// The load of every trial.
-pub fn plan() -> Plan {
-    Plan {
+/// Opens the connections of a trial.
+pub fn open(site: &Site) -> Result<LongLived> {
+    let plan = Plan {
         targets: Site::targets(),
         per_target: CONNECTIONS,
         every: EVERY,
         patience: PATIENCE,
-    }
+    };
+    site.end_connections()?;
+    Ok(LongLived::open(site.client.handle(), &plan))
 }
 
 /// Opens the connections, lets `event` happen among them and watches a little longer.
@@ -69,7 +71,7 @@ pub async fn under_load(
     site: &mut Site,
     event: impl AsyncFnOnce(&mut Site) -> Result<Excused>,
 ) -> Result<Aftermath> {
-    let mut load = LongLived::open(site.client.handle(), &plan());
+    let mut load = open(site)?;
     load.all_answering(SOON).await?;
     observe(BEFORE).await;
     let excused = event(site).await?;

@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{IN_A_WHILE, PORT, SOON, Site, index};
 use crate::harness::poll;
 use crate::harness::process::Process;
-use crate::harness::star::Node;
+use crate::harness::shell;
+use crate::harness::star::{CLIENT_V4, CLIENT_V6, Node};
 use crate::lab::agent::Agent;
 use crate::lab::files;
 
@@ -42,6 +43,21 @@ impl Site {
     /// Kills the web server of a backend; its kernel resets what was connected.
     pub fn kill_web(&mut self, backend: u8) -> Result<()> {
         self.webs[index(backend)].take().context("it runs")?.kill()
+    }
+
+    /// Ends the client's connections at the servers. A connection that broke stays half-open there; a new one with the same
+    /// ports may later be sent to that server first, whose socket then answers to segments that it knows nothing of.
+    pub fn end_connections(&self) -> Result<()> {
+        for node in &self.star.backends {
+            let ended = client_connections(node, &["-K"])?;
+            let left = client_connections(node, &[])?;
+            ensure!(
+                left.is_empty(),
+                "{}: connections left of an earlier trial; `ss -K` needs CONFIG_INET_DIAG_DESTROY; ended:\n{ended}left:\n{left}",
+                node.name
+            );
+        }
+        Ok(())
     }
 
     /// Backend agents where none runs, with the MSS clamp or without.
@@ -150,6 +166,19 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// What `ss` says about the client's connections to a server; those in TIME-WAIT are over.
+fn client_connections(node: &Node, options: &[&str]) -> Result<String> {
+    let mut command = node.netns.command("ss");
+    command
+        .args(["-Htn"])
+        .args(options)
+        .args(["state", "connected", "exclude", "time-wait"]);
+    command.arg(format!(
+        "sport = :{PORT} and ( dst {CLIENT_V4} or dst [{CLIENT_V6}] )"
+    ));
+    shell::output(&mut command)
 }
 
 fn start_web(node: &Node) -> Result<Process> {
