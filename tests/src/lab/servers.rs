@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
 use super::files::{BACKENDS_FIRST, HOPS, Pools};
@@ -101,14 +101,17 @@ async fn without_server(
     hops: u8,
 ) -> Result<(Aftermath, Vec<String>)> {
     site.apply(&Pools::full().with_hops(hops)).await?;
-    let stream = Stream::start(
-        site.client.handle(),
-        Site::targets(),
-        NEW_EVERY,
-        NEW_PATIENCE,
-    );
+    let mut under_way = None;
     let mut stopped = Instant::now();
     let aftermath = under_load(site, async |site| {
+        let stream = Stream::start(
+            site.client.handle(),
+            Site::targets(),
+            NEW_EVERY,
+            NEW_PATIENCE,
+        );
+        under_way = Some(stream);
+        observe(STALL).await;
         site.kill_web(backend)?;
         stopped = Instant::now();
         observe(WITHOUT_SERVER).await;
@@ -117,6 +120,7 @@ async fn without_server(
         Ok(vec![site.backend(backend).name.clone()])
     })
     .await?;
+    let stream = under_way.context("the stream was started")?;
     // One that was under way when its server ended is the server's loss.
     let after = stream
         .finish()
