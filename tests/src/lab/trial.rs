@@ -140,6 +140,19 @@ pub fn report_pair(
             stall_limit,
         ));
     }
+    for outcome in protected
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.worst_stall > stall_limit)
+    {
+        report.note(&format!(
+            "         {} ms: {} at {}, {} answers",
+            outcome.worst_stall.as_millis(),
+            outcome.target,
+            outcome.server.as_deref().unwrap_or("none"),
+            outcome.answered
+        ));
+    }
     for (reason, count) in long_lived::reasons(&protected.outcomes) {
         report.note(&format!("         {count} x {reason}"));
     }
