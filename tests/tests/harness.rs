@@ -66,6 +66,7 @@ fn plan(patience: Duration) -> Plan {
     Plan {
         targets: vips(),
         per_target: 20,
+        opening: Duration::from_millis(20),
         every: Duration::from_millis(20),
         patience,
     }

@@ -56,9 +56,15 @@ impl Aftermath {
 
 /// Opens the connections of a trial.
 pub fn open(site: &Site) -> Result<LongLived> {
+    open_over(site, EVERY)
+}
+
+/// [`open`] over this time.
+pub fn open_over(site: &Site, opening: Duration) -> Result<LongLived> {
     let plan = Plan {
         targets: Site::targets(),
         per_target: CONNECTIONS,
+        opening,
         every: EVERY,
         patience: PATIENCE,
     };

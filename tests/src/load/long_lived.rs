@@ -20,6 +20,8 @@ pub struct Plan {
     pub targets: Vec<SocketAddr>,
     /// Connections to each target.
     pub per_target: usize,
+    /// The time over which they are opened.
+    pub opening: Duration,
     /// Time between two requests of one connection.
     pub every: Duration,
     /// How long a request may be unanswered at the end before its connection counts as broken.
@@ -57,7 +59,7 @@ pub struct LongLived {
 }
 
 impl LongLived {
-    /// Starts to open them all, spread over one period so that they do not beat as one.
+    /// Starts to open them all, spread over the plan's time so that they do not beat as one.
     pub fn open(runtime: &Handle, plan: &Plan) -> Self {
         let (stop, stopped) = watch::channel(None);
         let (report, progress) = watch::channel(Progress::default());
@@ -65,7 +67,7 @@ impl LongLived {
         let tasks = (0..total).map(|number| {
             let connection = Connection {
                 target: plan.targets[number % plan.targets.len()],
-                begin: Instant::now() + plan.every.mul_f64(number as f64 / total as f64),
+                begin: Instant::now() + plan.opening.mul_f64(number as f64 / total as f64),
                 every: plan.every,
                 stopped: stopped.clone(),
                 progress: report.clone(),
