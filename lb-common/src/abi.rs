@@ -168,6 +168,39 @@ values! {
     }
 }
 
+impl VipBucket {
+    /// The entry of an address.
+    #[inline(always)]
+    pub fn find(&self, address: [u64; 2]) -> Option<&VipEntry> {
+        for entry in &self.entries {
+            if entry.kind == kind::EMPTY {
+                return None;
+            }
+            if entry.address[1] == address[1] && entry.address[0] == address[0] {
+                return Some(entry);
+            }
+        }
+        None
+    }
+}
+
+macro_rules! add {
+    ($($name:ident { $($field:ident),* })*) => { $(
+        impl core::ops::Add for $name {
+            type Output = Self;
+            fn add(self, other: Self) -> Self {
+                Self { $($field: self.$field + other.$field,)* }
+            }
+        }
+    )* };
+}
+
+add! {
+    ExitCount { packets, bytes }
+    ServiceCount { packets, bytes, new_flows }
+    BackendCount { packets, bytes }
+}
+
 /// All that must agree in one packet, but for the rows.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -196,15 +229,7 @@ impl Bank {
         if self.occupied[index as usize / 64] >> (index % 64) & 1 == 0 {
             return None;
         }
-        for entry in &self.vips[index as usize].entries {
-            if entry.kind == kind::EMPTY {
-                return None;
-            }
-            if entry.address[1] == address[1] && entry.address[0] == address[0] {
-                return Some(entry);
-            }
-        }
-        None
+        self.vips[index as usize].find(address)
     }
 
     /// The service with a [`service_key`].

@@ -107,9 +107,7 @@ async fn a_node_that_cannot_run_it_says_why_and_stays_clean() -> Result<()> {
     assert_untouched(&lone, "missing interface")?;
 
     // And the same node runs it, once nothing is wrong.
-    lone.write(&good)?;
-    lone.start().await?.stop(SOON).await?;
-    assert_untouched(&lone, "stopped")
+    runs_and_stops(&lone, &good).await
 }
 
 #[tokio::test]
@@ -154,9 +152,7 @@ async fn a_port_that_cannot_be_had_leaves_no_program_behind() -> Result<()> {
     .await?;
     assert_untouched(&lone, "a strange address")?;
 
-    lone.write(&file)?;
-    lone.start().await?.stop(SOON).await?;
-    assert_untouched(&lone, "stopped")
+    runs_and_stops(&lone, &file).await
 }
 
 #[tokio::test]
@@ -186,8 +182,7 @@ async fn another_program_on_the_interface_stays_there() -> Result<()> {
         ))?;
     }
     node.netns.ip("link set dev eth0 xdpgeneric off")?;
-    lone.start().await?.stop(SOON).await?;
-    assert_untouched(&lone, "stopped")
+    runs_and_stops(&lone, &File::with(&[1])).await
 }
 
 /// A datapath without an agent: serving, and nothing changes it any more.
@@ -252,6 +247,13 @@ async fn a_start_that_fails_leaves_a_running_datapath_alone() -> Result<()> {
     assert_untouched(&lone, "stopped")
 }
 
+/// The node runs the file, and a stop takes everything with it.
+async fn runs_and_stops(lone: &Lone, file: &File) -> Result<()> {
+    lone.write(file)?;
+    lone.start().await?.stop(SOON).await?;
+    assert_untouched(lone, "stopped")
+}
+
 fn map(path: &Path) -> Result<Map> {
     let data = MapData::from_pin(path).with_context(|| path.display().to_string())?;
     Ok(Map::from_map_data(data)?)
@@ -313,8 +315,7 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
 
     // The advice must help.
     std::fs::remove_dir_all(&pins)?;
-    lone.start().await?.stop(SOON).await?;
-    assert_untouched(&lone, "stopped")
+    runs_and_stops(&lone, &good).await
 }
 
 #[tokio::test]

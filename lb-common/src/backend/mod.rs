@@ -21,7 +21,7 @@ pub mod verdict;
 pub use inner::{Flow, Segment};
 pub use verdict::Found;
 
-use crate::abi::{self, VipBucket, kind};
+use crate::abi::{self, VipBucket};
 use crate::backend_abi::{self, Config, Macs, ServiceBucket};
 use crate::exit::exits;
 use crate::packet::Packet;
@@ -174,15 +174,7 @@ const fn flagged(flags: u8) -> Option<Exit> {
 #[inline(always)]
 pub(crate) fn find_vip<T: Tables>(tables: &T, config: &Config, address: [u64; 2]) -> Option<u32> {
     let bucket = tables.vips(backend_abi::vip_bucket(config.vip_seed, address))?;
-    for entry in &bucket.entries {
-        if entry.kind == kind::EMPTY {
-            return None;
-        }
-        if entry.address[1] == address[1] && entry.address[0] == address[0] {
-            return Some(entry.id);
-        }
-    }
-    None
+    bucket.find(address).map(|entry| entry.id)
 }
 
 /// Whether sockets say nothing about the service that the packet is for.

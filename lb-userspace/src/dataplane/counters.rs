@@ -1,5 +1,7 @@
 //! Counters of the programs, summed over CPUs.
 
+use std::ops::Add;
+
 use aya::Ebpf;
 use aya::Pod;
 use aya::maps::PerCpuValues;
@@ -18,7 +20,7 @@ pub struct DatapathCounters {
 /// A count in a per-CPU map.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
-struct Cell<T>(T);
+pub(crate) struct Cell<T>(T);
 
 // SAFETY: the counts are plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<ExitCount> {}
@@ -50,16 +52,7 @@ impl Maps {
 
     pub(super) fn read(&self) -> Result<DatapathCounters, DataplaneError> {
         let exits = Exit::ALL.iter().map(|exit| {
-            let cells = self
-                .exits
-                .get(&(*exit as u32), 0)
-                .map_err(DataplaneError::map("EXITS"))?;
-            let sum = cells
-                .iter()
-                .fold(ExitCount::default(), |sum, Cell(cell)| ExitCount {
-                    packets: sum.packets + cell.packets,
-                    bytes: sum.bytes + cell.bytes,
-                });
+            let sum = sum(&self.exits, *exit as u32, "EXITS")?;
             Ok((*exit, sum))
         });
         Ok(DatapathCounters {
@@ -68,17 +61,7 @@ impl Maps {
     }
 
     pub(super) fn service(&self, counter: u32) -> Result<ServiceCount, DataplaneError> {
-        let cells = self
-            .services
-            .get(&counter, 0)
-            .map_err(DataplaneError::map("BY_SERVICE"))?;
-        Ok(cells
-            .iter()
-            .fold(ServiceCount::default(), |sum, Cell(cell)| ServiceCount {
-                packets: sum.packets + cell.packets,
-                bytes: sum.bytes + cell.bytes,
-                new_flows: sum.new_flows + cell.new_flows,
-            }))
+        sum(&self.services, counter, "BY_SERVICE")
     }
 
     pub(super) fn backends(
@@ -86,19 +69,9 @@ impl Maps {
         first: u32,
         count: u32,
     ) -> Result<Vec<BackendCount>, DataplaneError> {
-        let one = |counter| {
-            let cells = self
-                .backends
-                .get(&counter, 0)
-                .map_err(DataplaneError::map("BY_BACKEND"))?;
-            Ok(cells
-                .iter()
-                .fold(BackendCount::default(), |sum, Cell(cell)| BackendCount {
-                    packets: sum.packets + cell.packets,
-                    bytes: sum.bytes + cell.bytes,
-                }))
-        };
-        (first..first + count).map(one).collect()
+        (first..first + count)
+            .map(|counter| sum(&self.backends, counter, "BY_BACKEND"))
+            .collect()
     }
 
     pub(super) fn zero_service(&mut self, counter: u32) -> Result<(), DataplaneError> {
@@ -109,6 +82,21 @@ impl Maps {
         (first..first + count)
             .try_for_each(|counter| zero(&mut self.backends, counter, "BY_BACKEND"))
     }
+}
+
+/// A count of all CPUs together.
+pub(crate) fn sum<T: Copy + Default + Add<Output = T>>(
+    map: &PerCpu<Cell<T>>,
+    counter: u32,
+    name: &'static str,
+) -> Result<T, DataplaneError>
+where
+    Cell<T>: Pod,
+{
+    let cells = map.get(&counter, 0).map_err(DataplaneError::map(name))?;
+    Ok(cells
+        .iter()
+        .fold(T::default(), |sum, Cell(cell)| sum + *cell))
 }
 
 fn zero<T: Pod + Default>(

@@ -21,7 +21,7 @@
     reason = "system calls and map memory; each block states what proves it"
 )]
 
-mod counters;
+pub(crate) mod counters;
 pub mod error;
 pub(crate) mod link;
 pub(crate) mod maps;
@@ -358,4 +358,4 @@ fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
     loader.load(OBJECT).map_err(DataplaneError::object)
 }
 
-type PerCpu<T> = PerCpuArray<MapData, T>;
+pub(crate) type PerCpu<T> = PerCpuArray<MapData, T>;

@@ -1,8 +1,8 @@
-//! Waiting for a condition, with a deadline: the only way tests wait.
+//! Waiting for a condition, with a deadline, and watching that one holds: the only ways tests wait.
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::time::{Instant, sleep};
 
 const STEP: Duration = Duration::from_millis(10);
@@ -28,6 +28,22 @@ pub async fn until<T>(
         }
         sleep(STEP).await;
     }
+}
+
+/// Tries `probe` every 10 ms for `time`, the length of a measurement. The first refusal ends it.
+pub async fn holds(
+    what: &str,
+    time: Duration,
+    mut probe: impl AsyncFnMut() -> Result<()>,
+) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        probe()
+            .await
+            .with_context(|| format!("after {} ms: {what}", start.elapsed().as_millis()))?;
+        sleep(STEP.min(time.saturating_sub(start.elapsed()))).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -56,5 +72,24 @@ mod tests {
             refused.unwrap_err().to_string(),
             "not within 30 ms: never: no such luck"
         );
+    }
+
+    #[tokio::test]
+    async fn what_holds_is_watched_to_the_end_and_what_does_not_ends_it() {
+        let time = Duration::from_millis(30);
+        let start = Instant::now();
+        holds("quiet", time, async || Ok(())).await.expect("holds");
+        assert!(start.elapsed() >= time);
+
+        let mut tries = 0;
+        let long = Duration::from_secs(3600);
+        let refused = holds("three tries", long, async || {
+            tries += 1;
+            ensure!(tries < 3, "no third");
+            Ok(())
+        });
+        let error = refused.await.unwrap_err();
+        assert!(format!("{error:#}").ends_with("ms: three tries: no third"));
+        assert_eq!(tries, 3);
     }
 }

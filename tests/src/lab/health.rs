@@ -8,7 +8,6 @@ use anylb::status::Health;
 use tokio::time::Instant;
 
 use super::files::{BACKENDS_FIRST, Pools};
-use super::observe;
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, PORT, SOON, Site};
 use super::trial::{self, Event, Excused};
@@ -41,13 +40,13 @@ pub async fn disagreement(site: &mut Site, report: &mut Report) -> Result<()> {
         let filter = Filter::dropping(&site.star.r1, "checks", "forward", &rules)?;
         wait_health(site, 1, backend, Health::Down).await?;
         site.star.reseed_multipath(seeds[0])?;
-        observe(UNSETTLED).await;
+        site.observe(UNSETTLED).await?;
         ensure!(
             health_at(site, 2, backend)? == [Health::Up; 2],
             "lb2 finds be{backend} down as well"
         );
         site.star.reseed_multipath(seeds[1])?;
-        observe(STALL).await;
+        site.observe(STALL).await?;
         filter.lift();
         wait_health(site, 1, backend, Health::Up).await?;
         Ok(Excused::new())
@@ -89,13 +88,13 @@ pub async fn backend_dies(site: &mut Site, report: &mut Report) -> Result<()> {
         NEW_EVERY,
         NEW_PATIENCE,
     );
-    observe(STALL).await;
+    site.observe(STALL).await?;
     let filter = Filter::dropping(&site.star.r1, "silence", "forward", &silence(&name))?;
     let death = Instant::now();
     for number in 1..=site.star.lbs.len() {
         wait_health(site, number, backend, Health::Down).await?;
     }
-    observe(SLOW * 2).await;
+    site.observe(SLOW * 2).await?;
     let samples = stream.finish().await?;
     let outcomes = load.finish().await?;
     filter.lift();

@@ -31,7 +31,6 @@ mod upload;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -192,9 +191,4 @@ fn binary() -> Result<PathBuf> {
         bail!("no {}: build it first, or set ANYLB_BIN", path.display());
     }
     Ok(path.canonicalize()?)
-}
-
-/// Lets traffic flow for a while: the length of a measurement, not a wait for anything.
-async fn observe(time: Duration) {
-    tokio::time::sleep(time).await;
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::observe;
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, SOON, Site, VIPS};
 use super::trial::{self, Aftermath, Excused, report_pair, under_load};
@@ -34,7 +33,7 @@ pub async fn link_cut(site: &mut Site, report: &mut Report) -> Result<()> {
     let happens = async |site: &mut Site| {
         site.star.set_link(site.lb(1), false)?;
         site.wait_serving(&["lb2"], SOON).await?;
-        observe(PAUSE).await;
+        site.observe(PAUSE).await?;
         site.star.set_link(site.lb(1), true)?;
         site.wait_serving(&BOTH, IN_A_WHILE).await?;
         Ok(Excused::new())
@@ -51,7 +50,7 @@ pub async fn restarted(site: &mut Site, report: &mut Report) -> Result<()> {
         let agent = site.take_lb_agent(1)?;
         agent.terminate()?;
         site.wait_serving(&["lb2"], SOON).await?;
-        observe(PAUSE).await;
+        site.observe(PAUSE).await?;
         agent.stop(IN_A_WHILE).await?;
         site.start_lb_agents().await?;
         site.wait_serving(&BOTH, IN_A_WHILE).await?;
@@ -74,7 +73,7 @@ async fn with_another_key(
     happens: impl AsyncFnOnce(&mut Site) -> Result<Excused>,
 ) -> Result<Aftermath> {
     site.start_lb2_with_other_key().await?;
-    observe(SETTLING).await;
+    site.observe(SETTLING).await?;
     let control = under_load(site, happens).await?;
     site.start_lb2_with_its_key().await?;
     Ok(control)
@@ -90,7 +89,7 @@ pub async fn agents_killed(site: &mut Site, report: &mut Report) -> Result<()> {
     for agent in agents {
         agent.kill()?;
     }
-    observe(ALONE).await;
+    site.observe(ALONE).await?;
     let routed_alone = site.wait_serving(&BOTH, Duration::ZERO).await.is_ok();
     site.start_lb_agents().await?;
     let adopted = site
@@ -99,7 +98,7 @@ pub async fn agents_killed(site: &mut Site, report: &mut Report) -> Result<()> {
         .filter(|status| status.adopted)
         .count();
     let took = wait_sessions(site).await?;
-    observe(ALONE).await;
+    site.observe(ALONE).await?;
     let mut lost = retransmissions(site)?;
     lost.iter_mut()
         .for_each(|(netns, count)| *count -= before[netns]);

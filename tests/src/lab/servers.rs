@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
 use super::files::{BACKENDS_FIRST, HOPS, Pools};
-use super::observe;
 use super::report::{Check, Report};
 use super::site::{PORT, SOON, Site, VIPS};
 use super::trial::{self, Aftermath, Excused, report_pair, under_load};
@@ -41,14 +40,15 @@ async fn handshakes(site: &mut Site, hops: u8) -> Result<Aftermath> {
     // Spread widely: what is lost at once comes again at once, and a veth holds 256 packets.
     let mut load = trial::open_over(site, SYNACKS_DROPPED / 2)?;
     let lost_until = Instant::now() + SYNACKS_DROPPED;
-    observe(SYNACKS_DROPPED / 2).await;
+    site.observe(SYNACKS_DROPPED / 2).await?;
     site.reload(&Pools::full().with_hops(hops))?;
-    tokio::time::sleep_until(lost_until).await;
+    site.observe(lost_until.saturating_duration_since(Instant::now()))
+        .await?;
     let dropped = filter.dropped()?;
     filter.lift();
     ensure!(dropped > 0, "no SYN-ACK was dropped");
     load.all_settled(SOON).await?;
-    observe(STALL).await;
+    site.observe(STALL).await?;
     let outcomes = load.finish().await?;
     site.apply(&Pools::full().with_hops(hops)).await?;
     Ok(Aftermath {
@@ -112,12 +112,12 @@ async fn without_server(
             NEW_PATIENCE,
         );
         under_way = Some(stream);
-        observe(STALL).await;
+        site.observe(STALL).await?;
         site.kill_web(backend)?;
         stopped = Instant::now();
-        observe(WITHOUT_SERVER).await;
+        site.observe(WITHOUT_SERVER).await?;
         site.start_webs().await?;
-        observe(WITH_SERVER).await;
+        site.observe(WITH_SERVER).await?;
         Ok(vec![site.backend(backend).name.clone()])
     })
     .await?;

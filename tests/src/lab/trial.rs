@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::files::{HOPS, Pools};
-use super::observe;
 use super::report::{Check, Report};
 use super::site::{SOON, Site};
 use crate::load::long_lived::{self, LongLived, Outcome, Plan};
@@ -79,9 +78,9 @@ pub async fn under_load(
 ) -> Result<Aftermath> {
     let mut load = open(site)?;
     load.all_answering(SOON).await?;
-    observe(BEFORE).await;
+    site.observe(BEFORE).await?;
     let excused = event(site).await?;
-    observe(AFTER).await;
+    site.observe(AFTER).await?;
     Ok(Aftermath {
         outcomes: load.finish().await?,
         excused,

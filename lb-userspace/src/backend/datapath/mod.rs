@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{ExitCount, VipBucket};
@@ -27,10 +27,10 @@ use zerocopy::FromBytes as _;
 use self::egress::Egress;
 use super::image::Image;
 use super::kernel_types::Offsets;
+use crate::dataplane::counters::{self, Cell};
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{prepare_directory, take};
-use crate::dataplane::{DataplaneError, release_heap};
-
+use crate::dataplane::{DataplaneError, PerCpu, release_heap};
 use crate::plan::desired::{address_of, words};
 
 /// The object of the backend, built by the build script.
@@ -52,8 +52,6 @@ unsafe impl Pod for Value<VipBucket> {}
 unsafe impl Pod for Value<ServiceBucket> {}
 // SAFETY: as above.
 unsafe impl Pod for Value<Macs> {}
-// SAFETY: as above.
-unsafe impl Pod for Value<ExitCount> {}
 
 /// Programs and maps, loaded with one image.
 pub struct Datapath {
@@ -61,7 +59,7 @@ pub struct Datapath {
     services: Array<MapData, Value<ServiceBucket>>,
     next_hops: HashMap<MapData, [u64; 2], Value<Macs>>,
     wanted: RingBuf<MapData>,
-    exits: PerCpuArray<MapData, Value<ExitCount>>,
+    exits: PerCpu<Cell<ExitCount>>,
     links: Option<Links>,
 }
 
@@ -200,16 +198,7 @@ impl Datapath {
     /// Packets and bytes of every exit, summed over CPUs.
     pub fn exits(&self) -> Result<Vec<(Exit, ExitCount)>, DataplaneError> {
         let count = |exit: &Exit| {
-            let cells = self
-                .exits
-                .get(&(*exit as u32), 0)
-                .map_err(DataplaneError::map("EXITS"))?;
-            let sum = cells
-                .iter()
-                .fold(ExitCount::default(), |sum, Value(cell)| ExitCount {
-                    packets: sum.packets + cell.packets,
-                    bytes: sum.bytes + cell.bytes,
-                });
+            let sum = counters::sum(&self.exits, *exit as u32, "EXITS")?;
             Ok((*exit, sum))
         };
         Exit::ALL.iter().map(count).collect()

@@ -22,6 +22,7 @@ use super::agent::Agent;
 use super::dice::Dice;
 use super::files::{self, Pools};
 use super::{PREFIX, RUN_DIR, binary};
+use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::router::Router;
 use crate::harness::runtime::NetnsRuntime;
@@ -113,6 +114,14 @@ impl Site {
     pub async fn settled(&self) -> Result<()> {
         self.wait_serving(&["lb1", "lb2"], IN_A_WHILE).await?;
         self.wait_agreed().await
+    }
+
+    /// Lets traffic flow for `time`, the length of a measurement; an error where a program of the site ends meanwhile.
+    pub async fn observe(&mut self, time: Duration) -> Result<()> {
+        poll::holds("programs of the site run", time, async || {
+            self.all_running()
+        })
+        .await
     }
 
     /// Puts everything back as it was before any scenario: links, programs, pools; idempotent.

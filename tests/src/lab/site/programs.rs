@@ -155,6 +155,24 @@ impl Site {
         self.star.set_link(self.lb(2), true)
     }
 
+    /// An error where an agent or a web server that was started has ended by itself.
+    pub(super) fn all_running(&mut self) -> Result<()> {
+        let agents = self.lb_agents.iter_mut().chain(&mut self.backend_agents);
+        for agent in agents.flatten() {
+            ensure!(agent.is_running()?, "an agent has ended");
+        }
+        for (node, web) in self.star.backends.iter().zip(&mut self.webs) {
+            if let Some(web) = web {
+                ensure!(
+                    web.ended()?.is_none(),
+                    "the web server of {} has ended",
+                    node.name
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets agents that have ended by themselves.
     pub(super) fn forget_ended_agents(&mut self) -> Result<()> {
         for agent in self.lb_agents.iter_mut().chain(&mut self.backend_agents) {
