@@ -222,20 +222,26 @@ pub struct Bank {
 const _: () = assert!(size_of::<Bank>() <= 4 << 20);
 
 impl Bank {
-    /// What the datapath knows about an address.
+    /// An address mixed with the bank's seed: its place in both indexes.
     #[inline(always)]
-    pub fn find_address(&self, address: [u64; 2]) -> Option<&VipEntry> {
-        let index = vip_bucket(self.shared.vip_seed, address);
+    pub const fn mix(&self, address: [u64; 2]) -> u64 {
+        mix(self.shared.vip_seed, address)
+    }
+
+    /// What the datapath knows about an address, with its [`Self::mix`].
+    #[inline(always)]
+    pub fn find_address(&self, address: [u64; 2], mixed: u64) -> Option<&VipEntry> {
+        let index = vip_bucket(mixed);
         if self.occupied[index as usize / 64] >> (index % 64) & 1 == 0 {
             return None;
         }
         self.vips[index as usize].find(address)
     }
 
-    /// The service with a [`service_key`].
+    /// The service with a [`service_key`], with the [`Self::mix`] of its VIP.
     #[inline(always)]
-    pub fn find_service(&self, key: u64) -> Option<&ServiceEntry> {
-        let index = service_bucket(self.shared.service_seed, key);
+    pub fn find_service(&self, key: u64, mixed: u64) -> Option<&ServiceEntry> {
+        let index = service_bucket(self.shared.service_seed, mixed, key);
         for entry in &self.services[index as usize].entries {
             if entry.key == key {
                 return Some(entry);
@@ -280,19 +286,32 @@ pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
     (vip as u64) << 32 | (protocol as u64) << 16 | port as u64
 }
 
-/// Bucket of an address in the VIP index.
+/// Number of the VIP in a [`service_key`].
 #[inline(always)]
-pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
+pub const fn service_vip(key: u64) -> u32 {
+    (key >> 32) as u32
+}
+
+/// An address and a seed, mixed.
+#[inline(always)]
+pub const fn mix(seed: u64, address: [u64; 2]) -> u64 {
     let word = address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ seed;
     // A product carries upwards only, and the last octet lies on top.
-    let mixed = (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+/// Bucket of a [`mix`]ed address in the VIP index.
+#[inline(always)]
+pub const fn vip_bucket(mixed: u64) -> u32 {
     (mixed >> 40) as u32 & (VIP_BUCKETS - 1)
 }
 
-/// Bucket of a [`service_key`] in the service index.
+/// Bucket of a [`service_key`] in the service index. The [`mix`]ed address stands for the VIP's number: both indexes are read
+/// at once, not one after the other.
 #[inline(always)]
-pub const fn service_bucket(seed: u64, key: u64) -> u32 {
-    ((key ^ seed).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40) as u32 & (SERVICE_BUCKETS - 1)
+pub const fn service_bucket(seed: u64, mixed: u64, key: u64) -> u32 {
+    let word = mixed ^ seed ^ (key as u32 as u64);
+    (word.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40) as u32 & (SERVICE_BUCKETS - 1)
 }
 
 /// A row as the table map holds it: hop 0 in the low 16 bits.

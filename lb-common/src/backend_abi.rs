@@ -204,19 +204,19 @@ impl Budget {
 /// Bucket of a VIP.
 #[inline(always)]
 pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
-    abi::vip_bucket(seed, address) & (BUCKETS - 1)
+    abi::vip_bucket(abi::mix(seed, address)) & (BUCKETS - 1)
 }
 
 /// Bucket of an [`abi::service_key`].
 #[inline(always)]
 pub const fn service_bucket(seed: u64, key: u64) -> u32 {
-    abi::service_bucket(seed, key) & (BUCKETS - 1)
+    abi::vip_bucket(abi::mix(seed, [0, key])) & (BUCKETS - 1)
 }
 
 /// Slot of an address in the next-hop cache.
 #[inline(always)]
 pub const fn cache_slot(address: [u64; 2]) -> u32 {
-    abi::vip_bucket(0, address) & (CACHE_SLOTS - 1)
+    abi::vip_bucket(abi::mix(0, address)) & (CACHE_SLOTS - 1)
 }
 
 #[cfg(test)]

@@ -118,15 +118,24 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Resu
     }
 }
 
-/// The number of the VIP, or the way out for packets that are not ours.
+/// A VIP of the bank.
+#[derive(Clone, Copy)]
+struct Vip {
+    id: u32,
+    /// Its place in the indexes.
+    mixed: u64,
+}
+
+/// The VIP, or the way out for packets that are not ours.
 #[inline(always)]
-fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<u32, Exit> {
-    match bank.find_address(address) {
+fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
+    let mixed = bank.mix(address);
+    match bank.find_address(address, mixed) {
         Some(VipEntry {
             kind: kind::VIP,
             id,
             ..
-        }) => Ok(*id),
+        }) => Ok(Vip { id: *id, mixed }),
         _ => leave(Exit::NotVip),
     }
 }
@@ -210,13 +219,15 @@ struct Choice<'b> {
 fn choose<'b, T: Tables>(
     tables: &T,
     bank: &'b Bank,
-    vip: u32,
+    vip: Vip,
     inner: &Inner,
     ports: Ports,
     hash: FlowHash,
 ) -> Result<Choice<'b>, Exit> {
-    let key = abi::service_key(vip, inner.protocol, ports.destination.value());
-    let service = bank.find_service(key).or_leave(Exit::NoService)?;
+    let key = abi::service_key(vip.id, inner.protocol, ports.destination.value());
+    let service = bank
+        .find_service(key, vip.mixed)
+        .or_leave(Exit::NoService)?;
     let row = tables
         .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
         .or_leave(Exit::NoTable)?;
@@ -252,7 +263,7 @@ fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
 
 #[inline(always)]
 fn check_source(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
-    if bank.find_address(source).is_some() {
+    if bank.find_address(source, bank.mix(source)).is_some() {
         return leave(Exit::BadSource);
     }
     Ok(())
@@ -482,14 +493,11 @@ fn over_ipv6<P: Packet>(
     }
     ethernet(packet, first, ETHERTYPE_IPV6)?;
     let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
-    *ip = Ipv6 {
-        version_class_label: Be32::new(6 << 28 | u32::from(inner.tos) << 20),
-        payload_length: Be16::new(udp_length as u16),
-        next_header: protocol::UDP,
-        hop_limit: 64,
-        source: bank.shared.source_v6,
-        destination: first.address,
-    };
+    ip.version_class_label = Be32::new(6 << 28 | u32::from(inner.tos) << 20);
+    ip.payload_length = Be16::new(udp_length as u16);
+    ip.next_header = protocol::UDP;
+    ip.hop_limit = 64;
+    ip.set_addresses(bank.shared.source_v6, first.address);
     udp(packet, L4_V6, &bank.shared, source_port, udp_length)?;
     *packet
         .get_mut::<Header>(GUE_V6)

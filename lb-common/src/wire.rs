@@ -155,6 +155,17 @@ wire! {
     }
 }
 
+impl Ipv6 {
+    /// Sets both addresses, word by word: the assignment of an array in a packed structure copies bytes.
+    #[inline(always)]
+    pub fn set_addresses(&mut self, source: [u64; 2], destination: [u64; 2]) {
+        self.source[0] = source[0];
+        self.source[1] = source[1];
+        self.destination[0] = destination[0];
+        self.destination[1] = destination[1];
+    }
+}
+
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: Be16 = Be16::new(0x0800);
 /// EtherType of IPv6.

@@ -95,8 +95,7 @@ fn over_ipv6<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Resul
         return Err(Exit::TtlExceeded);
     }
     ip.hop_limit -= 1;
-    ip.source = ip.destination;
-    ip.destination = next;
+    ip.set_addresses(ip.destination, next);
     packet
         .get_mut::<Udp>(UDP_V6)
         .ok_or(Exit::Malformed)?

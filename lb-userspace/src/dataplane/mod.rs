@@ -280,7 +280,7 @@ impl Dataplane {
             *word = occupied(buckets);
         }
         write_changed(&mut bank.vips, vips);
-        write_changed(&mut bank.services, seeds.service_buckets(&image.services));
+        write_changed(&mut bank.services, seeds.service_buckets(image));
         let nothing = std::iter::repeat(Backend::default());
         write_changed(
             &mut bank.backends,

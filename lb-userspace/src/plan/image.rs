@@ -1,6 +1,6 @@
 //! One bank of the datapath and the tables it points to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lb_common::abi::{self, Backend, ServiceBucket, ServiceEntry, Shared, VipBucket, VipEntry};
@@ -115,23 +115,25 @@ impl Seeds {
                 image
                     .vips
                     .iter()
-                    .map(|entry| abi::vip_bucket(seed, entry.address)),
+                    .map(|entry| abi::vip_bucket(abi::mix(seed, entry.address))),
             )
         });
+        let vip = vip.ok_or(PlanError::Index {
+            what: "VIPs, nodes and backends",
+            count: image.vips.len(),
+        })?;
+        let mixed = mixed_by_number(vip, &image.vips);
         let service = first_seed(|seed| {
             fits(
                 abi::SERVICE_BUCKETS,
                 image
                     .services
                     .iter()
-                    .map(|entry| abi::service_bucket(seed, entry.key)),
+                    .map(|entry| service_bucket(seed, &mixed, entry)),
             )
         });
         Ok(Self {
-            vip: vip.ok_or(PlanError::Index {
-                what: "VIPs, nodes and backends",
-                count: image.vips.len(),
-            })?,
+            vip,
             service: service.ok_or(PlanError::Index {
                 what: "services and ports",
                 count: image.services.len(),
@@ -152,7 +154,7 @@ impl Seeds {
     pub fn vip_buckets(&self, entries: &[VipEntry]) -> Vec<VipBucket> {
         let mut buckets = vec![VipBucket::default(); abi::VIP_BUCKETS as usize];
         for entry in entries {
-            let bucket = &mut buckets[abi::vip_bucket(self.vip, entry.address) as usize];
+            let bucket = &mut buckets[abi::vip_bucket(abi::mix(self.vip, entry.address)) as usize];
             if let Some(free) = bucket
                 .entries
                 .iter_mut()
@@ -165,16 +167,30 @@ impl Seeds {
     }
 
     /// The service index, bucket by bucket.
-    pub fn service_buckets(&self, entries: &[ServiceEntry]) -> Vec<ServiceBucket> {
+    pub fn service_buckets(&self, image: &Image) -> Vec<ServiceBucket> {
+        let mixed = mixed_by_number(self.vip, &image.vips);
         let mut buckets = vec![ServiceBucket::default(); abi::SERVICE_BUCKETS as usize];
-        for entry in entries {
-            let bucket = &mut buckets[abi::service_bucket(self.service, entry.key) as usize];
+        for entry in &image.services {
+            let bucket = &mut buckets[service_bucket(self.service, &mixed, entry) as usize];
             if let Some(free) = bucket.entries.iter_mut().find(|slot| slot.key == 0) {
                 *free = *entry;
             }
         }
         buckets
     }
+}
+
+/// VIPs' mixed addresses by their number.
+fn mixed_by_number(seed: u64, vips: &[VipEntry]) -> HashMap<u32, u64> {
+    vips.iter()
+        .filter(|entry| entry.kind == abi::kind::VIP)
+        .map(|entry| (entry.id, abi::mix(seed, entry.address)))
+        .collect()
+}
+
+fn service_bucket(seed: u64, mixed: &HashMap<u32, u64>, entry: &ServiceEntry) -> u32 {
+    let vip = abi::service_vip(entry.key);
+    abi::service_bucket(seed, mixed[&vip], entry.key)
 }
 
 fn first_seed(fits: impl Fn(u64) -> bool) -> Option<u64> {
