@@ -3,6 +3,8 @@
 //! The programs need another compiler than the host's (see `build/toolchain.rs`), hence a second cargo with a
 //! target directory of its own: it must not wait for the lock the outer cargo holds.
 
+#[path = "build/commit.rs"]
+mod commit;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
@@ -40,6 +42,7 @@ fn main() {
         );
     }
     println!("cargo::rerun-if-changed=build.rs");
+    commit::export(&workspace);
     if let Err(error) = build(&workspace, &directory("OUT_DIR")) {
         println!("cargo::error={error}");
     }

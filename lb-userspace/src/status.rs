@@ -474,6 +474,18 @@ pub struct DropList {
 pub struct Version {
     /// Of the binary that was called.
     pub version: String,
+    /// What it was built from; none where the build did not know.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Layout of the pinned maps.
+    #[serde(default)]
+    pub map_abi: u32,
+    /// Header of the tunnel between nodes and backends.
+    #[serde(default)]
+    pub tunnel: u8,
+    /// Flow hash of the rows.
+    #[serde(default)]
+    pub flow_hash: u8,
 }
 
 /// `anylb bgp peers`.

@@ -32,7 +32,7 @@ fn shown(output: Output) -> (Option<i32>, String, String) {
 fn an_answer_goes_to_standard_output() {
     let version = format!("anylb {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(
-        shown(anylb(&["version"])),
+        shown(anylb(&["--version"])),
         (Some(0), version, String::new())
     );
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::model::Protocol;
 
@@ -95,8 +96,24 @@ pub enum Command {
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),
-    /// Show the version
+    /// Show the version, and those of the formats that nodes must agree on
+    ///
+    /// An agent takes over a running datapath of its own map ABI only; nodes and backends of one service need the
+    /// same flow hash, and backends must know the tunnel header that nodes send.
     Version,
+    /// Print the completions of a shell
+    ///
+    /// For bash: anylb completions bash > /usr/share/bash-completion/completions/anylb
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write a page for every command
+    Man {
+        /// Write all of them into this directory
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// What is asked of a running agent, backends apart.

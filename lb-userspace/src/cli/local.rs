@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use lb_common::{abi, flow, tunnel};
 use serde::Serialize;
 
 use super::args::Format;
@@ -13,12 +14,25 @@ use crate::status::{Envelope, Exit, Version};
 
 /// `anylb version`. No agent is asked, so its generation is 0.
 pub(super) fn version(style: Style) -> Result<Answer, CliError> {
-    let version = Version {
-        version: env!("CARGO_PKG_VERSION").to_string(),
-    };
-    Answer::new(style, &Envelope::new(0, version), |body| {
-        format!("anylb {}\n", body.version)
+    Answer::new(style, &Envelope::new(0, this_version()), |version| {
+        let commit = version.commit.as_ref();
+        let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
+        format!(
+            "anylb {}{commit}\nmap ABI {}, tunnel header {}, flow hash {}\n",
+            version.version, version.map_abi, version.tunnel, version.flow_hash
+        )
     })
+}
+
+fn this_version() -> Version {
+    let commit = option_env!("ANYLB_COMMIT").filter(|commit| !commit.is_empty());
+    Version {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        commit: commit.map(str::to_string),
+        map_abi: abi::ABI_VERSION,
+        tunnel: tunnel::VERSION,
+        flow_hash: flow::FLOW_HASH_VERSION,
+    }
 }
 
 /// What `check --json` says of a good file, in the shape that a bad one has.

@@ -9,6 +9,7 @@
 //! | `show` | each answer as a person reads it | yes |
 //! | `remote` | commands that ask a running agent | no |
 //! | `local` | commands that ask nobody | no |
+//! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
 pub mod args;
@@ -19,6 +20,7 @@ mod output;
 mod remote;
 mod role;
 mod show;
+mod support;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
         Command::Check(args) => local::check(&args.file, style),
         Command::Version => local::version(style),
+        Command::Completions { shell } => Ok(support::completions(shell)),
+        Command::Man { directory } => support::man(directory.as_deref(), style),
         Command::Backend(BackendCommand::Ask(ask)) => {
             remote::ask(&cli.global.socket, Question::Backend(ask), style)
         }

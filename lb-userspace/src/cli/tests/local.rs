@@ -35,15 +35,25 @@ ports = [80]
 #[test]
 fn version() {
     let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("ANYLB_COMMIT");
+    let shown = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let answer = local::version(TABLE).unwrap();
-    assert_eq!(answer.text, format!("anylb {version}\n"));
-    let answer = local::version(JSON).unwrap();
     assert_eq!(
         answer.text,
-        format!(
-            "{{\n  \"schema\": \"anylb/v1\",\n  \"generation\": 0,\n  \"version\": \"{version}\"\n}}\n"
-        )
+        format!("anylb {version}{shown}\nmap ABI 1, tunnel header 1, flow hash 1\n")
     );
+    let answer = local::version(JSON).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+    let expected = serde_json::json!({
+        "schema": "anylb/v1",
+        "generation": 0,
+        "version": version,
+        "commit": commit,
+        "map_abi": 1,
+        "tunnel": 1,
+        "flow_hash": 1,
+    });
+    assert_eq!(json, expected);
 }
 
 #[test]

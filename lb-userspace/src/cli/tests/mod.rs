@@ -7,6 +7,7 @@ mod explain;
 mod help;
 mod local;
 mod status;
+mod support;
 mod unreachable;
 
 use std::path::{Path, PathBuf};
@@ -58,9 +59,12 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
     let question = match cli.command {
         Command::Ask(ask) => Question::Node(ask),
         Command::Backend(BackendCommand::Ask(ask)) => Question::Backend(ask),
-        Command::Run(_) | Command::Backend(_) | Command::Check(_) | Command::Version => {
-            panic!("`{line}` asks no agent")
-        }
+        Command::Run(_)
+        | Command::Backend(_)
+        | Command::Check(_)
+        | Command::Version
+        | Command::Completions { .. }
+        | Command::Man { .. } => panic!("`{line}` asks no agent"),
     };
     let style = Style {
         format: cli.global.format(),
