@@ -1,5 +1,7 @@
 //! The command line.
 
+mod config;
+
 use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +9,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 use crate::model::Protocol;
 
 /// Where the configuration is unless told.
@@ -93,6 +96,9 @@ pub enum Command {
     /// The key files and interfaces that the file names must be there. Exits 3 when there is an error; nothing
     /// is changed in any case.
     Check(CheckArgs),
+    /// Start, show and describe a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::Format;
 use super::error::CliError;
 use super::output::{Answer, Style, colour_on, to_json};
-use crate::config::{self, Summary};
+use crate::config::{self, Diagnostics, Summary};
 use crate::status::{Envelope, Exit, Version};
 
 /// `anylb version`. No agent is asked, so its generation is 0.
@@ -58,13 +58,18 @@ pub(super) fn check(file: &Path, style: Style) -> Result<Answer, CliError> {
                 format!("{}: ok\n{}", checked.file, checked.summary)
             })
         }
-        Err(errors) if style.format == Format::Json => Ok(Answer {
+        Err(errors) => invalid(errors, style),
+    }
+}
+
+/// What is wrong with a file, on standard error; as JSON it is the answer.
+pub(super) fn invalid(errors: Diagnostics, style: Style) -> Result<Answer, CliError> {
+    if style.format == Format::Json {
+        return Ok(Answer {
             text: to_json(&Envelope::new(0, errors))?,
             exit: Exit::ConfigInvalid,
-        }),
-        Err(errors) => {
-            let colour = colour_on(std::io::stderr().is_terminal());
-            Err(CliError::new(Exit::ConfigInvalid, errors.render(colour)))
-        }
+        });
     }
+    let colour = colour_on(std::io::stderr().is_terminal());
+    Err(CliError::new(Exit::ConfigInvalid, errors.render(colour)))
 }

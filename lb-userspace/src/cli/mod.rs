@@ -9,11 +9,13 @@
 //! | `show` | each answer as a person reads it | yes |
 //! | `remote` | commands that ask a running agent | no |
 //! | `local` | commands that ask nobody | no |
+//! | `config` | `anylb config` | no |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
 pub mod args;
 pub mod client;
+mod config;
 pub mod error;
 mod local;
 mod output;
@@ -44,6 +46,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(args) => role::node(args.config),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
         Command::Check(args) => local::check(&args.file, style),
+        Command::Config(command) => config::run(command, style),
         Command::Version => local::version(style),
         Command::Completions { shell } => Ok(support::completions(shell)),
         Command::Man { directory } => support::man(directory.as_deref(), style),

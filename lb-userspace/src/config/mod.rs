@@ -10,8 +10,10 @@ mod across;
 mod backend;
 mod bgp;
 mod diagnostic;
+mod effective;
 mod fields;
 mod host;
+mod json_schema;
 mod limits;
 mod node;
 mod place;
@@ -23,6 +25,7 @@ mod service;
 mod suggest;
 mod summary;
 mod syntax;
+mod template;
 mod unique;
 mod value;
 
@@ -33,10 +36,13 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use effective::Effective;
 pub use host::{Host, HostFile, ThisHost};
+pub use json_schema::json_schema;
 pub use place::{Placed, Position, Span};
 pub use reference::markdown;
 pub use summary::Summary;
+pub use template::{Template, template};
 
 use crate::model::Settings;
 use across::Draft;
@@ -50,6 +56,17 @@ use service::ServiceDraft;
 
 /// Reads and checks the file `path` on this host.
 pub fn load(path: &Path) -> Result<Settings, Diagnostics> {
+    parse(&read(path)?, path, &ThisHost)
+}
+
+/// The same, to be shown with what holds where the file says nothing.
+pub fn effective(path: &Path) -> Result<Effective, Diagnostics> {
+    let text = read(path)?;
+    let settings = parse(&text, path, &ThisHost)?;
+    Ok(Effective::of(&text, &settings))
+}
+
+fn read(path: &Path) -> Result<String, Diagnostics> {
     let unreadable = |why: &str| {
         let error = Diagnostic::of_file(format!("cannot read {}: {why}", path.display()));
         Diagnostics::new(path, "", vec![error])
@@ -57,10 +74,7 @@ pub fn load(path: &Path) -> Result<Settings, Diagnostics> {
     let file = ThisHost
         .read(path)
         .map_err(|error| unreadable(&plain(&error)))?;
-    match String::from_utf8(file.content) {
-        Ok(text) => parse(&text, path, &ThisHost),
-        Err(error) => Err(no_text(path, &error)),
-    }
+    String::from_utf8(file.content).map_err(|error| no_text(path, &error))
 }
 
 /// Checks `text`, the content of the file `path`, for `host`.

@@ -44,6 +44,25 @@ impl Section {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// Where it is in the file: `node`, `bgp.peer`, `check`; empty for the file itself.
+    pub fn path(&self) -> &'static str {
+        let header = self.header.split(' ').next().unwrap_or_default();
+        header.trim_matches(['[', ']'])
+    }
+
+    /// The section that stands behind `key`; none for a plain value.
+    pub fn below(&self, key: &Key) -> Option<&'static Section> {
+        if !matches!(key.values, "table" | "tables" | "inline table") {
+            return None;
+        }
+        let within = match self.path() {
+            "" => key.name.to_owned(),
+            path => format!("{path}.{}", key.name),
+        };
+        let named = |path: &str| SECTIONS.iter().find(|section| section.path() == path);
+        named(&within).or_else(|| named(key.name)).copied()
+    }
+
     /// Keys that this version reads.
     pub fn built(&self) -> impl Iterator<Item = &'static Key> {
         self.keys
@@ -551,6 +570,19 @@ const fn reserved(name: &'static str, about: &'static str) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_table_has_its_section() {
+        let below: Vec<_> = SECTIONS
+            .iter()
+            .flat_map(|section| section.built().filter_map(|key| section.below(key)))
+            .map(|section| section.header)
+            .collect();
+        for section in &SECTIONS[1..] {
+            let times = below.iter().filter(|header| **header == section.header);
+            assert_eq!(times.count(), 1, "{}", section.header);
+        }
+    }
 
     #[test]
     fn no_key_twice_in_a_section() {

@@ -3,6 +3,7 @@
 mod backend;
 mod bgp;
 mod change;
+mod config;
 mod explain;
 mod help;
 mod local;
@@ -62,6 +63,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         Command::Run(_)
         | Command::Backend(_)
         | Command::Check(_)
+        | Command::Config(_)
         | Command::Version
         | Command::Completions { .. }
         | Command::Man { .. } => panic!("`{line}` asks no agent"),

@@ -2,8 +2,10 @@
 
 mod any;
 mod bad;
+mod effective;
 mod good;
 mod json;
+mod template;
 
 use std::path::Path;
 
