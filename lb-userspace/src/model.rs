@@ -5,13 +5,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::bgp::{Communities, Policy};
 
 /// A whole checked configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,14 +91,30 @@ pub struct Bgp {
     pub asn: u32,
     /// Proposed hold time; 0 or at least 3 s.
     pub hold_time: Duration,
-    /// RFC 1997 communities on every route, as 32-bit values.
-    pub communities: Vec<u32>,
+    /// On every route.
+    pub communities: Communities,
     /// Whether graceful restart is offered.
     pub graceful_restart: GracefulRestart,
     /// Where the speaker listens; none: it only dials.
     pub listen: Vec<SocketAddr>,
     /// At least one.
     pub peers: Vec<BgpPeer>,
+}
+
+impl Bgp {
+    /// What sessions are made of: everything but policies, which change without touching a session.
+    pub fn sessions(&self) -> Bgp {
+        let peers = self.peers.iter().map(|peer| BgpPeer {
+            policy: Policy::default(),
+            services: None,
+            ..peer.clone()
+        });
+        Bgp {
+            communities: Communities::default(),
+            peers: peers.collect(),
+            ..self.clone()
+        }
+    }
 }
 
 /// `bgp.graceful_restart`.
@@ -130,6 +148,10 @@ pub struct BgpPeer {
     pub next_hop_v4: Option<Ipv4Addr>,
     /// NEXT_HOP of IPv6 routes; where unset, our global address on the peer's interface.
     pub next_hop_v6: Option<Ipv6Addr>,
+    /// What is said about every route to this peer.
+    pub policy: Policy,
+    /// Names of the services whose VIPs it hears of; none: all that do not name other peers.
+    pub services: Option<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for BgpPeer {
@@ -144,6 +166,8 @@ impl std::fmt::Debug for BgpPeer {
             .field("passive", &self.passive)
             .field("next_hop_v4", &self.next_hop_v4)
             .field("next_hop_v6", &self.next_hop_v6)
+            .field("policy", &self.policy)
+            .field("services", &self.services)
             .finish()
     }
 }
@@ -222,6 +246,17 @@ pub struct Service {
     pub pool: Option<PoolName>,
     /// When the VIP may be announced.
     pub need: Need,
+    /// How. Services of one VIP do not contradict each other.
+    pub announce: Announce,
+}
+
+/// `service.announce`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announce {
+    /// What is said about the VIP to every peer that hears of it.
+    pub policy: Policy,
+    /// Addresses of the peers that hear of it; none: all whose `services` do not leave it out.
+    pub peers: Option<BTreeSet<IpAddr>>,
 }
 
 /// `service.protocol`; first light has TCP only.

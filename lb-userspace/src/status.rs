@@ -495,6 +495,45 @@ pub struct PeerList {
     pub peers: Vec<PeerStatus>,
 }
 
+/// `anylb bgp routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteList {
+    /// In the order of the configuration.
+    pub peers: Vec<PeerRoutes>,
+}
+
+/// What one peer has been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRoutes {
+    /// Transport address.
+    pub address: IpAddr,
+    /// AS of the peer.
+    pub asn: u32,
+    /// RFC 4271 name of the state; without a session nothing is told.
+    pub state: String,
+    /// Sent and not withdrawn, by prefix.
+    pub routes: Vec<SentRoute>,
+}
+
+/// A route as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRoute {
+    /// The VIP's.
+    pub prefix: IpNet,
+    /// NEXT_HOP.
+    pub next_hop: IpAddr,
+    /// AS_PATH; empty towards a peer of our own AS.
+    pub as_path: Vec<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF; only towards a peer of our own AS.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES, as the configuration writes them.
+    pub communities: Vec<String>,
+    /// LARGE_COMMUNITY.
+    pub large_communities: Vec<String>,
+}
+
 /// An answer that tells why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {

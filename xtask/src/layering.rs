@@ -22,6 +22,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/backend/image.rs",
     "lb-userspace/src/backend/kernel_types.rs",
     "lb-userspace/src/bgp/codec",
+    "lb-userspace/src/bgp/community.rs",
     "lb-userspace/src/bgp/config.rs",
     "lb-userspace/src/bgp/fsm",
     "lb-userspace/src/bgp/notification.rs",

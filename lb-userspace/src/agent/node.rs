@@ -8,7 +8,8 @@ use super::reconcile::Event;
 use crate::api::Node;
 use crate::bgp::{self, Speaker};
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, PeerStatus, Refusal,
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, PeerRoutes, PeerStatus,
+    Refusal, RouteList, SentRoute,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -24,6 +25,11 @@ pub struct AgentNode {
 }
 
 impl AgentNode {
+    fn peers(&self) -> Vec<bgp::PeerStatus> {
+        let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
+        speaker.iter().flat_map(Speaker::status).collect()
+    }
+
     async fn ask<T>(
         &self,
         event: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Event,
@@ -38,13 +44,14 @@ impl AgentNode {
 impl Node for AgentNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         let mut envelope = Envelope::clone(&self.status.borrow());
-        let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
-        envelope.body.peers = speaker
-            .iter()
-            .flat_map(Speaker::status)
-            .map(peer_status)
-            .collect();
+        envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
         Arc::new(envelope)
+    }
+
+    fn routes(&self) -> RouteList {
+        RouteList {
+            peers: self.peers().iter().map(peer_routes).collect(),
+        }
     }
 
     async fn counters(&self) -> Result<Counters, Refusal> {
@@ -86,10 +93,40 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
         last_reset: peer.last_reset,
         last_failure: peer.last_failure,
         capabilities: peer.capabilities,
-        announced: peer.announced,
+        announced: peer.announced.keys().copied().collect(),
         flaps: owned(peer.flaps),
         received: owned(peer.received),
         sent: owned(peer.sent),
         notifications: notifications.collect(),
+    }
+}
+
+fn peer_routes(peer: &bgp::PeerStatus) -> PeerRoutes {
+    PeerRoutes {
+        address: peer.address,
+        asn: peer.asn,
+        state: peer.state.as_str().to_owned(),
+        routes: peer
+            .announced
+            .iter()
+            .map(|(prefix, attributes)| sent_route(*prefix, attributes))
+            .collect(),
+    }
+}
+
+fn sent_route(prefix: ipnet::IpNet, attributes: &bgp::Attributes) -> SentRoute {
+    let communities = &attributes.communities;
+    SentRoute {
+        prefix,
+        next_hop: attributes.next_hop,
+        as_path: attributes.as_path.clone(),
+        med: attributes.med,
+        local_pref: attributes.local_pref,
+        communities: communities
+            .standard
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        large_communities: communities.large.iter().map(ToString::to_string).collect(),
     }
 }

@@ -328,7 +328,14 @@ impl Reconciler {
             .services
             .iter()
             .all(|service| capacity(service).is_none_or(|capacity| capacity.judged));
-        let routes = serving::route_set(&vips, core.settings.bgp.as_ref(), self.mode, judged);
+        let settings = &core.settings;
+        let routes = serving::route_set(
+            &vips,
+            &settings.services,
+            settings.bgp.as_ref(),
+            self.mode,
+            judged,
+        );
         self.parts.routes.send_if_modified(|current| {
             let differs = current.as_deref() != Some(&routes);
             if differs {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::model::{Service, Settings};
+use crate::model::{Bgp, Service, Settings};
 use crate::status::Refusal;
 
 /// How long a withdrawn VIP stays in the datapath: routers take a moment to follow.
@@ -58,7 +58,7 @@ impl Pending {
 pub fn check(current: &Settings, next: &Settings) -> Result<(), Refusal> {
     let fixed = [
         ("[node]", current.node != next.node),
-        ("[bgp]", current.bgp != next.bgp),
+        ("[bgp]", sessions(current) != sessions(next)),
         ("[metrics]", current.metrics != next.metrics),
     ];
     let changed: Vec<_> = fixed
@@ -78,6 +78,10 @@ pub fn check(current: &Settings, next: &Settings) -> Result<(), Refusal> {
         "{} cannot be changed by a reload in this version: run `anylb restart`; nothing changed",
         changed.join(", ")
     )))
+}
+
+fn sessions(settings: &Settings) -> Option<Bgp> {
+    settings.bgp.as_ref().map(Bgp::sessions)
 }
 
 #[cfg(test)]
@@ -122,5 +126,25 @@ mod tests {
                     .into()
             )
         );
+    }
+    #[test]
+    fn policies_change_by_a_reload_and_sessions_do_not() {
+        let with = |bgp: &str, peer: &str| {
+            format!(
+                "[bgp]\nasn = 65001\n{bgp}\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n{peer}\n{}",
+                pool("a", "198.51.100.1", &[1], "")
+            )
+        };
+        let current = settings(&with("", ""));
+        let refused = |next: &str| check(&current, &settings(next)).is_err();
+        for (about, bgp, peer, expected) in [
+            ("communities", "communities = [\"65001:1\"]", "", false),
+            ("a peer's MED", "", "med = 5", false),
+            ("a peer's services", "", "services = [\"a-service\"]", false),
+            ("the hold time", "hold_time = \"30s\"", "", true),
+            ("a peer's port", "", "port = 1179", true),
+        ] {
+            assert_eq!(refused(&with(bgp, peer)), expected, "{about}");
+        }
     }
 }

@@ -1,14 +1,11 @@
 //! From what services can to what is announced. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::capacity::Servable;
-use crate::bgp::{Route, RouteSet};
-use crate::model::{Bgp, Service};
-
-/// RFC 8326.
-const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+use crate::bgp::{Communities, Community, Policy, Route, RouteSet};
+use crate::model::{Bgp, BgpPeer, Service};
 
 /// Announcing, and the two steps of leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +42,66 @@ pub fn vips(services: &[(Service, Servable)], mode: Mode, next: Option<&[Service
     vips
 }
 
-/// The routes of VIPs that may be announced. `judged`: checks have confirmed or changed every verdict, so that what is missing
-/// here is missing for good.
-pub fn route_set(vips: &Vips, bgp: Option<&Bgp>, mode: Mode, judged: bool) -> RouteSet {
-    let mut communities = bgp.map_or_else(Vec::new, |bgp| bgp.communities.clone());
+/// The routes of VIPs that may be announced, and to which peers. `judged`: checks have confirmed or changed every verdict, so
+/// that what is missing here is missing for good.
+pub fn route_set(
+    vips: &Vips,
+    services: &[Service],
+    bgp: Option<&Bgp>,
+    mode: Mode,
+    judged: bool,
+) -> RouteSet {
+    let mut communities = bgp.map_or_else(Communities::default, |bgp| bgp.communities.clone());
     if mode == Mode::Draining {
-        communities.push(GRACEFUL_SHUTDOWN);
+        communities.standard.insert(Community::GRACEFUL_SHUTDOWN);
     }
+    let everywhere = Policy {
+        communities,
+        ..Policy::default()
+    };
+    let peers = bgp.map_or(&[][..], |bgp| &bgp.peers);
     let announced = vips.iter().filter(|(_, state)| state.is_ok());
     let routes = announced.map(|(&vip, _)| {
+        let services: Vec<&Service> = services.iter().filter(|s| s.vip == vip).collect();
         let prefix = ipnet::IpNet::from(vip);
         let route = Route {
             prefix,
-            communities: communities.clone(),
-            med: None,
+            policy: policy(&services).and(&everywhere),
+            peers: audience(&services, peers),
         };
         (prefix, route)
     });
+    let policies = peers.iter().map(|peer| (peer.address, peer.policy.clone()));
     RouteSet {
         routes: routes.collect(),
+        peers: policies.collect(),
         complete: judged || vips.values().all(Result::is_ok),
     }
+}
+
+/// What the services of one VIP say about it. Configurations where two say different things are refused, so that it does not
+/// matter which is asked.
+fn policy(services: &[&Service]) -> Policy {
+    let policies = || services.iter().map(|service| &service.announce.policy);
+    Policy {
+        communities: policies().fold(Communities::default(), |all, policy| {
+            all.and(&policy.communities)
+        }),
+        med: policies().find_map(|policy| policy.med),
+        prepend: policies().map(|policy| policy.prepend).max().unwrap_or(0),
+    }
+}
+
+/// The peers that hear of the VIP of these services; `None`: all.
+fn audience(services: &[&Service], peers: &[BgpPeer]) -> Option<BTreeSet<IpAddr>> {
+    let named = services.iter().find_map(|s| s.announce.peers.as_ref());
+    let hears = |peer: &&BgpPeer| {
+        let wants = |wanted: &BTreeSet<String>| services.iter().any(|s| wanted.contains(&s.name));
+        named.is_none_or(|named| named.contains(&peer.address))
+            && peer.services.as_ref().is_none_or(wants)
+    };
+    let heard: BTreeSet<IpAddr> = peers.iter().filter(hears).map(|p| p.address).collect();
+    (heard.len() < peers.len()).then_some(heard)
 }
 
 /// VIPs whose announcement begins, and those where it ends or never began, with the reason.
@@ -122,7 +158,7 @@ mod tests {
     }
 
     fn announced(vips: &Vips) -> Vec<String> {
-        let set = route_set(vips, None, Mode::Serving, true);
+        let set = route_set(vips, &[], None, Mode::Serving, true);
         set.routes.keys().map(ToString::to_string).collect()
     }
 
@@ -192,26 +228,122 @@ mod tests {
     fn draining_announces_with_the_community_and_withdrawn_nothing() {
         let services = services([None; 3]);
         let bgp = settings("[bgp]\nasn = 65001\ncommunities = [\"65001:100\"]\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n").bgp;
-        let set = |mode| route_set(&vips(&services, mode, None), bgp.as_ref(), mode, true);
+        let set = |mode| {
+            let vips = vips(&services, mode, None);
+            route_set(&vips, &[], bgp.as_ref(), mode, true)
+        };
         let communities = |mode| {
             let routes = set(mode).routes;
-            routes
-                .values()
-                .next()
-                .map(|route| route.communities.clone())
+            let first = routes.values().next().map(|route| &route.policy);
+            first.map(|policy| policy.communities.standard.clone())
         };
-        let own = 65001 << 16 | 100;
-        assert_eq!(communities(Mode::Serving), Some(vec![own]));
-        assert_eq!(communities(Mode::Draining), Some(vec![own, 0xffff_0000]));
+        let own = Community(65001 << 16 | 100);
+        assert_eq!(communities(Mode::Serving), Some([own].into()));
+        assert_eq!(
+            communities(Mode::Draining),
+            Some([own, Community::GRACEFUL_SHUTDOWN].into())
+        );
         assert_eq!(set(Mode::Draining).routes.len(), 2);
         assert_eq!(set(Mode::Withdrawn).routes.len(), 0);
+    }
+
+    /// Two VIPs, the first with two services, and two peers.
+    fn heard(bgp: &str, announce: [&str; 3], peers: [&str; 2]) -> [Vec<String>; 2] {
+        let mut text = format!("[bgp]\nasn = 65001\n{bgp}\n");
+        for (n, peer) in (1..).zip(peers) {
+            text += &format!("[[bgp.peer]]\naddress = \"10.0.0.{n}\"\nasn = 65000\n{peer}\n");
+        }
+        let mut parts = TWO_VIPS.split("[[service]]");
+        text += parts.next().unwrap_or_default();
+        for (service, announce) in parts.zip(announce) {
+            text += &format!("[[service]]{service}\n{announce}\n");
+        }
+        let settings = settings(&text);
+        let vips: Vips = settings.services.iter().map(|s| (s.vip, Ok(()))).collect();
+        let bgp = settings.bgp.as_ref();
+        let set = route_set(&vips, &settings.services, bgp, Mode::Serving, true);
+        ["10.0.0.1", "10.0.0.2"].map(|peer| {
+            let routes = set.to(address(peer)).into_iter();
+            routes
+                .map(|(prefix, policy)| in_words(prefix, &policy))
+                .collect()
+        })
+    }
+
+    fn in_words(prefix: ipnet::IpNet, policy: &Policy) -> String {
+        let communities = policy.communities.standard.iter().map(ToString::to_string);
+        let large = policy.communities.large.iter().map(ToString::to_string);
+        let all: Vec<String> = communities.chain(large).collect();
+        let med = policy.med.map_or("-".into(), |med| med.to_string());
+        let prefix = prefix.addr();
+        format!(
+            "{prefix} med {med} prepend {} {}",
+            policy.prepend,
+            all.join(" ")
+        )
+    }
+
+    #[test]
+    fn what_is_said_of_a_vip_goes_to_all_peers_and_what_is_said_to_a_peer_of_all_vips() {
+        let [first, second] = heard(
+            "communities = [\"65001:1\"]",
+            [
+                "announce = { communities = [\"65001:2\", \"65001:0:9\"], med = 10 }",
+                "announce = { communities = [\"65001:3\"], med = 10, prepend = 1 }",
+                "",
+            ],
+            ["", "communities = [\"no-export\"]\nmed = 20\nprepend = 2"],
+        );
+        assert_eq!(
+            first,
+            [
+                "198.51.100.1 med 10 prepend 1 65001:1 65001:2 65001:3 65001:0:9",
+                "198.51.100.2 med - prepend 0 65001:1",
+            ]
+        );
+        assert_eq!(
+            second,
+            [
+                "198.51.100.1 med 10 prepend 3 65001:1 65001:2 65001:3 no-export 65001:0:9",
+                "198.51.100.2 med 20 prepend 2 65001:1 no-export",
+            ],
+            "the VIP's MED wins, prepending adds up"
+        );
+    }
+
+    #[test]
+    fn a_vip_goes_where_both_sides_want_it() {
+        let vips = |announce, peers| -> [Vec<String>; 2] {
+            heard("", announce, peers).map(|routes| {
+                let first = routes.iter().filter_map(|route| route.split(' ').next());
+                first.map(str::to_owned).collect()
+            })
+        };
+        let (one, two) = ("198.51.100.1", "198.51.100.2");
+        assert_eq!(vips(["", "", ""], ["", ""]), [[one, two], [one, two]]);
+        assert_eq!(
+            vips(["announce = { peers = [\"10.0.0.2\"] }", "", ""], ["", ""]),
+            [vec![two], vec![one, two]],
+            "one service speaks for its VIP"
+        );
+        assert_eq!(
+            vips(["", "", ""], ["services = [\"web\", \"tls\"]", ""]),
+            [vec![one], vec![one, two]]
+        );
+        assert_eq!(
+            vips(
+                ["", "", "announce = { peers = [\"10.0.0.2\"] }"],
+                ["services = [\"web\", \"tls\"]", "services = [\"other\"]"]
+            ),
+            [[one], [two]]
+        );
     }
 
     #[test]
     fn the_set_is_complete_once_judged_or_once_nothing_is_missing() {
         let complete = |obstacles, judged| {
             let vips = vips(&services(obstacles), Mode::Serving, None);
-            route_set(&vips, None, Mode::Serving, judged).complete
+            route_set(&vips, &[], None, Mode::Serving, judged).complete
         };
         assert!(complete([None; 3], false), "every VIP is announced again");
         assert!(

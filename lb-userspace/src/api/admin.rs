@@ -3,6 +3,7 @@
 //! | resource | answer |
 //! |---|---|
 //! | `GET /v1/status` | [`Envelope`]`<`[`NodeStatus`](crate::status::NodeStatus)`>` |
+//! | `GET /v1/routes` | [`Envelope`]`<`[`RouteList`](crate::status::RouteList)`>` |
 //! | `GET /v1/counters` | [`Envelope`]`<`[`Counters`](crate::status::Counters)`>` |
 //! | `GET /v1/explain?source=A:P&destination=A:P&protocol=tcp` | [`Envelope`]`<`[`Explanation`](crate::status::Explanation)`>` |
 //! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
@@ -38,7 +39,8 @@ const CONNECTIONS_MAX: usize = 32;
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Time for a change; a reload of a thousand services fits well.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-const RESOURCES: &str = "GET /v1/status, GET /v1/counters, GET /v1/explain, POST /v1/command";
+const RESOURCES: &str =
+    "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, POST /v1/command";
 
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
@@ -76,6 +78,7 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
     });
     Router::new()
         .route("/v1/status", get(status::<N>))
+        .route("/v1/routes", get(bgp_routes::<N>))
         .route("/v1/counters", get(counters::<N>))
         .route("/v1/explain", get(explain::<N>))
         .route("/v1/command", post(command::<N>))
@@ -87,6 +90,10 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
 
 async fn status<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
     Json(&*app.node.status()).into_response()
+}
+
+async fn bgp_routes<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    app.answer(Ok(app.node.routes()))
 }
 
 async fn counters<N: Node>(State(app): State<Arc<App<N>>>) -> Response {

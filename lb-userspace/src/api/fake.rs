@@ -8,7 +8,8 @@ use crate::model::{AdminState, PoolName, Protocol};
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters, Envelope,
     ExitCount, ExplainRequest, Explanation, Health, Histogram, HopStatus, InterfaceStatus,
-    NodeStatus, PeerStatus, PoolStatus, Refusal, SecondChanceCount, ServiceCount, ServiceStatus,
+    NodeStatus, PeerRoutes, PeerStatus, PoolStatus, Refusal, RouteList, SecondChanceCount,
+    SentRoute, ServiceCount, ServiceStatus,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -78,6 +79,13 @@ impl FakeNode {
 impl Node for FakeNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         self.status.lock().unwrap().clone()
+    }
+
+    fn routes(&self) -> RouteList {
+        let peers = self.status().body.peers.clone();
+        RouteList {
+            peers: peers.into_iter().map(routes).collect(),
+        }
     }
 
     async fn counters(&self) -> Result<Counters, Refusal> {
@@ -352,6 +360,25 @@ fn established() -> PeerStatus {
         received: BTreeMap::from([("keepalive".into(), 2_500), ("open".into(), 2)]),
         sent: BTreeMap::from([("keepalive".into(), 2_501), ("update".into(), 3)]),
         notifications: vec![("received".into(), 6, 4, 1)],
+    }
+}
+
+/// What a peer of [`lb`] was told.
+fn routes(peer: PeerStatus) -> PeerRoutes {
+    let route = |prefix| SentRoute {
+        prefix,
+        next_hop: "10.0.0.11".parse().unwrap(),
+        as_path: vec![65001, 65001],
+        med: Some(50),
+        local_pref: None,
+        communities: vec!["65001:100".into(), "no-export".into()],
+        large_communities: vec!["4200000001:1:2".into()],
+    };
+    PeerRoutes {
+        address: peer.address,
+        asn: peer.asn,
+        state: peer.state,
+        routes: peer.announced.into_iter().map(route).collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal, RouteList,
 };
 
 /// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
@@ -13,6 +13,9 @@ use crate::status::{
 pub trait Node: Send + Sync + 'static {
     /// The last published status. Cheap: no waiting, no system call.
     fn status(&self) -> Arc<Envelope<NodeStatus>>;
+
+    /// What every BGP peer has been told. Cheap as well.
+    fn routes(&self) -> RouteList;
 
     /// Reads the counters of the datapath and of the agent.
     fn counters(&self) -> impl Future<Output = Result<Counters, Refusal>> + Send;

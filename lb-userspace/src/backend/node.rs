@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Node;
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal, RouteList,
 };
 
 /// A question to the agent's loop, and where the answer goes.
@@ -41,6 +41,10 @@ impl BackendNode {
 impl Node for BackendNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         Arc::clone(&self.status.borrow())
+    }
+
+    fn routes(&self) -> RouteList {
+        RouteList { peers: Vec::new() }
     }
 
     async fn counters(&self) -> Result<Counters, Refusal> {

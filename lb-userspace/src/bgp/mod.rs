@@ -2,12 +2,12 @@
 //! and dropped.
 //!
 //! It knows nothing of load balancing. Its user gives it a [`SpeakerConfig`] and a `watch` channel with the
-//! [`RouteSet`] that every peer shall hear; it keeps the sessions and tells each peer the difference to what it heard
+//! [`RouteSet`] that the peers shall hear; it keeps the sessions and tells each peer the difference to what it heard
 //! before.
 //!
 //! | file | holds | pure |
 //! |---|---|---|
-//! | [`config`], [`route`] | what the user says: peers, routes | yes |
+//! | [`config`], [`route`], [`community`] | what the user says: peers, routes, policies | yes |
 //! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
@@ -18,6 +18,7 @@
 //! is complete; both would make a peer that holds our routes through a restart drop them.
 
 pub mod codec;
+pub mod community;
 pub mod config;
 pub mod error;
 pub mod fsm;
@@ -32,9 +33,11 @@ pub mod speaker;
 pub mod status;
 mod transport;
 
+pub use codec::Attributes;
+pub use community::{AnyCommunity, Communities, Community, LargeCommunity};
 pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;
-pub use route::{Family, Route, RouteSet};
+pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
 pub use status::{NotificationKey, PeerStatus};

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::codec::{Attributes, Update, nlri_room, prefix_len};
 use super::fsm::{Negotiated, Settings};
-use super::route::{Family, Route};
+use super::route::{Family, Policy};
 
 #[cfg(test)]
 #[path = "rib_tests.rs"]
@@ -47,9 +47,10 @@ impl AdjRibOut {
         }
     }
 
-    /// Prefixes the peer has been told.
-    pub fn announced(&self) -> impl ExactSizeIterator<Item = IpNet> {
-        self.sent.keys().copied()
+    /// What the peer has been told, by prefix.
+    pub fn announced(&self) -> impl ExactSizeIterator<Item = (IpNet, &Attributes)> {
+        let sent = self.sent.iter();
+        sent.map(|(prefix, sent)| (*prefix, &sent.attributes))
     }
 
     /// Everything of `family` will be sent again (RFC 2918); asking twice changes nothing.
@@ -61,10 +62,10 @@ impl AdjRibOut {
 
     /// The messages that make the peer know `wanted` and nothing else, withdrawals first; none when it does. They count
     /// as sent.
-    pub fn updates(&mut self, wanted: &BTreeMap<IpNet, Route>) -> Vec<Update> {
+    pub fn updates(&mut self, wanted: &BTreeMap<IpNet, Policy>) -> Vec<Update> {
         let wanted: BTreeMap<IpNet, Attributes> = wanted
             .iter()
-            .filter_map(|(prefix, route)| Some((prefix.trunc(), self.attributes(prefix, route)?)))
+            .filter_map(|(prefix, policy)| Some((*prefix, self.attributes(prefix, policy)?)))
             .collect();
         let mut updates = self.withdraw(&wanted);
         updates.extend(self.announce(wanted));
@@ -90,25 +91,22 @@ impl AdjRibOut {
     }
 
     /// `None`: not for this session.
-    fn attributes(&self, prefix: &IpNet, route: &Route) -> Option<Attributes> {
+    fn attributes(&self, prefix: &IpNet, policy: &Policy) -> Option<Attributes> {
         let family = Family::of(prefix);
         if !self.session.families.contains(&family) {
             return None;
         }
-        let mut communities = route.communities.clone();
-        communities.sort_unstable();
-        communities.dedup();
-        communities.truncate(Route::COMMUNITIES_MAX);
+        let external = !self.internal;
+        let own = match external {
+            true => 1 + usize::from(policy.prepend),
+            false => 0,
+        };
         Some(Attributes {
-            as_path: if self.internal {
-                vec![]
-            } else {
-                vec![self.asn]
-            },
+            as_path: vec![self.asn; own],
             next_hop: self.session.next_hops.of(family)?,
-            med: route.med,
+            med: policy.med.filter(|_| external),
             local_pref: self.internal.then_some(LOCAL_PREF),
-            communities,
+            communities: policy.communities.clone().bounded(),
         })
     }
 

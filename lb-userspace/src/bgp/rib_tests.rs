@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use rustbgpd_wire::{PathAttribute, Prefix, UpdateMessage};
+use rustbgpd_wire::{AsPathSegment, LargeCommunity as Large, PathAttribute, Prefix, UpdateMessage};
 
 use super::*;
 use crate::bgp::codec::{HEADER_LEN, MESSAGE_MAX, encode_update};
+use crate::bgp::community::{AnyCommunity, Communities, Community, LargeCommunity};
 use crate::bgp::fsm::NextHops;
 
 fn settings() -> Settings {
@@ -41,24 +42,25 @@ fn rib() -> AdjRibOut {
     AdjRibOut::new(&settings(), &session(&Family::ALL))
 }
 
-fn route(prefix: &str, communities: &[u32], med: Option<u32>) -> (IpNet, Route) {
-    let prefix = prefix.parse().expect("a prefix");
-    (
-        prefix,
-        Route {
-            prefix,
-            communities: communities.to_vec(),
-            med,
-        },
-    )
+fn route(prefix: &str, policy: Policy) -> (IpNet, Policy) {
+    (prefix.parse().expect("a prefix"), policy)
 }
 
-fn wanted(prefixes: &[&str]) -> BTreeMap<IpNet, Route> {
-    prefixes.iter().map(|p| route(p, &[], None)).collect()
+fn wanted(prefixes: &[&str]) -> BTreeMap<IpNet, Policy> {
+    let plain = |p: &&str| route(p, Policy::default());
+    prefixes.iter().map(plain).collect()
+}
+
+/// Community `n` of each kind.
+fn community(n: u32) -> [AnyCommunity; 2] {
+    [
+        AnyCommunity::Standard(Community(n)),
+        AnyCommunity::Large(LargeCommunity(n, 0, n)),
+    ]
 }
 
 /// What is compared of a route.
-type Heard = (IpAddr, Vec<u32>, Option<u32>);
+type Heard = (IpAddr, Policy);
 
 #[derive(Default)]
 struct Receiver {
@@ -78,14 +80,29 @@ impl Receiver {
             Prefix::V4(p) => v4(p),
             Prefix::V6(p) => IpNet::new(p.addr.into(), p.len).expect("valid"),
         };
-        let (mut next_hop, mut communities, mut med) = (None, vec![], None);
+        let (mut next_hop, mut policy) = (None, Policy::default());
         let mut announced: Vec<IpNet> = parsed.announced.iter().map(|e| v4(e.prefix)).collect();
         let mut withdrawn: Vec<IpNet> = parsed.withdrawn.iter().map(|e| v4(e.prefix)).collect();
         for attribute in &parsed.attributes {
             match attribute {
                 PathAttribute::NextHop(address) => next_hop = Some(IpAddr::V4(*address)),
-                PathAttribute::Med(value) => med = Some(*value),
-                PathAttribute::Communities(list) => communities = list.clone(),
+                PathAttribute::Med(value) => policy.med = Some(*value),
+                PathAttribute::Communities(list) => {
+                    policy.communities.standard = list.iter().map(|n| Community(*n)).collect();
+                    assert_eq!(policy.communities.standard.len(), list.len(), "each once");
+                }
+                PathAttribute::LargeCommunities(list) => {
+                    let large =
+                        |c: &Large| LargeCommunity(c.global_admin, c.local_data1, c.local_data2);
+                    policy.communities.large = list.iter().map(large).collect();
+                }
+                PathAttribute::AsPath(path) => {
+                    let [AsPathSegment::AsSequence(path)] = path.segments.as_slice() else {
+                        panic!("{path:?}")
+                    };
+                    assert!(path.iter().all(|asn| *asn == 65001), "{path:?}");
+                    policy.prepend = u8::try_from(path.len() - 1).expect("short");
+                }
                 PathAttribute::MpReachNlri(mp) => {
                     next_hop = Some(mp.next_hop);
                     announced.extend(mp.announced.iter().map(|e| net(e.prefix)));
@@ -108,29 +125,20 @@ impl Receiver {
         }
         for prefix in announced {
             let next_hop = next_hop.expect("an announcement has a next hop");
-            self.routes
-                .insert(prefix, (next_hop, communities.clone(), med));
+            self.routes.insert(prefix, (next_hop, policy.clone()));
         }
     }
 
-    fn check(&self, wanted: &BTreeMap<IpNet, Route>) {
+    fn check(&self, wanted: &BTreeMap<IpNet, Policy>) {
         let expected: BTreeMap<IpNet, Heard> = wanted
             .iter()
-            .map(|(prefix, route)| {
+            .map(|(prefix, policy)| {
                 let next_hop = match prefix {
                     IpNet::V4(_) => "10.0.0.11",
                     IpNet::V6(_) => "2001:db8::11",
                 };
-                let mut communities = route.communities.clone();
-                communities.sort_unstable();
-                (
-                    *prefix,
-                    (
-                        next_hop.parse().expect("an address"),
-                        communities,
-                        route.med,
-                    ),
-                )
+                let next_hop = next_hop.parse().expect("an address");
+                (*prefix, (next_hop, policy.clone()))
             })
             .collect();
         assert_eq!(self.routes, expected);
@@ -179,29 +187,76 @@ fn the_peer_hears_the_difference_and_nothing_else() {
     assert_eq!(rib.announced().count(), 3);
 }
 
+/// Each part of a policy on its own: the peer hears of it, of nothing else, and without a withdrawal.
 #[test]
-fn a_changed_attribute_is_announced_again_without_a_withdrawal() {
-    let mut rib = rib();
-    rib.updates(&wanted(&["192.0.2.10/32"]));
-    let drained = BTreeMap::from([route("192.0.2.10/32", &[0xffff_0000], Some(9))]);
-    let updates = rib.updates(&drained);
-    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
-        panic!("{updates:?}")
-    };
-    assert_eq!(
-        (attributes.communities.as_slice(), attributes.med),
-        (&[0xffff_0000][..], Some(9))
-    );
+fn a_changed_policy_is_announced_again_without_a_withdrawal() {
+    let plain = Policy::default();
+    for (about, changed) in [
+        (
+            "a community",
+            Policy {
+                communities: [AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN)]
+                    .into_iter()
+                    .collect(),
+                ..plain.clone()
+            },
+        ),
+        (
+            "a large community",
+            Policy {
+                communities: [AnyCommunity::Large(LargeCommunity(65001, 1, 2))]
+                    .into_iter()
+                    .collect(),
+                ..plain.clone()
+            },
+        ),
+        (
+            "MED",
+            Policy {
+                med: Some(0),
+                ..plain.clone()
+            },
+        ),
+        (
+            "prepending",
+            Policy {
+                prepend: 1,
+                ..plain.clone()
+            },
+        ),
+    ] {
+        let mut rib = rib();
+        let mut wanted = wanted(&["192.0.2.10/32", "192.0.2.11/32"]);
+        let mut receiver = Receiver::default();
+        rib.updates(&wanted).iter().for_each(|u| receiver.hear(u));
+        wanted.extend([route("192.0.2.10/32", changed)]);
+        let updates = rib.updates(&wanted);
+        let [Update::Announce { prefixes, .. }] = updates.as_slice() else {
+            panic!("{about}: {updates:?}")
+        };
+        assert_eq!(prefixes.len(), 1, "{about}");
+        receiver.hear(&updates[0]);
+        receiver.check(&wanted);
+        assert_eq!(rib.updates(&wanted), [], "{about}");
+    }
 }
 
 #[test]
-fn order_and_repetition_of_communities_do_not_matter() {
+fn what_was_announced_is_what_was_sent() {
     let mut rib = rib();
-    rib.updates(&BTreeMap::from([route("192.0.2.10/32", &[2, 1], None)]));
-    assert_eq!(
-        rib.updates(&BTreeMap::from([route("192.0.2.10/32", &[1, 2, 2], None)])),
-        []
-    );
+    let policy = Policy {
+        communities: community(7).into_iter().collect(),
+        med: Some(5),
+        prepend: 2,
+    };
+    let updates = rib.updates(&BTreeMap::from([route("192.0.2.10/32", policy)]));
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    assert_eq!(attributes.as_path, [65001; 3]);
+    let announced: Vec<_> = rib.announced().collect();
+    let prefix = "192.0.2.10/32".parse().expect("a prefix");
+    assert_eq!(announced, [(prefix, attributes)]);
 }
 
 #[test]
@@ -247,21 +302,32 @@ fn end_of_rib_comes_once_even_for_nothing() {
     assert_eq!(rib.end_of_rib(), []);
 }
 
+/// RFC 4271 sections 5.1.2, 5.1.4 and 5.1.5.
 #[test]
-fn internal_peers() {
+fn internal_peers_get_local_pref_and_neither_path_nor_med() {
     let settings = Settings {
         peer_asn: 65001,
         ..settings()
     };
     let mut rib = AdjRibOut::new(&settings, &session(&Family::ALL));
-    let updates = rib.updates(&wanted(&["192.0.2.10/32"]));
+    let communities: Communities = community(7).into_iter().collect();
+    let policy = Policy {
+        communities: communities.clone(),
+        med: Some(5),
+        prepend: 2,
+    };
+    let updates = rib.updates(&BTreeMap::from([route("192.0.2.10/32", policy)]));
     let [Update::Announce { attributes, .. }] = updates.as_slice() else {
         panic!("{updates:?}")
     };
-    assert_eq!(
-        (attributes.as_path.as_slice(), attributes.local_pref),
-        (&[][..], Some(100))
-    );
+    let expected = Attributes {
+        as_path: vec![],
+        next_hop: "10.0.0.11".parse().expect("an address"),
+        med: None,
+        local_pref: Some(100),
+        communities,
+    };
+    assert_eq!(attributes, &expected);
 }
 
 #[test]
@@ -269,17 +335,8 @@ fn ten_thousand_prefixes_fill_their_messages() {
     let prefixes = |n: u32| {
         (0..n).map(|i| IpNet::new(Ipv4Addr::from(0xc633_0000 + i).into(), 32).expect("valid"))
     };
-    let wanted: BTreeMap<IpNet, Route> = prefixes(10_000)
-        .map(|prefix| {
-            (
-                prefix,
-                Route {
-                    prefix,
-                    communities: vec![],
-                    med: None,
-                },
-            )
-        })
+    let wanted: BTreeMap<IpNet, Policy> = prefixes(10_000)
+        .map(|prefix| (prefix, Policy::default()))
         .collect();
     let mut rib = rib();
     let mut receiver = Receiver::default();
@@ -318,18 +375,14 @@ fn random_route_sets() {
     for _ in 0..600 {
         for _ in 0..below(8) {
             let prefix = prefix(below(240));
-            let communities = (0..below(3) * 60).map(|n| n as u32).collect();
-            let med = [None, Some(0), Some(100)][below(3) as usize];
+            let policy = Policy {
+                communities: (0..below(3) as u32 * 60).flat_map(community).collect(),
+                med: [None, Some(0), Some(100)][below(3) as usize],
+                prepend: below(1 + u64::from(Policy::PREPEND_MAX)) as u8,
+            };
             match below(3) {
                 0 => drop(wanted.remove(&prefix)),
-                _ => drop(wanted.insert(
-                    prefix,
-                    Route {
-                        prefix,
-                        communities,
-                        med,
-                    },
-                )),
+                _ => drop(wanted.insert(prefix, policy)),
             }
         }
         if below(10) == 0 {

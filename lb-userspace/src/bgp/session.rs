@@ -1,11 +1,13 @@
 //! The task of one peer: it waits, tells the state machine, and does what that says.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -16,7 +18,7 @@ use super::fsm::{Action, Direction, Input, Negotiated, Peer, Reason, Reply, Sett
 use super::link::{Link, local_address};
 use super::notification::Notification;
 use super::rib::AdjRibOut;
-use super::route::RouteSet;
+use super::route::{Policy, RouteSet};
 use super::status::{Shared, count_notification};
 use super::transport;
 
@@ -34,6 +36,12 @@ pub(super) struct Channels {
     pub commands: mpsc::Receiver<Command>,
     pub incoming: mpsc::Receiver<TcpStream>,
     pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
+}
+
+/// What the peer shall hear.
+struct Wanted {
+    routes: BTreeMap<IpNet, Policy>,
+    complete: bool,
 }
 
 type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -60,7 +68,7 @@ pub(super) struct Session {
     dial: Option<Dial>,
     closing: JoinSet<()>,
     rib: Option<AdjRibOut>,
-    wanted: Option<Arc<RouteSet>>,
+    wanted: Option<Wanted>,
     /// End-of-RIB is sent from here on, complete or not.
     end_of_rib_at: Instant,
     flushes: Vec<oneshot::Sender<()>>,
@@ -155,8 +163,11 @@ impl Session {
 
     fn take_routes(&mut self) {
         let first = self.wanted.is_none();
-        if let Some(routes) = self.channels.routes.borrow_and_update().clone() {
-            self.wanted = Some(routes);
+        if let Some(set) = self.channels.routes.borrow_and_update().as_deref() {
+            self.wanted = Some(Wanted {
+                routes: set.to(self.config.address),
+                complete: set.complete,
+            });
         }
         if first && self.wanted.is_some() {
             self.report(Input::Start, None);
@@ -310,7 +321,7 @@ impl Session {
         shared.status.router_id = None;
         shared.status.hold_time = None;
         shared.status.capabilities.clear();
-        shared.status.announced.clear();
+        shared.status.announced = Arc::default();
     }
 
     /// Sends what there is to send, as far as TCP takes it.
@@ -350,7 +361,9 @@ impl Session {
         }
         let four_octet_as = rib.four_octet_as();
         if changed {
-            let announced = rib.announced().collect();
+            let announced = rib.announced();
+            let announced = announced.map(|(prefix, attributes)| (prefix, attributes.clone()));
+            let announced = Arc::new(announced.collect());
             self.lock().status.announced = announced;
         }
         let finished = updates

@@ -12,7 +12,7 @@ use super::*;
 use crate::bgp::codec::{self, Capabilities, Message, MessageType, Open};
 use crate::bgp::config::{GracefulRestart, PeerConfig};
 use crate::bgp::fsm::State;
-use crate::bgp::route::{Family, Route};
+use crate::bgp::route::{Family, Policy, Route};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -25,13 +25,14 @@ fn routes(prefixes: &[&str], complete: bool) -> Option<Arc<RouteSet>> {
             prefix,
             Route {
                 prefix,
-                communities: vec![],
-                med: None,
+                policy: Policy::default(),
+                peers: None,
             },
         )
     };
     Some(Arc::new(RouteSet {
         routes: prefixes.iter().map(route).collect(),
+        peers: BTreeMap::new(),
         complete,
     }))
 }
@@ -230,6 +231,48 @@ async fn a_session_from_open_to_cease() {
         heard,
         Heard::Other(Message::Notification(Notification::shutdown("maintenance")))
     );
+}
+
+#[tokio::test]
+async fn a_change_of_policy_is_told_in_the_same_session() {
+    let (listener, port) = listener().await;
+    let start = routes(&["192.0.2.10/32"], true);
+    let (send, receive) = watch::channel(start.clone());
+    let speaker = Speaker::start(config(peer(port)), receive).expect("starts");
+    let mut other = Scripted::accept(&listener).await;
+    other.establish().await;
+    other.hear_update().await;
+    assert_eq!(other.hear_update().await, END_OF_RIB);
+
+    let mut set = RouteSet::clone(&start.expect("some"));
+    let med = Policy {
+        med: Some(7),
+        ..Policy::default()
+    };
+    set.peers.insert(LOOPBACK, med);
+    send.send_replace(Some(Arc::new(set.clone())));
+    let body = other.hear_update().await;
+    let attribute = [0x80, 4, 4, 0, 0, 0, 7];
+    assert!(body.windows(7).any(|w| w == attribute), "{body:?}");
+    assert!(announces(&body, &[32, 192, 0, 2, 10]));
+    let announced = speaker.status()[0].announced.clone();
+    let meds: Vec<_> = announced
+        .values()
+        .map(|attributes| attributes.med)
+        .collect();
+    assert_eq!(meds, [Some(7)]);
+
+    for route in set.routes.values_mut() {
+        route.peers = Some(BTreeSet::new());
+    }
+    send.send_replace(Some(Arc::new(set)));
+    assert_eq!(
+        other.hear_update().await,
+        [0, 5, 32, 192, 0, 2, 10, 0, 0],
+        "no longer for this peer"
+    );
+    assert!(speaker.status()[0].announced.is_empty());
+    assert_eq!(speaker.status()[0].flaps, BTreeMap::new());
 }
 
 #[tokio::test]
@@ -455,14 +498,15 @@ async fn a_peer_that_reads_nothing_is_told_only_the_last() {
                 p,
                 Route {
                     prefix: p,
-                    communities: vec![],
-                    med: None,
+                    policy: Policy::default(),
+                    peers: None,
                 },
             )
         });
         Some(Arc::new(RouteSet {
             routes: routes.collect(),
             complete: true,
+            ..RouteSet::default()
         }))
     };
     let (send, receive) = watch::channel(many(0));

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::codec::Attributes;
 use super::fsm::State;
 use super::notification::Notification;
 
@@ -26,8 +28,8 @@ pub struct PeerStatus {
     pub hold_time: Option<Duration>,
     /// What both sides offered, by name, while Established.
     pub capabilities: Vec<String>,
-    /// Prefixes sent and not withdrawn.
-    pub announced: Vec<IpNet>,
+    /// What was sent and not withdrawn, by prefix.
+    pub announced: Arc<BTreeMap<IpNet, Attributes>>,
     /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
     pub received: BTreeMap<&'static str, u64>,
     /// Messages by type.
@@ -64,7 +66,7 @@ impl PeerStatus {
             router_id: None,
             hold_time: None,
             capabilities: Vec::new(),
-            announced: Vec::new(),
+            announced: Arc::default(),
             received: BTreeMap::new(),
             sent: BTreeMap::new(),
             notifications: BTreeMap::new(),

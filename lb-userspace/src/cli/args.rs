@@ -2,7 +2,7 @@
 
 mod config;
 
-use std::net::{AddrParseError, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -210,6 +210,12 @@ pub struct BackendArgs {
 pub enum BgpCommand {
     /// List the BGP sessions
     Peers,
+    /// Show what was announced to each peer: prefix, next hop and attributes as sent
+    Routes {
+        /// Only to this peer
+        #[arg(value_name = "PEER")]
+        peer: Option<IpAddr>,
+    },
 }
 
 /// `explain`.

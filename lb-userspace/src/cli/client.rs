@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::error::CliError;
 use crate::status::{
     Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, NodeStatus, Refused,
-    SCHEMA,
+    RouteList, SCHEMA,
 };
 
 /// Time for an answer to a question, longer than the agent takes at most.
@@ -45,6 +45,11 @@ impl Client {
     /// `GET /v1/status`.
     pub async fn status(&self) -> Result<Envelope<NodeStatus>, CliError> {
         self.read("/v1/status").await
+    }
+
+    /// `GET /v1/routes`.
+    pub async fn routes(&self) -> Result<Envelope<RouteList>, CliError> {
+        self.read("/v1/routes").await
     }
 
     /// `GET /v1/counters`.

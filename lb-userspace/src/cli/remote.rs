@@ -1,5 +1,6 @@
 //! Commands that ask a running agent.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::args::{Ask, BackendArgs, BackendAsk, BgpCommand, ExplainArgs, Question};
@@ -35,6 +36,7 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
     match ask {
         Ask::Status => status(client, style, now_secs).await,
         Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
+        Ask::Bgp(BgpCommand::Routes { peer }) => routes(client, peer, style).await,
         Ask::Explain(args) => explain(client, args, style).await,
         Ask::Drops => drops(client, style).await,
         Ask::Reload => change(client, Command::Reload, style).await,
@@ -107,6 +109,26 @@ async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
     let peers = envelope.body.peers;
     let list = Envelope::new(envelope.generation, PeerList { peers });
     Answer::new(style, &list, |list| show::bgp::table(list, style))
+}
+
+async fn routes(client: &Client, peer: Option<IpAddr>, style: Style) -> Result<Answer, CliError> {
+    let mut envelope = client.routes().await?;
+    if let Some(peer) = peer {
+        let peers = &mut envelope.body.peers;
+        let known: Vec<String> = peers.iter().map(|p| p.address.to_string()).collect();
+        peers.retain(|found| found.address == peer);
+        if peers.is_empty() {
+            return Err(Refusal::not_found(match known.is_empty() {
+                true => format!("there is no BGP peer {peer}: this node has none"),
+                false => format!(
+                    "there is no BGP peer {peer}: this node has {}",
+                    known.join(", ")
+                ),
+            })
+            .into());
+        }
+    }
+    Answer::new(style, &envelope, |list| show::routes::table(list, style))
 }
 
 async fn explain(client: &Client, args: ExplainArgs, style: Style) -> Result<Answer, CliError> {

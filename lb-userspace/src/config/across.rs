@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::announce;
 use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
@@ -41,6 +42,7 @@ impl Draft {
         }
         self.check_ports(errors);
         self.check_addresses(errors);
+        announce::check(self, errors);
         limits::check(self, errors);
     }
 

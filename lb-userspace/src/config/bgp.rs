@@ -9,17 +9,20 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
 use super::place::{Placed, Span};
+use super::policy::{PolicyDraft, communities};
 use super::schema::PEER;
 use super::secret::Secrets;
 use super::unique::repeated;
 use super::value::{self, Read, Reject};
+use crate::bgp::Communities;
 use crate::model::{Bgp, BgpPeer, GracefulRestart};
 
 /// `[bgp]` as far as it could be read.
 pub struct BgpDraft {
-    asn: Option<u32>,
+    /// Our AS.
+    pub asn: Option<u32>,
     hold_time: Duration,
-    communities: Vec<u32>,
+    communities: Communities,
     graceful_restart: GracefulRestart,
     listen: Vec<SocketAddr>,
     /// Its peers.
@@ -31,18 +34,6 @@ pub struct BgpDraft {
 impl BgpDraft {
     /// Reads the section and its peers.
     pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
-        let communities = fields
-            .list("communities", community)
-            .map_or(Vec::new(), |list| list.value);
-        repeated(fields.errors(), &communities, |_| {
-            "this community is listed twice".to_owned()
-        });
-        if let Some(surplus) = communities.get(COMMUNITIES_MAX) {
-            fields.errors().add(Diagnostic::at(
-                &surplus.span,
-                format!("more than {COMMUNITIES_MAX} communities"),
-            ));
-        }
         let listen = fields
             .list("listen", value::socket)
             .map_or(Vec::new(), |list| list.value);
@@ -57,7 +48,10 @@ impl BgpDraft {
         let draft = BgpDraft {
             asn: fields.must("asn", asn).map(|asn| asn.value),
             hold_time: fields.get_or("hold_time", HOLD_TIME, hold_time),
-            communities: communities.into_iter().map(|found| found.value).collect(),
+            communities: communities(fields)
+                .into_iter()
+                .map(|found| found.value)
+                .collect(),
             graceful_restart: fields
                 .word(
                     "graceful_restart",
@@ -126,7 +120,8 @@ pub struct PeerDraft {
     /// Transport address.
     pub address: Option<Placed<IpAddr>>,
     port: u16,
-    asn: Option<u32>,
+    /// Its AS.
+    pub asn: Option<u32>,
     password: Option<String>,
     ttl_security: Option<u8>,
     /// Where `passive = true` stands.
@@ -135,6 +130,10 @@ pub struct PeerDraft {
     pub next_hop_v4: Option<Placed<Ipv4Addr>>,
     /// Next hop of IPv6 VIPs.
     pub next_hop_v6: Option<Placed<Ipv6Addr>>,
+    /// What is said about every route to it.
+    pub policy: PolicyDraft,
+    /// Names of the services it takes; none: all.
+    pub services: Option<Placed<Vec<Placed<String>>>>,
 }
 
 impl PeerDraft {
@@ -153,6 +152,8 @@ impl PeerDraft {
                 .map(|passive| passive.span),
             next_hop_v4: fields.get("next_hop_v4", value::ipv4),
             next_hop_v6: fields.get("next_hop_v6", value::ipv6),
+            policy: PolicyDraft::read(fields),
+            services: services(fields),
         }
     }
 
@@ -166,16 +167,30 @@ impl PeerDraft {
             passive: self.passive.is_some(),
             next_hop_v4: self.next_hop_v4.map(|hop| hop.value),
             next_hop_v6: self.next_hop_v6.map(|hop| hop.value),
+            policy: self.policy.finish(),
+            services: self
+                .services
+                .map(|list| list.value.into_iter().map(|name| name.value).collect()),
         })
     }
 }
 
 const BGP_PORT: u16 = 179;
 
-/// So that an UPDATE of 4096 octets keeps room for prefixes.
-const COMMUNITIES_MAX: usize = 64;
-
 const HOLD_TIME: Duration = Duration::from_secs(9);
+
+fn services(fields: &Fields<'_, '_>) -> Option<Placed<Vec<Placed<String>>>> {
+    let services = fields.list("services", value::name)?;
+    if fields.is_empty("services") {
+        let reject = Reject::value("must name at least one service")
+            .help("without `services` the peer takes all of them");
+        fields.errors().add(reject.at("services", &services.span));
+    }
+    repeated(fields.errors(), &services.value, |name| {
+        format!("service `{name}` is listed twice")
+    });
+    Some(services)
+}
 
 fn password(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<String> {
     let path: Placed<PathBuf> = fields.get("password_file", value::path)?;
@@ -209,28 +224,5 @@ fn hold_time(value: &DeValue<'_>) -> Read<Duration> {
             "must be \"0s\" or at least \"3s\" (RFC 4271)",
         )),
         _ => Ok(hold_time),
-    }
-}
-
-/// `asn:value` (RFC 1997).
-fn community(value: &DeValue<'_>) -> Read<u32> {
-    let written = value::text(value, "a community in quotes")?;
-    let wrong = || Reject::is_no(written, "community");
-    let example = "two numbers from 0 to 65535, such as \"65001:100\"";
-    let numbers: Option<Vec<u64>> = written
-        .split(':')
-        .map(|part| {
-            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| part.parse().ok()).flatten()
-        })
-        .collect();
-    match numbers.as_deref() {
-        Some(&[high @ 0..=0xffff, low @ 0..=0xffff]) => {
-            u32::try_from((high << 16) | low).map_err(|_| wrong())
-        }
-        Some([_, _, _]) => Err(Reject::not_supported(&format!(
-            "a large community, {written:?},"
-        ))),
-        _ => Err(wrong().help(example)),
     }
 }

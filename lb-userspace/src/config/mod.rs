@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod across;
+mod announce;
 mod backend;
 mod bgp;
 mod diagnostic;
@@ -17,6 +18,7 @@ mod json_schema;
 mod limits;
 mod node;
 mod place;
+mod policy;
 mod pool;
 mod reference;
 pub mod schema;

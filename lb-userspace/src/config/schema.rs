@@ -72,8 +72,8 @@ impl Section {
 }
 
 /// All sections.
-pub const SECTIONS: [&Section; 10] = [
-    &FILE, &NODE, &METRICS, &BGP, &PEER, &POOL, &CHECK, &MEMBER, &SERVICE, &BACKEND,
+pub const SECTIONS: [&Section; 11] = [
+    &FILE, &NODE, &METRICS, &BGP, &PEER, &POOL, &CHECK, &MEMBER, &SERVICE, &ANNOUNCE, &BACKEND,
 ];
 
 /// The file itself.
@@ -211,9 +211,10 @@ pub static BGP: Section = Section {
         ),
         optional(
             "communities",
-            "list of \"asn:value\"",
+            COMMUNITIES,
             "[]",
-            "Communities (RFC 1997) on every route.",
+            "Communities on every route to every peer, at most 64. The names are `graceful-shutdown`, `blackhole`, \
+             `no-export`, `no-advertise`, `no-export-subconfed` and `no-peer`.",
         ),
         optional(
             "graceful_restart",
@@ -283,6 +284,32 @@ pub static PEER: Section = Section {
             "IPv6 address",
             "our address on the session's interface",
             "Next hop of IPv6 VIPs.",
+        ),
+        optional(
+            "communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on every route to this peer, beside those of `[bgp]` and of the VIP.",
+        ),
+        optional(
+            "med",
+            "0 to 4294967295",
+            "none",
+            "MULTI_EXIT_DISC of routes to this peer, where the VIP has none of its own. Only for a peer of another AS.",
+        ),
+        optional(
+            "prepend",
+            "0 to 10",
+            "0",
+            "How often our AS is put into the AS path of routes to this peer beyond once; added to the VIP's, together \
+             at most 10. Only for a peer of another AS.",
+        ),
+        optional(
+            "services",
+            "list of names of services",
+            "all",
+            "The peer hears of the VIPs of these services only. A VIP is announced as a whole: with one of its \
+             services, all must be named.",
         ),
         reserved("bfd", "Fast failure detection beside the session."),
     ],
@@ -491,12 +518,53 @@ pub static SERVICE: Section = Section {
         reserved("udp", "How UDP flows are kept."),
         reserved("fragments", "Whether fragments are balanced."),
         reserved("hold_up", "Wait before a VIP is announced again."),
-        reserved(
+        optional(
             "announce",
-            "Communities, MED, prepending, peers of this VIP.",
+            "inline table",
+            "to every peer, with nothing of its own",
+            "How the VIP is announced, see `announce`.",
         ),
     ],
 };
+
+/// `service.announce`.
+pub static ANNOUNCE: Section = Section {
+    header: "announce = { }",
+    about: "How the VIP of a service is announced. A VIP is one route: what one of its services says holds for it, \
+            communities of several add up, and two that say different things are an error. A change of these keys, of the \
+            communities of `[bgp]` and of the policy of a peer is told within the running sessions.",
+    keys: &[
+        optional(
+            "communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on the VIP's route, beside those of `[bgp]` and of the peer.",
+        ),
+        optional(
+            "med",
+            "0 to 4294967295",
+            "the peer's",
+            "MULTI_EXIT_DISC (RFC 4271): of two routes from the same AS, a router prefers the lower. Peers of our own AS \
+             are not told.",
+        ),
+        optional(
+            "prepend",
+            "0 to 10",
+            "0",
+            "How often our AS is put into the AS path beyond once: routers prefer shorter paths. Peers of our own AS see \
+             none.",
+        ),
+        optional(
+            "peers",
+            "list of addresses of peers",
+            "all",
+            "Only these peers hear of the VIP.",
+        ),
+    ],
+};
+
+/// Values of a list of communities.
+const COMMUNITIES: &str = "list of \"asn:value\", \"asn:value:value\" or a name";
 
 /// `[backend]`.
 pub static BACKEND: Section = Section {

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use lb_common::abi;
 use toml::de::DeValue;
 
+use super::announce::AnnounceDraft;
 use super::fields::Fields;
 use super::place::{Placed, Span};
+use super::schema::ANNOUNCE;
 use super::unique::repeated;
 use super::value::{self, Read, Reject};
-use crate::model::{Need, PoolName, Protocol, Service};
+use crate::model::{Announce, Need, PoolName, Protocol, Service};
 
 /// `[[service]]` as far as it could be read.
 pub struct ServiceDraft {
@@ -26,6 +28,8 @@ pub struct ServiceDraft {
     pub pool_named: bool,
     /// When to announce.
     pub need: Option<Placed<Need>>,
+    /// How to announce.
+    pub announce: Option<AnnounceDraft>,
     /// Its header.
     pub place: Span,
 }
@@ -45,6 +49,9 @@ impl ServiceDraft {
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
             need: fields.get("need", need),
+            announce: fields
+                .table("announce", &ANNOUNCE)
+                .map(|announce| AnnounceDraft::read(&announce)),
             place: fields.place.clone(),
         }
     }
@@ -65,6 +72,9 @@ impl ServiceDraft {
             ports,
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),
+            announce: self
+                .announce
+                .map_or_else(Announce::default, AnnounceDraft::finish),
         })
     }
 }

@@ -120,7 +120,7 @@ async fn requests_that_make_no_sense() {
 #[tokio::test]
 async fn what_there_is_is_said_where_there_is_nothing() {
     let answer = Bench::new().ask(&get("/")).await;
-    let message = "no such resource: there are GET /v1/status, GET /v1/counters, GET /v1/explain, POST /v1/command";
+    let message = "no such resource: there are GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, POST /v1/command";
     assert_eq!(answer.body, refused("not_found", message));
 }
 

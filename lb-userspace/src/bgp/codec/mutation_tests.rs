@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::bgp::community::{AnyCommunity, Community};
 use crate::bgp::route::Family;
 
 /// Deterministic, so that a failure can be run again.
@@ -28,7 +29,9 @@ fn corpus() -> Vec<Vec<u8>> {
         next_hop: next_hop.parse().expect("an address"),
         med: Some(1),
         local_pref: Some(100),
-        communities: (0..70).collect(),
+        communities: (0..70)
+            .map(|n| AnyCommunity::Standard(Community(n)))
+            .collect(),
     };
     let open = Open {
         asn: 4_200_000_001,

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 use rustbgpd_wire::{
     Afi, AsPath, AsPathSegment, Ipv4NlriEntry, Ipv4Prefix, Ipv4UnicastMode, Ipv6Prefix,
-    MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Prefix, Safi, UpdateMessage,
+    LargeCommunity, MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Prefix, Safi,
+    UpdateMessage,
 };
 
 use super::frame::{HEADER_LEN, MESSAGE_MAX};
+use crate::bgp::community::Communities;
 use crate::bgp::route::Family;
 
 /// One message.
@@ -43,8 +45,8 @@ pub struct Attributes {
     pub med: Option<u32>,
     /// LOCAL_PREF, for internal peers only.
     pub local_pref: Option<u32>,
-    /// COMMUNITIES; absent when empty.
-    pub communities: Vec<u32>,
+    /// COMMUNITIES and LARGE_COMMUNITY; each absent when empty.
+    pub communities: Communities,
 }
 
 impl Attributes {
@@ -200,12 +202,17 @@ fn as_path(attributes: &Attributes) -> PathAttribute {
 }
 
 fn optional(attributes: &Attributes) -> impl Iterator<Item = PathAttribute> {
-    let communities = (!attributes.communities.is_empty()).then(|| attributes.communities.clone());
+    let Communities { standard, large } = &attributes.communities;
+    let standard: Vec<u32> = standard.iter().map(|one| one.0).collect();
+    let large: Vec<_> = large
+        .iter()
+        .map(|one| LargeCommunity::new(one.0, one.1, one.2))
+        .collect();
     let med = attributes.med.map(PathAttribute::Med);
     let local_pref = attributes.local_pref.map(PathAttribute::LocalPref);
-    med.into_iter()
-        .chain(local_pref)
-        .chain(communities.map(PathAttribute::Communities))
+    let standard = (!standard.is_empty()).then_some(PathAttribute::Communities(standard));
+    let large = (!large.is_empty()).then_some(PathAttribute::LargeCommunities(large));
+    [med, local_pref, standard, large].into_iter().flatten()
 }
 
 fn mp_reach(next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
@@ -241,6 +248,7 @@ fn mp_unreach(prefixes: &[IpNet]) -> PathAttribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bgp::community::{AnyCommunity, Community};
 
     fn attributes(next_hop: &str) -> Attributes {
         Attributes {
@@ -248,7 +256,9 @@ mod tests {
             next_hop: next_hop.parse().expect("an address"),
             med: Some(7),
             local_pref: None,
-            communities: vec![65001 << 16 | 100],
+            communities: [AnyCommunity::Standard(Community(65001 << 16 | 100))]
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -290,7 +300,7 @@ mod tests {
     fn ipv6_announcement_has_these_bytes() {
         let mut attributes = attributes("2001:db8::11");
         attributes.med = None;
-        attributes.communities.clear();
+        attributes.communities = Communities::default();
         let update = Update::Announce {
             attributes,
             prefixes: nets(&["2001:db8:1::10/128"]),
@@ -333,7 +343,7 @@ mod tests {
         let mut attributes = attributes("10.0.0.11");
         attributes.as_path = vec![4_200_000_001];
         attributes.med = None;
-        attributes.communities.clear();
+        attributes.communities = Communities::default();
         let bytes = body(
             &Update::Announce {
                 attributes,
@@ -361,6 +371,32 @@ mod tests {
         );
         assert!(bytes.windows(3).any(|w| w == [0x40, 2, 0]));
         assert!(bytes.windows(7).any(|w| w == [0x40, 5, 4, 0, 0, 0, 100]));
+    }
+
+    #[test]
+    fn prepending_and_large_communities_have_these_bytes() {
+        let mut attributes = attributes("10.0.0.11");
+        attributes.as_path = vec![65001; 3];
+        attributes.med = None;
+        attributes.communities = ["65001:1:2", "4200000000:0:7", "no-export"]
+            .into_iter()
+            .filter_map(AnyCommunity::parse)
+            .collect();
+        let update = Update::Announce {
+            attributes,
+            prefixes: nets(&["192.0.2.10/32"]),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            &[0, 0, 0, 62][..],
+            &[0x40, 1, 1, 0],
+            &[0x40, 2, 14, 2, 3, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9],
+            &[0x40, 3, 4, 10, 0, 0, 11],
+            &[0xc0, 8, 4, 0xff, 0xff, 0xff, 1],
+            &[0xc0, 32, 24, 0, 0, 0xfd, 0xe9, 0, 0, 0, 1, 0, 0, 0, 2, 0xfa, 0x56, 0xea, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+            &[32, 192, 0, 2, 10],
+        ].concat();
+        assert_eq!(body(&update, true), expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(super) mod backend;
 pub(super) mod bgp;
 pub(super) mod drops;
 pub(super) mod explain;
+pub(super) mod routes;
 pub(super) mod status;
 
 use comfy_table::Cell;

@@ -1,4 +1,4 @@
-use super::Bench;
+use super::{Bench, too_wide};
 use crate::api::fake::FakeNode;
 use crate::status::Exit;
 
@@ -48,4 +48,76 @@ async fn a_node_without_bgp() {
         answer,
         ("this node has no BGP peers\n".to_string(), Exit::Ok)
     );
+}
+
+#[tokio::test]
+async fn routes_of_every_peer() {
+    let (answer, exit) = Bench::new(FakeNode::lb()).run("bgp routes").await;
+    assert_eq!(too_wide(&answer), [""; 0]);
+    assert_eq!(
+        (answer.as_str(), exit),
+        (
+            "\
+10.0.0.1, AS 65000, Established:
+PREFIX            NEXT HOP   MED  AS PATH      COMMUNITIES
+198.51.100.10/32  10.0.0.11   50  65001 65001  65001:100 no-export
+                                               4200000001:1:2
+
+10.0.0.2, AS 4200000001, Active: nothing is announced
+",
+            Exit::Ok
+        )
+    );
+}
+
+#[tokio::test]
+async fn routes_of_one_peer_wide() {
+    let bench = Bench::new(FakeNode::lb());
+    let answer = bench.run("bgp routes 10.0.0.1 -o wide").await;
+    assert_eq!(
+        answer,
+        (
+            "\
+10.0.0.1, AS 65000, Established:
+PREFIX            NEXT HOP   MED  LOCAL PREF  AS PATH      COMMUNITIES
+198.51.100.10/32  10.0.0.11   50           -  65001 65001  65001:100 no-export 4200000001:1:2
+"
+            .to_string(),
+            Exit::Ok
+        )
+    );
+}
+
+#[tokio::test]
+async fn routes_as_json() {
+    let bench = Bench::new(FakeNode::lb());
+    let answer = bench.run("bgp routes 10.0.0.1 --json").await;
+    assert_eq!(answer, (include_str!("routes.json").to_string(), Exit::Ok));
+}
+
+#[tokio::test]
+async fn routes_of_nobody() {
+    for (node, line, words, exit) in [
+        (
+            FakeNode::lb(),
+            "bgp routes 10.0.0.3",
+            "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, 10.0.0.2",
+            Exit::NotFound,
+        ),
+        (
+            FakeNode::backend(),
+            "bgp routes 10.0.0.3",
+            "anylb: there is no BGP peer 10.0.0.3: this node has none",
+            Exit::NotFound,
+        ),
+        (
+            FakeNode::backend(),
+            "bgp routes",
+            "this node has no BGP peers\n",
+            Exit::Ok,
+        ),
+    ] {
+        let answer = Bench::new(node).run(line).await;
+        assert_eq!(answer, (words.to_string(), exit));
+    }
 }

@@ -103,6 +103,7 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | resource | answer |
 |---|---|
 | `GET /v1/status` | as `anylb status --json` |
+| `GET /v1/routes` | as `anylb bgp routes --json` |
 | `GET /v1/counters` | what the datapath and the checks have counted |
 | `GET /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp` | as `anylb explain --json` |
 | `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |

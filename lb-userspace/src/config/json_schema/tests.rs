@@ -245,6 +245,9 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^[0-9]{1,5}:[0-9]{1,5}$" => text
             .split_once(':')
             .is_some_and(|(a, b)| number(a) && number(b)),
+        "^[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$" => {
+            text.split(':').count() == 3 && text.split(':').all(number)
+        }
         "^([1-9][0-9]?|100)%$" => text
             .strip_suffix('%')
             .and_then(|digits| digits.parse::<u8>().ok())

@@ -1,12 +1,19 @@
 //! Good files.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{BACKEND, GOOD, read};
+use crate::bgp::{AnyCommunity, Communities, Policy};
 use crate::config::schema::SECTIONS;
 use crate::model::*;
+
+fn communities(written: &[&str]) -> Communities {
+    let parse = |written: &&str| AnyCommunity::parse(written).expect("a community");
+    written.iter().map(parse).collect()
+}
 
 #[test]
 fn the_example_of_a_load_balancer() {
@@ -34,7 +41,7 @@ fn the_example_of_a_load_balancer() {
         bgp: Some(Bgp {
             asn: 65001,
             hold_time: Duration::from_secs(9),
-            communities: vec![(65001 << 16) | 100],
+            communities: communities(&["65001:100"]),
             graceful_restart: GracefulRestart::WithBfd,
             listen: vec![],
             peers: vec![BgpPeer {
@@ -46,6 +53,8 @@ fn the_example_of_a_load_balancer() {
                 passive: false,
                 next_hop_v4: None,
                 next_hop_v6: None,
+                policy: Policy::default(),
+                services: None,
             }],
         }),
         pools: [(
@@ -82,6 +91,7 @@ fn the_example_of_a_load_balancer() {
             ports: vec![80, 443],
             pool: Some(web),
             need: Need::Count(1),
+            announce: Announce::default(),
         }],
         backend: None,
     };
@@ -129,7 +139,7 @@ fn every_key_is_read() {
 
     let bgp = settings.bgp.expect("there is one");
     assert_eq!((bgp.asn, bgp.hold_time), (4_200_000_000, Duration::ZERO));
-    assert_eq!(bgp.communities, [(65001 << 16) | 100, 0xffff]);
+    assert_eq!(bgp.communities, communities(&["65001:100", "0:65535"]));
     assert_eq!(bgp.graceful_restart, GracefulRestart::Always);
     let listen = [([0; 4], 179).into(), (Ipv6Addr::UNSPECIFIED, 1179).into()];
     assert_eq!(bgp.listen, listen);
@@ -142,8 +152,14 @@ fn every_key_is_read() {
         passive: true,
         next_hop_v4: Some(own_v4),
         next_hop_v6: Some(own_v6),
+        policy: Policy {
+            communities: communities(&["65535:65281", "4200000000:0:4294967295"]),
+            med: Some(0),
+            prepend: 4,
+        },
+        services: Some(BTreeSet::from(["web".into(), "web-alt".into()])),
     };
-    assert!(bgp.peers == [peer]);
+    assert!(bgp.peers == [peer], "{:?}", bgp.peers);
 
     let pool = &settings.pools[&PoolName("web.v6_1-a".into())];
     assert_eq!(pool.hops, 1);
@@ -168,6 +184,16 @@ fn every_key_is_read() {
         "30% from three backends on"
     );
     assert_eq!(settings.services[1].ports, [8080]);
+    let announce = Announce {
+        policy: Policy {
+            communities: communities(&["65535:0"]),
+            med: Some(u32::MAX),
+            prepend: 6,
+        },
+        peers: Some(BTreeSet::from([bgp.peers[0].address])),
+    };
+    assert_eq!(settings.services[0].announce, announce);
+    assert_eq!(settings.services[1].announce, Announce::default());
 }
 
 /// A key that is added to the schema must be added to the file above, and so to the assertions.
