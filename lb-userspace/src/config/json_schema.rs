@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema::{FILE, Key, Presence, SECTIONS, Section};
+use crate::bgp::Community;
 
 /// The schema of the whole file, as a document of its own.
 pub fn json_schema() -> Value {
@@ -167,6 +168,10 @@ fn phrase(words: &str) -> Option<Value> {
     Some(match words {
         "name" | "name of a pool" | "name of service" => {
             json!({ "type": "string", "pattern": ANY_NAME })
+        }
+        "a well-known name" => {
+            let names = Community::WELL_KNOWN.iter().map(|(name, _)| *name);
+            json!({ "enum": names.collect::<Vec<_>>() })
         }
         "a name" | "name or address" => json!({ "type": "string", "minLength": 1 }),
         "path" => json!({ "type": "string", "minLength": 1 }),

@@ -564,7 +564,7 @@ pub static ANNOUNCE: Section = Section {
 };
 
 /// Values of a list of communities.
-const COMMUNITIES: &str = "list of \"asn:value\", \"asn:value:value\" or a name";
+const COMMUNITIES: &str = "list of \"asn:value\", \"asn:value:value\" or a well-known name";
 
 /// `[backend]`.
 pub static BACKEND: Section = Section {
