@@ -171,6 +171,9 @@ pub struct ServiceStatus {
     pub need: usize,
     /// The VIP is announced by this node.
     pub announced: bool,
+    /// The operator has withdrawn this service on this node.
+    #[serde(default)]
+    pub withdrawn: bool,
     /// Why not, in words.
     pub reason: Option<String>,
 }
@@ -432,6 +435,16 @@ pub enum Command {
         /// The new state.
         admin: AdminState,
     },
+    /// `service withdraw`: not announced by this node until [`Command::Announce`].
+    Withdraw {
+        /// Name of the service.
+        service: String,
+    },
+    /// `service announce`: takes [`Command::Withdraw`] back.
+    Announce {
+        /// Name of the service.
+        service: String,
+    },
     /// `reload`: read the configuration file again.
     Reload,
     /// End with the handover intent: routes and datapath stay.
@@ -460,6 +473,25 @@ pub struct PoolBackend {
     /// The backend.
     #[serde(flatten)]
     pub backend: BackendStatus,
+}
+
+/// `anylb service list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceList {
+    /// In the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// `anylb service show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDetail {
+    /// The service.
+    #[serde(flatten)]
+    pub service: ServiceStatus,
+    /// Its traffic; none on a node that does not count it.
+    pub count: Option<ServiceCount>,
+    /// The backends of its pool.
+    pub backends: Vec<PoolBackend>,
 }
 
 /// `anylb drops`.

@@ -391,6 +391,40 @@ async fn drain_and_ready_move_first_hops_and_survive_a_restart() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_withdrawn_service_stays_so_over_a_crash_and_its_datapath_goes_on() -> Result<()> {
+    if !privileged::available("a_withdrawn_service_stays_so_over_a_crash_and_its_datapath_goes_on")
+    {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-wdraw", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let agent = serving(&lone, 1).await?;
+    let withdrawn = |status: &NodeStatus| {
+        status.services.first().is_some_and(|service| {
+            let reason = service.reason.as_deref();
+            service.withdrawn && !service.announced && reason == Some("web: withdrawn by operator")
+        })
+    };
+    agent.tell(&["service", "withdraw", "web"])?;
+    let status = agent.status()?;
+    ensure!(withdrawn(&status), "at once: {status:?}");
+    let vip = format!("198.51.100.1:{}", lone::PORT);
+    let explained = agent.tell(&["explain", "192.0.2.9:4000", &vip])?;
+    ensure!(explained.contains("(tx)"), "{explained}");
+
+    agent.kill()?;
+    let agent = lone.start().await?;
+    until(&agent, "withdrawn after a crash", |status| {
+        status.adopted && withdrawn(status)
+    })
+    .await?;
+    agent.tell(&["service", "announce", "web"])?;
+    assert_eq!(announced(&agent.status()?), ["web"]);
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_handover_leaves_datapath_and_a_next_agent_adopts_it() -> Result<()> {
     if !privileged::available("a_handover_leaves_datapath_and_a_next_agent_adopts_it") {
         return Ok(());

@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/agent/pool.rs",
     "lb-userspace/src/agent/serving.rs",
     "lb-userspace/src/agent/ways.rs",
+    "lb-userspace/src/agent/withdrawn.rs",
     "lb-userspace/src/backend/image.rs",
     "lb-userspace/src/backend/kernel_types.rs",
     "lb-userspace/src/bgp/codec",

@@ -95,6 +95,7 @@ impl Core {
             &self.settings.node,
         );
         self.forget_pools();
+        self.forget_services();
         let mut changed = false;
         for (name, pool) in &self.settings.pools {
             let none = BTreeMap::new();

@@ -7,6 +7,7 @@
 //! | [`pool`] | one pool: inputs and health to rows | yes |
 //! | [`ways`] | next hops and tunnel sources as far as they are known | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
+//! | [`withdrawn`] | services that the operator has withdrawn | yes |
 //! | [`serving`] | from what services can to what is announced | yes |
 //! | [`reload`] | a configuration on its way into force | yes |
 //! | [`state`] | what survives a reboot | the type |
@@ -41,6 +42,7 @@ pub mod state;
 mod testing;
 pub mod wake;
 pub mod ways;
+pub mod withdrawn;
 
 use std::path::{Path, PathBuf};
 

@@ -314,8 +314,9 @@ impl Reconciler {
                 // Configurations of this role have a pool for every service.
                 let capacity = capacity(service).copied().unwrap_or_default();
                 let mut servable = capacity.servable(service.need);
-                servable.obstacle = servable
-                    .obstacle
+                servable.obstacle = core
+                    .withdrawal(service)
+                    .or(servable.obstacle)
                     .or_else(|| self.datapath_obstacle(service, sources));
                 (service.clone(), servable)
             })
@@ -421,11 +422,26 @@ impl Reconciler {
                 self.round();
                 answer
             }
+            Command::Withdraw { service } => {
+                let answer = self.parts.core.withdraw(&service);
+                self.announcement(answer)
+            }
+            Command::Announce { service } => {
+                let answer = self.parts.core.announce(&service);
+                self.announcement(answer)
+            }
             Command::Reload => return self.reload(reply),
             // The handover itself is the main task's: it owns the BGP sessions.
             Command::Handover => Ok("handing over: routes and datapath stay".into()),
         };
         let _ = reply.send(answer);
+    }
+
+    /// The operator's word about a service is kept, and in force before it is confirmed.
+    fn announcement(&mut self, answer: Result<String, Refusal>) -> Result<String, Refusal> {
+        self.unsaved |= answer.is_ok();
+        self.round();
+        answer
     }
 
     fn reload(&mut self, reply: oneshot::Sender<Result<String, Refusal>>) {

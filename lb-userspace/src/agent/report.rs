@@ -86,6 +86,7 @@ fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> 
         configured: servable.configured,
         need: servable.need,
         announced: facts.core.settings.bgp.is_some() && announced.is_some_and(Result::is_ok),
+        withdrawn: facts.core.withdrawal(service).is_some(),
         reason: match announced {
             Some(Err(reason)) => Some(reason.clone()),
             _ if facts.core.settings.bgp.is_none() => Some("the configuration has no [bgp]".into()),

@@ -1,6 +1,6 @@
 //! What must survive the process and a reboot: one JSON file in the state directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -25,6 +25,9 @@ pub struct State {
     pub histories: BTreeMap<PoolName, History>,
     /// What the operator said, where it is not [`AdminState::Ready`].
     pub overrides: BTreeMap<PoolName, BTreeMap<IpAddr, AdminState>>,
+    /// Services that the operator has withdrawn, by name.
+    #[serde(default)]
+    pub withdrawn: BTreeSet<String>,
     /// Numbers of services, pools and their members in the datapath.
     pub slots: Slots,
 }
@@ -36,6 +39,7 @@ impl Default for State {
             generation: 0,
             histories: BTreeMap::new(),
             overrides: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
             slots: Slots::default(),
         }
     }
@@ -88,7 +92,8 @@ impl StateFile {
             Err(error) => format!("cannot be put aside: {error}"),
         };
         let reason = format!(
-            "{}; {fate}: earlier table inputs and drains are forgotten, `anylb backend drain` what must be drained",
+            "{}; {fate}: earlier table inputs, drains and withdrawals are forgotten, repeat `anylb backend drain` and \
+             `anylb service withdraw` where they must hold",
             unusable.reason
         );
         (State::default(), Some(StateError { reason, ..unusable }))
@@ -141,6 +146,7 @@ mod tests {
         State {
             generation: 7,
             overrides: [(PoolName("web".into()), drained.into())].into(),
+            withdrawn: ["mail".to_owned()].into(),
             ..State::default()
         }
     }
@@ -156,6 +162,21 @@ mod tests {
         );
         file.save(&drained()).expect("written");
         assert_eq!(file.load_or_begin(), (drained(), None));
+    }
+
+    #[test]
+    fn a_file_without_withdrawals_is_one_of_an_agent_that_had_none() {
+        let scratch = Scratch::new();
+        let file = StateFile::in_directory(scratch.path()).expect("a directory");
+        let mut state = drained();
+        file.save(&state).expect("written");
+        let path = scratch.path().join("state.json");
+        let text = fs::read_to_string(&path).expect("readable");
+        let older = text.replace(r#""withdrawn":["mail"],"#, "");
+        assert_ne!(older, text);
+        fs::write(&path, older).expect("written");
+        state.withdrawn.clear();
+        assert_eq!(file.load_or_begin(), (state, None));
     }
 
     #[test]

@@ -76,6 +76,26 @@ impl FakeNode {
     }
 }
 
+impl FakeNode {
+    fn set_withdrawn(&self, name: &str, withdrawn: bool) -> Result<String, Refusal> {
+        let mut status = self.status.lock().unwrap();
+        let mut next = Envelope::clone(&status);
+        let mut services = next.body.services.iter_mut();
+        let Some(service) = services.find(|service| service.name == name) else {
+            return Err(Refusal::not_found(format!(
+                "there is no service {name}: see `anylb service list`"
+            )));
+        };
+        service.withdrawn = withdrawn;
+        service.announced = !withdrawn;
+        service.reason = withdrawn.then(|| format!("{name}: withdrawn by operator"));
+        next.generation += 1;
+        *status = Arc::new(next);
+        let state = if withdrawn { "withdrawn" } else { "announced" };
+        Ok(format!("{name} is {state}, on this node only"))
+    }
+}
+
 impl Node for FakeNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         self.status.lock().unwrap().clone()
@@ -120,6 +140,8 @@ impl Node for FakeNode {
                 backend,
                 admin,
             } => self.set_admin(pool, &backend, admin),
+            Command::Withdraw { service } => self.set_withdrawn(&service, true),
+            Command::Announce { service } => self.set_withdrawn(&service, false),
             Command::Reload => Err(Refusal::invalid(
                 "error: unknown key `vipp`\n --> anylb.toml:3:1\n",
             )),
@@ -340,6 +362,7 @@ fn service(
         configured,
         need: 1,
         announced: reason.is_none(),
+        withdrawn: false,
         reason: reason.map(str::to_string),
     }
 }

@@ -267,6 +267,9 @@ impl Keeper {
             Command::SetAdmin { .. } => Err(Refusal::refused(
                 "a backend does not drain itself: `anylb backend drain` on every LB node",
             )),
+            Command::Withdraw { .. } | Command::Announce { .. } => Err(Refusal::refused(
+                "a backend announces nothing: `anylb service` withdraws and announces on LB nodes",
+            )),
             Command::Handover => Err(Refusal::refused("the agent is ending")),
         }
     }

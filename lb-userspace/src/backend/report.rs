@@ -51,6 +51,7 @@ pub fn refresh(status: &mut NodeStatus, scene: &Scene<'_>) {
             configured: 0,
             need: 0,
             announced: false,
+            withdrawn: false,
             reason: None,
         })
         .collect();

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod config;
+mod service;
 
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
+pub use self::service::{ServiceArgs, ServiceCommand};
 use crate::model::Protocol;
 
 /// Where the configuration is unless told.
@@ -130,6 +132,9 @@ pub enum Ask {
     /// Exits 7 when the node is degraded: a datapath is not attached, a BGP session is down, a VIP is not
     /// announced although there is a BGP peer, or the agent reports a problem. The answer is printed all the same.
     Status,
+    /// List, show, withdraw and announce services
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Show BGP
     #[command(subcommand)]
     Bgp(BgpCommand),

@@ -1,5 +1,7 @@
 //! Commands that ask a running agent.
 
+mod service;
+
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -35,6 +37,7 @@ pub(super) async fn answer(
 async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<Answer, CliError> {
     match ask {
         Ask::Status => status(client, style, now_secs).await,
+        Ask::Service(command) => service::answer(client, command, style).await,
         Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
         Ask::Bgp(BgpCommand::Routes { peer }) => routes(client, peer, style).await,
         Ask::Explain(args) => explain(client, args, style).await,

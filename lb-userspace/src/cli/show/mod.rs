@@ -5,6 +5,7 @@ pub(super) mod bgp;
 pub(super) mod drops;
 pub(super) mod explain;
 pub(super) mod routes;
+pub(super) mod service;
 pub(super) mod status;
 
 use comfy_table::Cell;

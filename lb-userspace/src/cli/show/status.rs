@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, text, verdict};
+use super::super::output::{Style, notice, number, optional, span, text, verdict};
 use crate::model::AdminState;
 use crate::status::{Health, InterfaceStatus, NodeStatus, PeerStatus, PoolStatus, ServiceStatus};
 
@@ -63,7 +63,8 @@ fn interfaces(interfaces: &[InterfaceStatus], style: Style) -> String {
     )
 }
 
-fn services(services: &[ServiceStatus], style: Style) -> String {
+/// One line per service.
+pub(super) fn services(services: &[ServiceStatus], style: Style) -> String {
     // On a backend there is nothing to balance or announce, only to accept.
     if services.iter().all(|service| service.pool.is_none()) {
         let row = |service: &ServiceStatus| {
@@ -89,10 +90,7 @@ fn services(services: &[ServiceStatus], style: Style) -> String {
                 service.healthy >= service.need,
             ),
             Cell::new(service.need),
-            match service.announced {
-                true => verdict("yes", true),
-                false => verdict("no", false),
-            },
+            announced(service),
         ]
     };
     style.table(
@@ -109,7 +107,17 @@ fn services(services: &[ServiceStatus], style: Style) -> String {
     )
 }
 
-fn ports(service: &ServiceStatus) -> String {
+/// The operator's own word is no alarm.
+pub(super) fn announced(service: &ServiceStatus) -> Cell {
+    match (service.announced, service.withdrawn) {
+        (true, _) => verdict("yes", true),
+        (false, true) => notice("withdrawn"),
+        (false, false) => verdict("no", false),
+    }
+}
+
+/// `80,443/tcp`.
+pub(super) fn ports(service: &ServiceStatus) -> String {
     let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
     format!("{}/{}", ports.join(","), service.protocol)
 }

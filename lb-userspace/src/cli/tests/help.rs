@@ -89,7 +89,7 @@ which have carets.
 | 2 | the command line makes no sense |
 | 3 | the configuration file has errors |
 | 4 | no agent answers at the socket |
-| 5 | there is no such backend or pool |
+| 5 | there is no such backend, pool or service |
 | 6 | the agent will not do it, or the caller may not ask for it |
 | 7 | the answer is there, and something is not well |
 | 8 | it took too long |
@@ -106,7 +106,7 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | `GET /v1/routes` | as `anylb bgp routes --json` |
 | `GET /v1/counters` | what the datapath and the checks have counted |
 | `GET /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp` | as `anylb explain --json` |
-| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
+| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
 
 The socket has mode 0660 and belongs to the group `anylb` where there is one. Root, the agent's user and that group may change
 things, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,

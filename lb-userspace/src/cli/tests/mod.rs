@@ -7,6 +7,7 @@ mod config;
 mod explain;
 mod help;
 mod local;
+mod service;
 mod status;
 mod support;
 mod unreachable;
@@ -84,4 +85,14 @@ fn too_wide(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| line.chars().count() > 80)
         .collect()
+}
+
+/// Compares with the file `shown/NAME`. With `BLESS=1` in the environment the file is written instead.
+fn same_as(name: &str, text: &str) {
+    let path = format!("{}/src/cli/tests/shown/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name}: run this test with BLESS=1");
 }

@@ -1,0 +1,108 @@
+//! `anylb service`.
+
+use comfy_table::Cell;
+
+use super::super::output::{Style, number, optional, plural, text, verdict};
+use super::backend;
+use super::status::{announced, ports, services};
+use crate::status::{BackendList, ServiceDetail, ServiceList, ServiceStatus};
+
+/// One line per service, and below why VIPs are not announced; wide: the reasons beside them.
+pub(in super::super) fn table(list: &ServiceList, style: Style) -> String {
+    if list.services.is_empty() {
+        return "this node has no services\n".to_string();
+    }
+    if style.wide() && list.services.iter().any(|service| service.pool.is_some()) {
+        return wide(&list.services, style);
+    }
+    let table = services(&list.services, style);
+    let reasons: String = list.services.iter().filter_map(line).collect();
+    match reasons.is_empty() {
+        true => table,
+        false => format!("{table}\n{reasons}"),
+    }
+}
+
+fn wide(services: &[ServiceStatus], style: Style) -> String {
+    let row = |service: &ServiceStatus| {
+        [
+            Cell::new(&service.name),
+            Cell::new(service.vip),
+            Cell::new(ports(service)),
+            optional(service.pool.as_ref().map(|pool| pool.0.as_str())),
+            verdict(
+                format!("{}/{}", service.healthy, service.configured),
+                service.healthy >= service.need,
+            ),
+            Cell::new(service.need),
+            announced(service),
+            optional(service.reason.as_deref()),
+        ]
+    };
+    style.table(
+        [
+            text("SERVICE"),
+            text("VIP"),
+            text("PORTS"),
+            text("POOL"),
+            number("HEALTHY"),
+            number("NEED"),
+            text("ANNOUNCED"),
+            text("REASON"),
+        ],
+        services.iter().map(row).collect(),
+    )
+}
+
+fn line(service: &ServiceStatus) -> Option<String> {
+    let reason = service.reason.as_ref()?;
+    Some(format!(
+        "! {}: {} is not announced: {reason}\n",
+        service.name, service.vip
+    ))
+}
+
+/// The service, its traffic, and the backends of its pool.
+pub(in super::super) fn detail(detail: &ServiceDetail, style: Style) -> String {
+    let service = &detail.service;
+    let mut pairs = vec![
+        ("service", service.name.clone()),
+        ("vip", service.vip.to_string()),
+        ("ports", ports(service)),
+    ];
+    if let Some(pool) = &service.pool {
+        let (healthy, configured) = (service.healthy, service.configured);
+        pairs.push(("pool", pool.to_string()));
+        pairs.push((
+            "healthy",
+            format!("{healthy} of {configured}, {} needed", service.need),
+        ));
+        pairs.push(("announced", announcement(service)));
+    }
+    pairs.extend(detail.count.map(|all| {
+        let (packets, bytes) = (all.count.packets, all.count.bytes);
+        let traffic = format!("{packets} packets, {bytes} bytes, {}", flows(all.new_flows));
+        ("traffic", traffic)
+    }));
+    let about = style.pairs(&pairs);
+    if detail.backends.is_empty() {
+        return about;
+    }
+    let backends = detail.backends.clone();
+    format!(
+        "{about}\n{}",
+        backend::table(&BackendList { backends }, style)
+    )
+}
+
+fn announcement(service: &ServiceStatus) -> String {
+    match (service.announced, &service.reason) {
+        (true, _) => "yes".to_string(),
+        (false, Some(reason)) => format!("no: {reason}"),
+        (false, None) => "no".to_string(),
+    }
+}
+
+fn flows(count: u64) -> String {
+    plural(usize::try_from(count).unwrap_or(usize::MAX), "new flow")
+}
