@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +16,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp::{Communities, Policy};
+
+pub use check::{
+    Check, CheckKind, Expect, HttpCheck, HttpMethod, Roots, StatusRange, TlsCheck, Trust,
+};
 
 /// A whole checked configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,31 +210,6 @@ pub struct Backend {
     pub name: Option<String>,
     /// 1..=1000; default 100.
     pub weight: u16,
-}
-
-/// `pool.check`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    /// What is tried.
-    pub kind: CheckKind,
-    /// Time between two tries of one backend, jittered by a tenth.
-    pub interval: Duration,
-    /// When a try has failed.
-    pub timeout: Duration,
-    /// Successes in a row until up.
-    pub rise: u32,
-    /// Failures in a row until down.
-    pub fall: u32,
-}
-
-/// `check.type`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// A TCP connection to the backend's own address is accepted.
-    Tcp {
-        /// Destination port.
-        port: u16,
-    },
 }
 
 /// `[[service]]`.

@@ -31,9 +31,12 @@ const PURE: &[&str] = &[
     "lb-userspace/src/bgp/route.rs",
     "lb-userspace/src/config",
     "lb-userspace/src/health/board.rs",
+    "lb-userspace/src/health/certificate.rs",
     "lb-userspace/src/health/jitter.rs",
     "lb-userspace/src/health/machine.rs",
+    "lb-userspace/src/health/search.rs",
     "lb-userspace/src/health/verdict.rs",
+    "lb-userspace/src/model",
     "lb-userspace/src/model.rs",
     "lb-userspace/src/netlink/next_hop.rs",
     "lb-userspace/src/netlink/table.rs",
@@ -123,6 +126,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         part: &[
+            "lb-userspace/src/model",
             "lb-userspace/src/model.rs",
             "lb-userspace/src/rows",
             "lb-userspace/src/status.rs",

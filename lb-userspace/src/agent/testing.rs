@@ -44,6 +44,10 @@ impl Host for Machine {
     fn interfaces(&self) -> Vec<String> {
         vec!["eth0".into()]
     }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }
 
 /// A configuration with these lines in it.

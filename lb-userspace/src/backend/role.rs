@@ -180,6 +180,10 @@ pub(super) mod tests {
         fn interfaces(&self) -> Vec<String> {
             vec!["eth0".to_owned()]
         }
+
+        fn system_roots(&self) -> Vec<Vec<u8>> {
+            panic!("nothing is trusted")
+        }
     }
 
     pub fn facts() -> Facts {

@@ -102,6 +102,11 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.table.get(name)
     }
 
+    /// Where the key `name` is written, where it is there.
+    pub fn key_place(&self, name: &str) -> Option<Span> {
+        self.table.get_key_value(name).map(|(key, _)| key.span())
+    }
+
     /// Whether `name` is absent or an empty list.
     pub fn is_empty(&self, name: &str) -> bool {
         self.raw(name).is_none_or(|value| {

@@ -1,4 +1,4 @@
-//! What a configuration names outside itself: key files and interfaces. The real machine and, for tests, an imagined one.
+//! What a configuration names outside itself: key files, interfaces and root certificates. The real machine and, for tests, an imagined one.
 
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -10,6 +10,8 @@ pub trait Host {
     fn read(&self, path: &Path) -> io::Result<HostFile>;
     /// Names of the network interfaces.
     fn interfaces(&self) -> Vec<String>;
+    /// The root certificates that programs of this machine trust, in DER; none where none can be read.
+    fn system_roots(&self) -> Vec<Vec<u8>>;
 }
 
 /// A file as the host has it.
@@ -60,6 +62,15 @@ impl Host for ThisHost {
             .map(|interface| interface.name().to_string_lossy().into_owned())
             .collect()
     }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        // One damaged file among many is no reason to trust none of the others.
+        let found = rustls_native_certs::load_native_certs().certs;
+        found
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect()
+    }
 }
 
 /// No file of ours comes near; whatever is named by mistake must not fill the memory.
@@ -73,6 +84,8 @@ pub struct FakeHost {
     pub files: std::collections::BTreeMap<std::path::PathBuf, HostFile>,
     /// Names.
     pub interfaces: Vec<String>,
+    /// In DER.
+    pub system_roots: Vec<Vec<u8>>,
 }
 
 #[cfg(test)]
@@ -99,6 +112,10 @@ impl Host for FakeHost {
 
     fn interfaces(&self) -> Vec<String> {
         self.interfaces.clone()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        self.system_roots.clone()
     }
 }
 

@@ -10,6 +10,7 @@ mod across;
 mod announce;
 mod backend;
 mod bgp;
+mod check;
 mod diagnostic;
 mod effective;
 mod fields;
@@ -28,6 +29,7 @@ mod suggest;
 mod summary;
 mod syntax;
 mod template;
+mod trust;
 mod unique;
 mod value;
 
@@ -81,10 +83,7 @@ fn read(path: &Path) -> Result<String, Diagnostics> {
 
 /// Checks `text`, the content of the file `path`, for `host`.
 pub fn parse(text: &str, path: &Path, host: &dyn Host) -> Result<Settings, Diagnostics> {
-    let secrets = Secrets {
-        base: path.parent().unwrap_or(Path::new("")),
-        host,
-    };
+    let secrets = Secrets::new(path.parent().unwrap_or(Path::new("")), host);
     let (root, damage) = DeTable::parse_recoverable(text);
     if !damage.is_empty() {
         let errors = damaged(text, &damage, &secrets);
@@ -128,7 +127,7 @@ fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Opti
         pools: file
             .tables("pool", &schema::POOL)
             .iter()
-            .map(PoolDraft::read)
+            .map(|pool| PoolDraft::read(pool, secrets))
             .collect(),
         services: file
             .tables("service", &schema::SERVICE)

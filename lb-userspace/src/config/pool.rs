@@ -1,17 +1,16 @@
 //! `[[pool]]`, its check and its backends.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
-use toml::de::DeValue;
-
+use super::check;
 use super::diagnostic::Diagnostic;
 use super::fields::{Fields, NOT_SUPPORTED};
 use super::place::Placed;
-use super::schema::{CHECK, MEMBER};
+use super::schema::MEMBER;
+use super::secret::Secrets;
 use super::unique::repeated;
-use super::value::{self, Read, Reject};
-use crate::model::{Backend, Check, CheckKind, Pool, PoolName};
+use super::value;
+use crate::model::{Backend, Check, Pool, PoolName};
 
 /// `[[pool]]` as far as it could be read.
 pub struct PoolDraft {
@@ -25,14 +24,14 @@ pub struct PoolDraft {
 
 impl PoolDraft {
     /// Reads the pool, its check and its backends.
-    pub fn read(fields: &Fields<'_, '_>) -> Self {
+    pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
         // These have one value each in this version; reading them refuses all others.
         fields.word("encap", &[("gue", ())]);
         fields.word("mode", &[("rows", ())]);
         let draft = PoolDraft {
             name: fields.must("name", value::name),
             hops: fields.integer_or("hops", 4, 1..=4),
-            check: check(fields),
+            check: check::read(fields, secrets),
             backends: fields
                 .tables("backend", &MEMBER)
                 .iter()
@@ -171,65 +170,4 @@ impl std::fmt::Display for Family {
             Family::V6 => "IPv6",
         })
     }
-}
-
-fn check(pool: &Fields<'_, '_>) -> Option<Check> {
-    pool.demand("check");
-    // A type of a later version brings keys of its own: one error says it all.
-    let later = pool
-        .raw("check")
-        .and_then(|check| check.get_ref().as_table())
-        .and_then(|check| check.get("type"))
-        .filter(|kind| kind.get_ref().as_str().is_some_and(is_later));
-    if let Some(kind) = later {
-        let written = kind.get_ref().as_str().unwrap_or_default();
-        let reject =
-            Reject::not_supported(&format!("\"{written}\"")).help("this version has \"tcp\"");
-        pool.errors().add(reject.at("type", &kind.span()));
-        return None;
-    }
-    let fields = pool.table("check", &CHECK)?;
-    fields.demand("type");
-    let kind = fields.word("type", &[("tcp", ())]);
-    let port = fields.must("port", value::port);
-    let interval = fields.get_or("interval", INTERVAL, |value| {
-        value::duration(value, INTERVAL_MIN..=INTERVAL_MAX)
-    });
-    let check = Check {
-        interval,
-        timeout: fields.get_or("timeout", TIMEOUT.min(interval), |value| {
-            timeout(value, interval)
-        }),
-        rise: fields.integer_or("rise", 2, 1..=100),
-        fall: fields.integer_or("fall", 3, 1..=100),
-        kind: CheckKind::Tcp {
-            port: port.map_or(0, |port| port.value),
-        },
-    };
-    kind.map(|()| check)
-}
-
-const INTERVAL: Duration = Duration::from_secs(2);
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
-const INTERVAL_MAX: Duration = Duration::from_secs(3600);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const TIMEOUT_MIN: Duration = Duration::from_millis(10);
-
-fn is_later(kind: &str) -> bool {
-    CHECK
-        .key("type")
-        .is_some_and(|key| key.reserved.contains(&kind))
-}
-
-/// A check is over before the next one begins.
-fn timeout(value: &DeValue<'_>, interval: Duration) -> Read<Duration> {
-    let timeout = value::duration(value, TIMEOUT_MIN..=INTERVAL_MAX)?;
-    if timeout > interval {
-        return Err(Reject::value(&format!(
-            "is longer than the interval, {}",
-            value::in_words(interval)
-        ))
-        .help("a check must be over before the next one begins"));
-    }
-    Ok(timeout)
 }

@@ -381,12 +381,13 @@ pub static CHECK: Section = Section {
     about: "The health check of a pool's backends, made from every node to the backend's own address.",
     keys: &[
         Key {
-            reserved: &["http", "https", "dns", "udp", "icmp", "grpc", "exec"],
+            reserved: &["dns", "udp", "icmp", "grpc", "exec"],
             ..required(
                 "type",
-                "\"tcp\"",
+                "\"tcp\", \"http\" or \"https\"",
                 r#"type = "tcp""#,
-                "`tcp`: a connection is accepted.",
+                "`tcp`: a connection is accepted. `http`, `https`: a request over HTTP/1.1 has the expected answer; \
+                 redirections are not followed.",
             )
         },
         required("port", "port", "port = 80", "Destination port."),
@@ -414,9 +415,57 @@ pub static CHECK: Section = Section {
             "3",
             "Failures in a row until a backend is down.",
         ),
-        reserved("path", "Path of an HTTP request."),
-        reserved("host", "Host of an HTTP request."),
-        reserved("expect", "Expected answer."),
+        optional(
+            "path",
+            "path",
+            "\"/\"",
+            "`http`, `https`: path of the request, with its query if it has one.",
+        ),
+        optional(
+            "method",
+            "\"GET\" or \"HEAD\"",
+            "\"GET\"",
+            "`http`, `https`: method of the request.",
+        ),
+        optional(
+            "host",
+            "host, with or without a port",
+            "the backend's address and port",
+            "`http`, `https`: the `Host` header, sent as it is written.",
+        ),
+        optional(
+            "expect",
+            "200 to 599, \"2xx\" to \"5xx\", or a list of them",
+            "\"2xx\"",
+            "`http`, `https`: statuses that count as success.",
+        ),
+        optional(
+            "body",
+            "text of up to 1000 bytes",
+            "none",
+            "`http`, `https`: what must be in the body of the answer, within its first 64 KiB. Without this key the \
+             status decides and no body is read.",
+        ),
+        optional(
+            "verify",
+            "true or false",
+            "true",
+            "`https`: whether the certificate must be trusted, valid now, and for the right name. `false` takes any \
+             certificate; clients may then be refused by what the check has passed.",
+        ),
+        optional(
+            "ca_file",
+            "path",
+            "the system's root certificates",
+            "`https`: PEM file with the certificates that are trusted: of a CA, or of the backends themselves where \
+             they are self-signed. Read at start and at every reload.",
+        ),
+        optional(
+            "server_name",
+            "name or address",
+            "`host` without its port, or the backend's address",
+            "`https`: whom the certificate must be for; a name is sent as SNI.",
+        ),
         reserved("query", "Name of a DNS query."),
         reserved("command", "Command of an exec check."),
         reserved("via", "Check through the tunnel to the VIP."),

@@ -1,12 +1,14 @@
 //! Key and password files: found, not open to everybody, and of the right form. What stands in them is never shown.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::fields::Errors;
 use super::host::Host;
 use super::place::Placed;
-use crate::model::HashKey;
+use crate::model::{HashKey, Roots};
 
 /// Reads the files that a configuration names.
 pub struct Secrets<'a> {
@@ -14,9 +16,20 @@ pub struct Secrets<'a> {
     pub base: &'a Path,
     /// Whose files.
     pub host: &'a dyn Host,
+    /// The root certificates of the host, read for the first who asks.
+    pub system_roots: OnceCell<Option<Arc<Roots>>>,
 }
 
-impl Secrets<'_> {
+impl<'a> Secrets<'a> {
+    /// Of `host`.
+    pub fn new(base: &'a Path, host: &'a dyn Host) -> Self {
+        Secrets {
+            base,
+            host,
+            system_roots: OnceCell::new(),
+        }
+    }
+
     /// The key of rows and flow hash: 32 hexadecimal digits on one line.
     pub fn hash_key(&self, path: &Placed<PathBuf>, errors: &Errors) -> Option<HashKey> {
         let line = self.line(HASH_KEY_FILE, path, errors)?;
@@ -70,7 +83,13 @@ impl Secrets<'_> {
         line
     }
 
-    fn unreadable(&self, what: &str, path: &Placed<PathBuf>, error: &std::io::Error) -> Diagnostic {
+    /// The error of a file that cannot be read.
+    pub fn unreadable(
+        &self,
+        what: &str,
+        path: &Placed<PathBuf>,
+        error: &std::io::Error,
+    ) -> Diagnostic {
         let full = self.base.join(&path.value);
         let message = format!(
             "cannot read the {what} {}: {}",
@@ -88,7 +107,8 @@ impl Secrets<'_> {
         }
     }
 
-    fn wrong(&self, path: &Placed<PathBuf>, message: &str) -> Diagnostic {
+    /// The error of a file with something wrong in it.
+    pub fn wrong(&self, path: &Placed<PathBuf>, message: &str) -> Diagnostic {
         let full = self.base.join(&path.value);
         Diagnostic::at(&path.span, format!("{message}: {}", full.display()))
     }

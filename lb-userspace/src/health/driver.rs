@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Board, Jitter, Job, Outcome, Probe, Stats, Target, TcpProbe, Verdicts};
+use super::{Board, Jitter, Job, NetworkProbe, Outcome, Probe, Stats, Target, Verdicts};
 use crate::model::Check;
 use crate::status::Health;
 
@@ -52,7 +52,7 @@ impl Checker {
     /// Starts without targets. `initial` are verdicts of the process before; they come into force for the targets
     /// that the first [`Checker::update`] names. Must be called within a tokio runtime.
     pub fn start(initial: BTreeMap<Target, Health>) -> Self {
-        Checker::with(TcpProbe, initial, Tuning::default())
+        Checker::with(NetworkProbe::default(), initial, Tuning::default())
     }
 
     /// The same with another probe and tuning.

@@ -8,7 +8,13 @@
 //! | `board` | [`Board`]: every target's machine and when it is due | yes |
 //! | `probe` | [`Outcome`], [`Failure`], the trait [`Probe`] | yes |
 //! | `stats` | [`Stats`]: counters behind the metrics | yes |
-//! | `tcp` | [`TcpProbe`]: a connection is accepted | no |
+//! | `certificate` | what is wrong with a certificate, in words | yes |
+//! | `tcp` | a connection is accepted | no |
+//! | `tls`, `verifier` | handshakes, and which certificates are taken | no |
+//! | `http` | a request has the expected answer | no |
+//! | `search` | a text within a body that comes in pieces | yes |
+//! | `deadline` | one end for all steps of a check | no |
+//! | `network` | [`NetworkProbe`]: all kinds of checks | no |
 //! | `driver` | [`Checker`]: the task that waits, probes and publishes | no |
 //!
 //! Invariant: a result changes a verdict only through [`Machine::observe`]; a probe that failed for a reason of
@@ -17,19 +23,31 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod certificate;
+mod deadline;
 mod driver;
+mod http;
 mod jitter;
 mod machine;
+mod network;
 mod probe;
+mod search;
 mod stats;
 mod tcp;
+mod tls;
 mod verdict;
+mod verifier;
+
+#[cfg(test)]
+mod http_tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use board::{Board, Job, Ticket};
 pub use driver::{Checker, Tuning};
 pub use jitter::Jitter;
 pub use machine::{Machine, Thresholds};
+pub use network::NetworkProbe;
 pub use probe::{Failure, Outcome, Probe};
 pub use stats::{CheckResult, DURATION_BOUNDS_SECS, Histogram, Stats};
-pub use tcp::TcpProbe;
 pub use verdict::{Target, Verdict, Verdicts};

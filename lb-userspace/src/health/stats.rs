@@ -78,7 +78,7 @@ impl Histogram {
 /// Counters since the start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
-    /// By type (`tcp`) and result.
+    /// By type (`tcp`, `http`, `https`) and result.
     pub checks_total: BTreeMap<(&'static str, CheckResult), u64>,
     /// By type; inconclusive ones are not counted.
     pub duration: BTreeMap<&'static str, Histogram>,
@@ -106,6 +106,8 @@ impl Stats {
 fn type_name(kind: &CheckKind) -> &'static str {
     match kind {
         CheckKind::Tcp { .. } => "tcp",
+        CheckKind::Http(request) if request.tls.is_some() => "https",
+        CheckKind::Http(_) => "http",
     }
 }
 

@@ -1,40 +1,22 @@
 //! A TCP connection is accepted.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Failure, Outcome, Probe};
-use crate::model::{Check, CheckKind};
+use super::deadline::Deadline;
+use super::probe::{Failure, Trouble};
 
-/// Connects and resets.
-///
-/// The connection ends with a RST (SO_LINGER 0): a check every second on thousands of backends would otherwise leave
-/// a TIME_WAIT for each and use up the local ports. It was never used, so there is nothing the RST could lose.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TcpProbe;
-
-impl Probe for TcpProbe {
-    async fn probe(&self, address: IpAddr, check: &Check) -> Outcome {
-        match check.kind {
-            CheckKind::Tcp { port } => connect(SocketAddr::new(address, port), check.timeout).await,
-        }
-    }
-}
-
-async fn connect(address: SocketAddr, timeout: Duration) -> Outcome {
-    let socket = match open(address) {
-        Ok(socket) => socket,
-        Err(error) => return Outcome::Inconclusive(error.to_string()),
-    };
-    match tokio::time::timeout(timeout, socket.connect(address)).await {
-        Ok(Ok(_connection)) => Outcome::Success,
-        Ok(Err(error)) => judge(&error, timeout),
-        Err(_elapsed) => Outcome::Failure(Failure::Timeout(timeout)),
-    }
+/// Connects; the connection will end with a RST.
+pub async fn connect(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, Trouble> {
+    let socket = open(address).map_err(|error| Trouble::Node(error.to_string()))?;
+    deadline
+        .bound(socket.connect(address), Failure::Timeout)
+        .await?
+        .map_err(|error| judge(&error, deadline.timeout()))
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpSocket> {
@@ -47,7 +29,8 @@ fn open(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-fn judge(error: &io::Error, timeout: Duration) -> Outcome {
+/// What an error of a connection says about the backend, or about this node.
+pub fn judge(error: &io::Error, timeout: Duration) -> Trouble {
     let failure = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ECONNREFUSED) => Failure::Refused,
         Some(Errno::ECONNRESET) => Failure::Reset,
@@ -59,11 +42,11 @@ fn judge(error: &io::Error, timeout: Duration) -> Outcome {
         Some(Errno::EPERM | Errno::EACCES) => Failure::Prohibited,
         Some(Errno::ETIMEDOUT) => Failure::Timeout(timeout),
         Some(Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
-            return Outcome::Inconclusive(error.to_string());
+            return Trouble::Node(error.to_string());
         }
         Some(_) | None => Failure::Other(error.to_string()),
     };
-    Outcome::Failure(failure)
+    Trouble::Backend(failure)
 }
 
 #[cfg(test)]
@@ -71,9 +54,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::health::{NetworkProbe, Outcome, Probe};
+    use crate::model::{Check, CheckKind};
     use crate::netlink::testing::{Peer, in_namespace, ip as ip_command};
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,7 +74,7 @@ mod tests {
             rise: 1,
             fall: 1,
         };
-        TcpProbe.probe(address.ip(), &check).await
+        NetworkProbe::default().probe(address.ip(), &check).await
     }
 
     #[tokio::test]
@@ -182,7 +167,7 @@ mod tests {
             Errno::ENOMEM,
             Errno::EAGAIN,
         ] {
-            assert!(matches!(judged(errno), Outcome::Inconclusive(_)), "{errno}");
+            assert!(matches!(judged(errno), Trouble::Node(_)), "{errno}");
         }
         for (errno, words) in [
             (Errno::ECONNREFUSED, "connection refused"),
@@ -193,7 +178,7 @@ mod tests {
             (Errno::ETIMEDOUT, "timeout after 10s"),
             (Errno::EPROTO, "Protocol error (os error 71)"),
         ] {
-            let Outcome::Failure(failure) = judged(errno) else {
+            let Trouble::Backend(failure) = judged(errno) else {
                 panic!("{errno} is the backend's fault")
             };
             assert_eq!(failure.to_string(), words);

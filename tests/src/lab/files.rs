@@ -159,6 +159,10 @@ mod tests {
         fn interfaces(&self) -> Vec<String> {
             vec!["lo".into(), "eth0".into()]
         }
+
+        fn system_roots(&self) -> Vec<Vec<u8>> {
+            Vec::new()
+        }
     }
 
     fn parse(text: &str) -> Settings {

@@ -248,6 +248,7 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$" => {
             text.split(':').count() == 3 && text.split(':').all(number)
         }
+        "^[2-5]xx$" => ["2xx", "3xx", "4xx", "5xx"].contains(&text),
         "^([1-9][0-9]?|100)%$" => text
             .strip_suffix('%')
             .and_then(|digits| digits.parse::<u8>().ok())

@@ -27,6 +27,11 @@ fn pool() {
 }
 
 #[test]
+fn health_check() {
+    check("check", GOOD);
+}
+
+#[test]
 fn service() {
     check("service", GOOD);
 }

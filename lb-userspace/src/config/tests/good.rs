@@ -3,10 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BACKEND, GOOD, read};
+use hyper::header::HeaderValue;
+use hyper::http::uri::PathAndQuery;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::{BACKEND, CA, GOOD, host, read};
 use crate::bgp::{AnyCommunity, Communities, Policy};
+use crate::config::host::FakeHost;
+use crate::config::parse;
 use crate::config::schema::SECTIONS;
 use crate::model::*;
 
@@ -171,6 +179,23 @@ fn every_key_is_read() {
         fall: 100,
     };
     assert_eq!(pool.check, check);
+    let secure = &settings.pools[&PoolName("secure".into())].check;
+    let CheckKind::Http(secure) = &secure.kind else {
+        panic!("{secure:?}")
+    };
+    let expected = HttpCheck {
+        port: 8443,
+        tls: Some(TlsCheck {
+            server_name: Some("lb.example".try_into().expect("a name")),
+            trust: Trust::Roots(Arc::new(Roots(vec![ca()]))),
+        }),
+        method: HttpMethod::Get,
+        path: PathAndQuery::from_static("/alive?deep"),
+        host: Some(HeaderValue::from_static("web.example:443")),
+        expect: Expect(vec![StatusRange::One(200), StatusRange::Class(3)]),
+        body: Some("well".into()),
+    };
+    assert_eq!(**secure, expected);
     let weights: Vec<u16> = pool.backends.iter().map(|backend| backend.weight).collect();
     assert_eq!(weights, [1000, 1, 100]);
     let needs: Vec<Need> = settings
@@ -221,6 +246,73 @@ fn a_timeout_is_never_longer_than_its_interval() {
         (check.interval, check.timeout),
         (Duration::from_millis(200), Duration::from_millis(200))
     );
+}
+
+fn https(more: &str) -> TlsCheck {
+    let check = format!("check = {{ type = \"https\", port = 443{more} }}");
+    let line = GOOD.lines().find(|line| line.starts_with("check = "));
+    let text = GOOD.replace(line.expect("there is a check"), &check);
+    let host = FakeHost {
+        system_roots: vec![b"no certificate".to_vec(), ca().to_vec()],
+        ..host()
+    };
+    let settings = parse(&text, Path::new("/etc/anylb/anylb.toml"), &host);
+    let settings = settings.unwrap_or_else(|errors| panic!("{errors}"));
+    match &settings.pools[&PoolName("web".into())].check.kind {
+        CheckKind::Http(check) => check.tls.clone().expect("TLS"),
+        CheckKind::Tcp { .. } => panic!("not HTTPS"),
+    }
+}
+
+fn ca() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(CA.as_bytes()).expect("a certificate")
+}
+
+#[test]
+fn the_systems_roots_are_trusted_unless_told() {
+    let system = Trust::Roots(Arc::new(Roots(vec![ca()])));
+    let name = |name: &'static str| Some(name.try_into().expect("a name"));
+    let cases = [
+        ("", system.clone(), None),
+        (", verify = true", system.clone(), None),
+        (", verify = false", Trust::Anything, None),
+        (", ca_file = \"ca.pem\"", system.clone(), None),
+        (
+            ", host = \"web.example:80\"",
+            system.clone(),
+            name("web.example"),
+        ),
+        (
+            ", host = \"[2001:db8::1]:80\"",
+            system.clone(),
+            name("2001:db8::1"),
+        ),
+        (
+            ", host = \"a.example\", server_name = \"b.example\"",
+            system,
+            name("b.example"),
+        ),
+    ];
+    for (more, trust, server_name) in cases {
+        assert_eq!(https(more), TlsCheck { server_name, trust }, "{more}");
+    }
+}
+
+#[test]
+fn an_http_check_may_have_a_port_and_nothing_else() {
+    let text = GOOD.replace("type = \"tcp\"", "type = \"http\"");
+    let settings = read(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let expected = HttpCheck {
+        port: 8080,
+        tls: None,
+        method: HttpMethod::Get,
+        path: PathAndQuery::from_static("/"),
+        host: None,
+        expect: Expect(vec![StatusRange::Class(2)]),
+        body: None,
+    };
+    let check = &settings.pools[&PoolName("web".into())].check;
+    assert_eq!(check.kind, CheckKind::Http(Arc::new(expected)));
 }
 
 #[test]

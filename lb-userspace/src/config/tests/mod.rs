@@ -19,6 +19,13 @@ pub(super) const GOOD: &str = include_str!("good.toml");
 /// A backend's file.
 const BACKEND: &str = include_str!("backend.toml");
 
+/// A CA's certificate.
+const CA: &str = include_str!("ca.pem");
+
+/// PEM that says it is a certificate.
+const NO_CERTIFICATE: &str =
+    "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n";
+
 fn host() -> FakeHost {
     let host = FakeHost {
         interfaces: vec!["lo".into(), "eth0".into()],
@@ -39,6 +46,13 @@ fn host() -> FakeHost {
     .file("/etc/anylb/two.key", 0o600, "one\ntwo\n")
     .file("/etc/anylb/empty.key", 0o600, "\n")
     .file("/etc/anylb/long.key", 0o600, &"a".repeat(81))
+    .file("/etc/anylb/ca.pem", 0o644, CA)
+    .file(
+        "/etc/anylb/damaged.pem",
+        0o644,
+        &CA.replacen("MII", "M!I", 1),
+    )
+    .file("/etc/anylb/no-certificate.pem", 0o644, NO_CERTIFICATE)
 }
 
 pub(super) fn read(text: &str) -> Result<Settings, Diagnostics> {
