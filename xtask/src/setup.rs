@@ -12,10 +12,14 @@ use anyhow::Result;
 use crate::shell;
 
 /// Programs of the lab: any of the paths or names, and Debian's package.
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         package: "frr",
         programs: &["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd"],
+    },
+    Tool {
+        package: "bird2",
+        programs: &["/usr/sbin/bird"],
     },
     Tool {
         package: "nftables",
@@ -46,7 +50,7 @@ pub fn run() -> Result<()> {
     let compiler = compiler::ensure()?;
     linker::ensure(&compiler)?;
     println!(
-        "setup: ok: {compiler}, bpf-linker {}, FRR, nft, ip, ethtool",
+        "setup: ok: {compiler}, bpf-linker {}, FRR, BIRD, nft, ip, ethtool",
         linker::VERSION
     );
     if !shell::is_root() {

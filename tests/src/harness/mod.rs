@@ -3,6 +3,7 @@
 //! Whatever is made here is unmade when its value is dropped, so that a failing test leaves nothing behind; what a
 //! killed test left is cleared by [`leftovers::clear`] under the same prefix.
 
+pub mod bird;
 pub mod bpffs;
 pub mod counters;
 pub mod filter;

@@ -45,8 +45,10 @@ pub fn install(packages: Vec<&str>, lists: Lists) -> Result<()> {
         update()?;
         install_known(&packages).with_context(|| format!("installing {names}"))?;
     }
-    if packages.contains(&"frr") {
-        stop_routers()?;
+    for router in &ROUTERS {
+        if packages.contains(&router.package) {
+            router.stop()?;
+        }
     }
     Ok(())
 }
@@ -79,13 +81,38 @@ fn apt_get() -> Command {
     command
 }
 
-/// The package starts its routers where an init system lets it. The lab runs its own, in namespaces.
-fn stop_routers() -> Result<()> {
-    if Path::new("/run/systemd/system").is_dir() {
-        return shell::run(Command::new("systemctl").args(["disable", "--now", "frr.service"]));
+/// A package that starts its router where an init system lets it. The lab runs its own, in namespaces.
+struct Router {
+    package: &'static str,
+    /// Of systemd and of `/etc/init.d`.
+    service: &'static str,
+    /// Runs while the service does.
+    process: &'static str,
+}
+
+const ROUTERS: [Router; 2] = [
+    Router {
+        package: "frr",
+        service: "frr",
+        process: "watchfrr",
+    },
+    Router {
+        package: "bird2",
+        service: "bird",
+        process: "bird",
+    },
+];
+
+impl Router {
+    fn stop(&self) -> Result<()> {
+        if Path::new("/run/systemd/system").is_dir() {
+            let unit = format!("{}.service", self.service);
+            return shell::run(Command::new("systemctl").args(["disable", "--now", &unit]));
+        }
+        if shell::output(Command::new("pgrep").args(["-x", self.process])).is_some() {
+            let script = Path::new("/etc/init.d").join(self.service);
+            shell::run(Command::new(script).arg("stop"))?;
+        }
+        Ok(())
     }
-    if shell::output(Command::new("pgrep").args(["-x", "watchfrr"])).is_some() {
-        shell::run(Command::new("/etc/init.d/frr").arg("stop"))?;
-    }
-    Ok(())
 }
