@@ -148,6 +148,8 @@ pub struct File {
     pub runtime_dir: &'static str,
     /// Lines of `[bgp]` beside the usual ones.
     pub bgp: String,
+    /// What the pool's check is, but for its port and times.
+    pub check: &'static str,
     /// Backends of the pool, by number.
     pub backends: Vec<u8>,
     /// Names and VIPs of services of the pool.
@@ -163,6 +165,7 @@ impl File {
             pin_dir: None,
             runtime_dir: "run",
             bgp: String::new(),
+            check: "type = \"tcp\"",
             backends: backends.to_vec(),
             services: vec![("web", "198.51.100.1")],
         }
@@ -176,12 +179,13 @@ impl File {
             "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.0.1.2\"\ninterfaces = [\"{}\"]\n\
              hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/{}\"\npin_dir = \"{}\"\n{}\n\
              [bgp]\nasn = 65001\n{}\n[[bgp.peer]]\naddress = \"10.0.1.1\"\nasn = 65000\n\
-             [[pool]]\nname = \"web\"\ncheck = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n",
+             [[pool]]\nname = \"web\"\ncheck = {{ {}, port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n",
             self.interface,
             self.runtime_dir,
             pins.display(),
             self.node,
             self.bgp,
+            self.check,
         );
         // Writing to a string cannot fail.
         for n in &self.backends {

@@ -358,6 +358,34 @@ async fn reload_adds_and_removes_services_and_backends() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_http_check_hears_what_a_connection_does_not_say() -> Result<()> {
+    if !privileged::available("an_http_check_hears_what_a_connection_does_not_say") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-http", LAB, 1).await?;
+    let mut file = File::with(&[1]);
+    file.check = "type = \"http\", expect = 200";
+    lone.write(&file)?;
+    let agent = serving(&lone, 1).await?;
+
+    file.check = "type = \"http\", expect = [204, 503]";
+    lone.write(&file)?;
+    agent.tell(&["reload"])?;
+    until(&agent, "down", |status| {
+        health(status, 1) == Some(Health::Down)
+    })
+    .await?;
+    let list = agent.tell(&["backend", "list"])?;
+    assert!(
+        list.contains("! 10.1.1.2 in web: status 200, expected 204 or 503"),
+        "{list}"
+    );
+    assert_eq!(announced(&agent.status()?), [""; 0]);
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn drain_and_ready_move_first_hops_and_survive_a_restart() -> Result<()> {
     if !privileged::available("drain_and_ready_move_first_hops_and_survive_a_restart") {
         return Ok(());
