@@ -4,12 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
 use crate::model::{AdminState, PoolName, Protocol};
 
 /// Name and version of every JSON answer.

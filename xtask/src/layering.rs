@@ -15,6 +15,7 @@ use code::Mention;
 const PURE: &[&str] = &[
     "lb-common/src",
     "lb-userspace/src/agent/adopt.rs",
+    "lb-userspace/src/agent/checks.rs",
     "lb-userspace/src/agent/core.rs",
     "lb-userspace/src/agent/pool.rs",
     "lb-userspace/src/agent/serving.rs",
@@ -34,6 +35,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/health/certificate.rs",
     "lb-userspace/src/health/jitter.rs",
     "lb-userspace/src/health/machine.rs",
+    "lb-userspace/src/health/progress.rs",
     "lb-userspace/src/health/search.rs",
     "lb-userspace/src/health/verdict.rs",
     "lb-userspace/src/model",
@@ -42,6 +44,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/netlink/table.rs",
     "lb-userspace/src/plan",
     "lb-userspace/src/rows",
+    "lb-userspace/src/status",
     "lb-userspace/src/status.rs",
 ];
 

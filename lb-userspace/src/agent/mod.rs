@@ -15,6 +15,7 @@
 //! | [`reconcile`] | the loop: derive, plan, apply, probe, publish | no |
 //! | [`wake`] | telling the loop that something may differ | no |
 //! | [`report`] | status, counters, explanations | yes, but for map reads |
+//! | [`checks`] | how the checks do, one check out of turn | yes |
 //! | [`announce`] | the speaker from the configuration | no |
 //! | [`node`] | the agent as the API sees it | no |
 //! | [`leave`] | signals; stop and handover | no |
@@ -28,6 +29,7 @@
 pub mod adopt;
 pub mod announce;
 pub mod capacity;
+pub mod checks;
 pub mod core;
 pub mod leave;
 pub mod node;

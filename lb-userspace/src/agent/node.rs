@@ -1,15 +1,18 @@
 //! The agent as the admin API and the metrics listener see it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::checks;
 use super::reconcile::Event;
 use crate::api::Node;
 use crate::bgp::{self, Speaker};
+use crate::health::Asker;
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, PeerRoutes, PeerStatus,
-    Refusal, RouteList, SentRoute,
+    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, PeerRoutes,
+    PeerStatus, ProbeReport, ProbeRequest, Refusal, RouteList, SentRoute,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -20,6 +23,8 @@ pub struct AgentNode {
     pub status: watch::Receiver<Arc<Envelope<NodeStatus>>>,
     /// None without `[bgp]`, and once it has been stopped.
     pub speaker: Arc<Mutex<Option<Speaker>>>,
+    /// To the checks.
+    pub asker: Asker,
     /// The operator wants a handover.
     pub handover: Arc<Notify>,
 }
@@ -35,7 +40,6 @@ impl AgentNode {
         event: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Event,
     ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let ending = || Refusal::failed("the agent is ending");
         self.events.send(event(reply)).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     }
@@ -62,6 +66,28 @@ impl Node for AgentNode {
         self.ask(|reply| Event::Explain(request, reply)).await
     }
 
+    async fn health(&self) -> Result<HealthList, Refusal> {
+        let progress = self.asker.progress().await.ok_or_else(ending)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the edge: how long ago is said in the answer"
+        )]
+        let now = Instant::now();
+        Ok(checks::health_list(
+            &self.status.borrow().body,
+            &progress,
+            now,
+        ))
+    }
+
+    async fn probe(&self, request: ProbeRequest) -> Result<ProbeReport, Refusal> {
+        let target = checks::find(&self.status.borrow().body, &request)?;
+        let probed = self.asker.probe(target.clone()).await;
+        let unknown = || checks::unknown(&request.pool, &request.backend);
+        let probed = probed.ok_or_else(unknown)?;
+        Ok(checks::report(&self.status.borrow().body, target, &probed))
+    }
+
     async fn command(&self, command: Command) -> Result<String, Refusal> {
         let handover = command == Command::Handover;
         let answer = self.ask(|reply| Event::Command(command, reply)).await;
@@ -70,6 +96,10 @@ impl Node for AgentNode {
         }
         answer
     }
+}
+
+fn ending() -> Refusal {
+    Refusal::failed("the agent is ending")
 }
 
 fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {

@@ -78,6 +78,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
         bell.on_change(resolver.watch());
     }
     bell.on_time();
+    let asker = checker.asker();
     let leaving = (settings.node.drain_wait, settings.node.linger);
     let parts = Parts {
         core: Core::new(settings, ground.state, adopted),
@@ -101,6 +102,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
         events,
         status: status_seen,
         speaker: Arc::new(Mutex::new(speaker)),
+        asker,
         handover: Arc::new(Notify::new()),
     });
     let stop_servers = serve(&node, ground.socket, ground.metrics);

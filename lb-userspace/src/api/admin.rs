@@ -6,6 +6,8 @@
 //! | `GET /v1/routes` | [`Envelope`]`<`[`RouteList`](crate::status::RouteList)`>` |
 //! | `GET /v1/counters` | [`Envelope`]`<`[`Counters`](crate::status::Counters)`>` |
 //! | `GET /v1/explain?source=A:P&destination=A:P&protocol=tcp` | [`Envelope`]`<`[`Explanation`](crate::status::Explanation)`>` |
+//! | `GET /v1/health` | [`Envelope`]`<`[`HealthList`](crate::status::HealthList)`>` |
+//! | `POST /v1/probe`, body [`ProbeRequest`] | [`Envelope`]`<`[`ProbeReport`](crate::status::ProbeReport)`>` |
 //! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
 //!
 //! Everything else, and every failure, is an [`Envelope`]`<`[`Refused`]`>` with a matching HTTP status. A change may
@@ -30,7 +32,7 @@ use super::caller::{Authority, Caller};
 use super::node::Node;
 use super::serve::serve as serve_http;
 pub use super::socket::{AdminSocket, SocketError};
-use crate::status::{Command, Done, Envelope, ExplainRequest, Refusal, Refused};
+use crate::status::{Command, Done, Envelope, ExplainRequest, ProbeRequest, Refusal, Refused};
 
 /// Body of a request.
 const BODY_BYTES: usize = 16 * 1024;
@@ -39,8 +41,7 @@ const CONNECTIONS_MAX: usize = 32;
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Time for a change; a reload of a thousand services fits well.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-const RESOURCES: &str =
-    "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, POST /v1/command";
+const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, POST /v1/probe, POST /v1/command";
 
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
@@ -81,6 +82,8 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
         .route("/v1/routes", get(bgp_routes::<N>))
         .route("/v1/counters", get(counters::<N>))
         .route("/v1/explain", get(explain::<N>))
+        .route("/v1/health", get(health::<N>))
+        .route("/v1/probe", post(probe::<N>))
         .route("/v1/command", post(command::<N>))
         .fallback(no_resource::<N>)
         .method_not_allowed_fallback(no_method::<N>)
@@ -116,19 +119,33 @@ async fn explain<N: Node>(
     }
 }
 
+async fn health<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    app.answer(within(READ_TIME, app.node.health()).await)
+}
+
+/// It changes nothing here, but it makes this node send: not for whoever may only read.
+async fn probe<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    body: Result<Json<ProbeRequest>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
+    }
+    match body {
+        Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.probe(request)).await),
+        Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
+    }
+}
+
 async fn command<N: Node>(
     State(app): State<Arc<App<N>>>,
     Extension(caller): Extension<Option<Caller>>,
     headers: HeaderMap,
     body: Result<Json<Command>, JsonRejection>,
 ) -> Response {
-    if !caller.is_some_and(|caller| app.authority.lets_change(&caller)) {
-        return app.refuse(
-            StatusCode::FORBIDDEN,
-            Refusal::refused(
-                "only root, the agent's user and the group of the admin socket may change anything: use sudo",
-            ),
-        );
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
     }
     let command = match body {
         Ok(Json(command)) => command,
@@ -153,6 +170,13 @@ async fn no_method<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
 }
 
 impl<N: Node> App<N> {
+    /// The answer to a caller who may only read.
+    fn forbidden(&self, caller: Option<Caller>) -> Option<Response> {
+        let may = caller.is_some_and(|caller| self.authority.lets_change(&caller));
+        let message = "only root, the agent's user and the group of the admin socket may change anything: use sudo";
+        (!may).then(|| self.refuse(StatusCode::FORBIDDEN, Refusal::refused(message)))
+    }
+
     fn answer<T: Serialize>(&self, result: Result<T, Refusal>) -> Response {
         match result {
             Ok(body) => Json(Envelope::new(self.node.status().generation, body)).into_response(),

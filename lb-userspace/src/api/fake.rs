@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Protocol};
 use crate::status::{
-    BackendCount, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters, Envelope,
-    ExitCount, ExplainRequest, Explanation, Health, Histogram, HopStatus, InterfaceStatus,
-    NodeStatus, PeerRoutes, PeerStatus, PoolStatus, Refusal, RouteList, SecondChanceCount,
-    SentRoute, ServiceCount, ServiceStatus,
+    BackendCount, BackendHealth, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters,
+    Envelope, ExitCount, ExplainRequest, Explanation, Health, HealthList, Histogram, HopStatus,
+    InterfaceStatus, LastCheck, NodeStatus, PeerRoutes, PeerStatus, PoolStatus, ProbeReport,
+    ProbeRequest, Refusal, RouteList, SecondChanceCount, SentRoute, ServiceCount, ServiceStatus,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -130,6 +130,29 @@ impl Node for FakeNode {
             ],
             interface: Some("eth0".into()),
             because: "row 40961 of pool web is owned by 10.1.0.2".into(),
+        })
+    }
+
+    async fn health(&self) -> Result<HealthList, Refusal> {
+        let status = self.status();
+        let pools = status.body.pools.iter();
+        let backends = pools.flat_map(|(pool, of)| of.backends.iter().map(|b| checked(pool, b)));
+        Ok(HealthList {
+            backends: backends.collect(),
+        })
+    }
+
+    async fn probe(&self, request: ProbeRequest) -> Result<ProbeReport, Refusal> {
+        let down = request.backend == "10.1.0.3";
+        Ok(ProbeReport {
+            pool: request.pool,
+            address: if down { [10, 1, 0, 3] } else { [10, 1, 0, 1] }.into(),
+            name: (!down).then(|| "b1".into()),
+            result: if down { "failure" } else { "success" }.into(),
+            reason: down.then(|| "connection refused".into()),
+            duration_ms: 1.25,
+            timeout_ms: 1_000,
+            health: Health::Up,
         })
     }
 
@@ -421,6 +444,36 @@ fn idle() -> PeerStatus {
         received: BTreeMap::new(),
         sent: BTreeMap::new(),
         notifications: Vec::new(),
+    }
+}
+
+/// Up: one failure, not the first; down: one success; unknown: not asked yet.
+fn checked(pool: &PoolName, backend: &BackendStatus) -> BackendHealth {
+    let last = |result: &str, reason: Option<&str>| {
+        Some(LastCheck {
+            result: result.into(),
+            reason: reason.map(str::to_string),
+            ago_ms: 300,
+        })
+    };
+    let (successes, failures, last) = match backend.health {
+        Health::Up => (0, 1, last("failure", Some("timeout after 1s"))),
+        Health::Down => (1, 0, last("success", None)),
+        Health::Unknown => (0, 0, None),
+    };
+    BackendHealth {
+        pool: pool.clone(),
+        address: backend.address,
+        name: backend.name.clone(),
+        health: backend.health,
+        judged: last.is_some(),
+        since_secs: 7_500,
+        successes,
+        rise: 2,
+        failures,
+        fall: 3,
+        next_ms: last.is_some().then_some(1_700),
+        last,
     }
 }
 

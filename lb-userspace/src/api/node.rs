@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal, RouteList,
+    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, ProbeReport,
+    ProbeRequest, Refusal, RouteList,
 };
 
 /// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
@@ -25,6 +26,15 @@ pub trait Node: Send + Sync + 'static {
         &self,
         request: ExplainRequest,
     ) -> impl Future<Output = Result<Explanation, Refusal>> + Send;
+
+    /// How the checks of every backend do.
+    fn health(&self) -> impl Future<Output = Result<HealthList, Refusal>> + Send;
+
+    /// Checks one backend once, out of turn; no verdict changes.
+    fn probe(
+        &self,
+        request: ProbeRequest,
+    ) -> impl Future<Output = Result<ProbeReport, Refusal>> + Send;
 
     /// Carries a command out and says in one line what was done and where it holds.
     ///

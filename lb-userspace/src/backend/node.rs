@@ -6,7 +6,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Node;
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal, RouteList,
+    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, ProbeReport,
+    ProbeRequest, Refusal, RouteList,
 };
 
 /// A question to the agent's loop, and where the answer goes.
@@ -57,7 +58,19 @@ impl Node for BackendNode {
         ))
     }
 
+    async fn health(&self) -> Result<HealthList, Refusal> {
+        Err(checks_nobody())
+    }
+
+    async fn probe(&self, _: ProbeRequest) -> Result<ProbeReport, Refusal> {
+        Err(checks_nobody())
+    }
+
     async fn command(&self, command: Command) -> Result<String, Refusal> {
         self.ask(|reply| Request::Command(command, reply)).await
     }
+}
+
+fn checks_nobody() -> Refusal {
+    Refusal::refused("a backend checks nobody: ask an LB node")
 }

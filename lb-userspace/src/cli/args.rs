@@ -1,6 +1,7 @@
 //! The command line.
 
 mod config;
+mod health;
 mod service;
 
 use std::net::{AddrParseError, IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
+pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
 use crate::model::Protocol;
 
@@ -135,6 +137,9 @@ pub enum Ask {
     /// List, show, withdraw and announce services
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Show how the health checks do, and check a backend out of turn
+    #[command(subcommand)]
+    Health(HealthCommand),
     /// Show BGP
     #[command(subcommand)]
     Bgp(BgpCommand),

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use crate::status::{
-    Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, NodeStatus, Refused,
-    RouteList, SCHEMA,
+    Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, HealthList, NodeStatus,
+    ProbeReport, ProbeRequest, Refused, RouteList, SCHEMA,
 };
 
 /// Time for an answer to a question, longer than the agent takes at most.
@@ -73,11 +73,29 @@ impl Client {
         .await
     }
 
+    /// `GET /v1/health`.
+    pub async fn health(&self) -> Result<Envelope<HealthList>, CliError> {
+        self.read("/v1/health").await
+    }
+
+    /// `POST /v1/probe`.
+    pub async fn probe(&self, request: &ProbeRequest) -> Result<Envelope<ProbeReport>, CliError> {
+        self.post("/v1/probe", request).await
+    }
+
     /// `POST /v1/command`.
     pub async fn command(&self, command: &Command) -> Result<Envelope<Done>, CliError> {
-        let request = Request::post("/v1/command")
+        self.post("/v1/command", command).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        body: &impl Serialize,
+    ) -> Result<Envelope<T>, CliError> {
+        let request = Request::post(resource)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(json(command)?);
+            .body(json(body)?);
         self.within(CHANGE_TIME, self.send(request)).await
     }
 

@@ -1,5 +1,6 @@
 //! Commands that ask a running agent.
 
+mod health;
 mod service;
 
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
     match ask {
         Ask::Status => status(client, style, now_secs).await,
         Ask::Service(command) => service::answer(client, command, style).await,
+        Ask::Health(command) => health::answer(client, command, style).await,
         Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
         Ask::Bgp(BgpCommand::Routes { peer }) => routes(client, peer, style).await,
         Ask::Explain(args) => explain(client, args, style).await,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{Jitter, Machine, Outcome, Target, Thresholds, Verdict, Verdicts};
+use super::{Jitter, Last, Machine, Outcome, Progress, Target, Thresholds, Verdict, Verdicts};
 use crate::model::Check;
 use crate::status::Health;
 
@@ -52,6 +52,7 @@ struct Entry {
     machine: Machine,
     reason: Option<String>,
     since: Instant,
+    last: Option<Last>,
     state: State,
 }
 
@@ -158,6 +159,19 @@ impl Board {
         Verdicts { by_target }
     }
 
+    /// How all targets do.
+    pub fn progress(&self) -> BTreeMap<Target, Progress> {
+        let entries = self.entries.iter();
+        entries
+            .map(|(target, entry)| (target.clone(), entry.progress()))
+            .collect()
+    }
+
+    /// How a target is checked; none where it is no target.
+    pub fn check(&self, target: &Target) -> Option<&Check> {
+        self.entries.get(target).map(|entry| &entry.check)
+    }
+
     fn insert(&mut self, target: Target, check: Check, now: Instant) {
         let initial = self.adopted.get(&target).copied().unwrap_or_default();
         let due = now + self.jitter.first(check.interval);
@@ -170,6 +184,7 @@ impl Board {
                 machine: Machine::new(initial),
                 reason: None,
                 since: now,
+                last: None,
                 state,
             },
         );
@@ -211,10 +226,11 @@ impl Board {
 
 impl Entry {
     fn take(&mut self, outcome: Outcome, now: Instant) -> Finished {
-        let thresholds = Thresholds {
-            rise: self.check.rise,
-            fall: self.check.fall,
-        };
+        let thresholds = self.thresholds();
+        self.last = Some(Last {
+            outcome: outcome.clone(),
+            at: now,
+        });
         let before = (self.machine.judged(), self.reason.clone());
         let changed = match outcome {
             Outcome::Success => self.machine.observe(true, thresholds),
@@ -236,6 +252,28 @@ impl Entry {
         }
         let publish = changed.is_some() || before != (self.machine.judged(), self.reason.clone());
         Finished { changed, publish }
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            rise: self.check.rise,
+            fall: self.check.fall,
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            health: self.machine.health(),
+            since: self.since,
+            judged: self.machine.judged(),
+            run: self.machine.run(),
+            thresholds: self.thresholds(),
+            last: self.last.clone(),
+            next: match self.state {
+                State::Waiting { due } => Some(due),
+                State::InFlight { .. } => None,
+            },
+        }
     }
 
     fn verdict(&self) -> Verdict {
@@ -322,6 +360,48 @@ mod tests {
             }
         }
         assert!(board.verdicts().full_round());
+    }
+
+    #[test]
+    fn progress_counts_towards_the_next_verdict() {
+        let (mut board, start) = (board(BTreeMap::new()), Instant::now());
+        board.update(wanted(1..2), start);
+        let of = |board: &Board| board.progress().remove(&target(1)).unwrap();
+        let first = of(&board);
+        assert_eq!(
+            (first.health, first.run, first.last),
+            (Health::Unknown, None, None)
+        );
+        assert!(first.next.is_some_and(|next| next < start + INTERVAL / 10));
+
+        let now = first.next.unwrap();
+        let job = board.start_due(now).unwrap();
+        assert_eq!(of(&board).next, None, "in flight");
+        let refused = Outcome::Failure(Failure::Refused);
+        board.finish(&job.target, job.ticket, refused.clone(), now);
+        let after = of(&board);
+        assert_eq!(after.run, Some((false, 1)));
+        assert_eq!(after.thresholds, Thresholds { rise: 2, fall: 3 });
+        assert_eq!(
+            after.last,
+            Some(Last {
+                outcome: refused,
+                at: now
+            })
+        );
+        assert!(after.next.is_some_and(|next| next > now));
+
+        let later = now + INTERVAL * 2;
+        let job = board.start_due(later).unwrap();
+        let unasked = Outcome::Inconclusive("no port".into());
+        board.finish(&job.target, job.ticket, unasked.clone(), later);
+        let after = of(&board);
+        assert_eq!(
+            after.run,
+            Some((false, 1)),
+            "says nothing about the backend"
+        );
+        assert_eq!(after.last.map(|last| last.outcome), Some(unasked));
     }
 
     #[test]

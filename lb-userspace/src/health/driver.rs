@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Board, Jitter, Job, NetworkProbe, Outcome, Probe, Stats, Target, Verdicts};
+use super::asker::{ASKED_MAX, Question, once};
+use super::{Asker, Board, Jitter, Job, NetworkProbe, Outcome, Probe, Stats, Target, Verdicts};
 use crate::model::Check;
 use crate::status::Health;
 
@@ -45,6 +46,7 @@ pub struct Checker {
     wanted: watch::Sender<BTreeMap<Target, Check>>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     stats: Arc<Mutex<Stats>>,
+    asker: Asker,
     task: JoinHandle<()>,
 }
 
@@ -60,18 +62,21 @@ impl Checker {
         let (wanted, wanted_seen) = watch::channel(BTreeMap::new());
         let (published, verdicts) = watch::channel(Arc::new(Verdicts::default()));
         let stats = Arc::new(Mutex::new(Stats::default()));
+        let (asker, questions) = Asker::new();
         let driver = Driver {
             board: Board::new(initial, Jitter::new(tuning.seed)),
             tuning,
             wanted: wanted_seen,
             published,
             stats: Arc::clone(&stats),
+            questions,
             publish_at: None,
         };
         Checker {
             wanted,
             verdicts,
             stats,
+            asker,
             task: tokio::spawn(driver.run(probe)),
         }
     }
@@ -85,6 +90,11 @@ impl Checker {
     /// targets that matter.
     pub fn watch(&self) -> watch::Receiver<Arc<Verdicts>> {
         self.verdicts.clone()
+    }
+
+    /// For questions that the verdicts do not answer.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// Counters since the start.
@@ -105,6 +115,7 @@ struct Driver {
     wanted: watch::Receiver<BTreeMap<Target, Check>>,
     published: watch::Sender<Arc<Verdicts>>,
     stats: Arc<Mutex<Stats>>,
+    questions: mpsc::Receiver<Question>,
     /// When what has changed is published; none while nothing has.
     publish_at: Option<Instant>,
 }
@@ -118,6 +129,7 @@ struct Done {
 impl Driver {
     async fn run(mut self, probe: impl Probe) {
         let mut in_flight = FuturesUnordered::new();
+        let mut out_of_turn = FuturesUnordered::new();
         loop {
             while in_flight.len() < self.tuning.concurrency
                 && let Some(job) = self.board.start_due(Instant::now().into_std())
@@ -141,6 +153,15 @@ impl Driver {
                     self.publish_soon();
                 }
                 Some(done) = in_flight.next() => self.finish(done),
+                Some(question) = self.questions.recv(), if out_of_turn.len() < ASKED_MAX => match question {
+                    // Whoever asked may have left: nobody is owed an answer, here and below.
+                    Question::Progress(reply) => drop(reply.send(self.board.progress())),
+                    Question::Probe(target, reply) => match self.board.check(&target).cloned() {
+                        Some(check) => out_of_turn.push(once(&probe, target, check, reply)),
+                        None => drop(reply.send(None)),
+                    },
+                },
+                Some(()) = out_of_turn.next() => {}
                 () = sleep_until_some(due), if due.is_some() => {}
                 () = sleep_until_some(self.publish_at), if self.publish_at.is_some() => {
                     self.publish_at = None;
@@ -209,7 +230,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::health::{CheckResult, Failure};
+    use crate::health::{CheckResult, Failure, Probed};
     use crate::model::{CheckKind, PoolName};
 
     const INTERVAL: Duration = Duration::from_secs(2);
@@ -379,6 +400,41 @@ mod tests {
             round.to_keep(),
             [(target(1), Health::Up), (target(2), Health::Up)].into()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_out_of_turn_changes_nothing() {
+        let probe = Scripted::slow(Duration::from_millis(20));
+        let checker = Checker::with(probe.clone(), BTreeMap::new(), tuning(64));
+        checker.update(wanted(1..3));
+        wait_for(&checker, |verdicts| {
+            verdicts.by_target.len() == 2 && verdicts.full_round()
+        })
+        .await;
+        let asker = checker.asker();
+        let before = (checker.watch().borrow().clone(), checker.stats());
+        probe.set_broken(&[target(1)]);
+        for (last, outcome) in [
+            (1, Outcome::Failure(Failure::Refused)),
+            (2, Outcome::Success),
+        ] {
+            let expected = Probed {
+                outcome,
+                duration: Duration::from_millis(20),
+                timeout: Duration::from_secs(1),
+            };
+            assert_eq!(asker.probe(target(last)).await, Some(expected));
+        }
+        assert_eq!(asker.probe(target(9)).await, None, "no target");
+        let progress = asker.progress().await.unwrap();
+        assert_eq!(
+            progress[&target(1)].run,
+            Some((true, 2)),
+            "none of the checker's own"
+        );
+        assert_eq!((checker.watch().borrow().clone(), checker.stats()), before);
+        drop(checker);
+        assert_eq!(asker.progress().await, None);
     }
 
     #[tokio::test]

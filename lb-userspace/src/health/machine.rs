@@ -57,6 +57,11 @@ impl Machine {
         self.judged
     }
 
+    /// What the latest results were (`true`: success), and how many of them in a row.
+    pub fn run(&self) -> Option<(bool, u32)> {
+        self.run
+    }
+
     /// Takes one result; returns the new verdict when it changes.
     pub fn observe(&mut self, success: bool, thresholds: Thresholds) -> Option<Health> {
         let length = match self.run {

@@ -15,6 +15,8 @@
 //! | `search` | a text within a body that comes in pieces | yes |
 //! | `deadline` | one end for all steps of a check | no |
 //! | `network` | [`NetworkProbe`]: all kinds of checks | no |
+//! | `progress` | [`Progress`]: how far a target is from its next verdict | yes |
+//! | `asker` | [`Asker`]: questions to a running checker, one check out of turn | no |
 //! | `driver` | [`Checker`]: the task that waits, probes and publishes | no |
 //!
 //! Invariant: a result changes a verdict only through [`Machine::observe`]; a probe that failed for a reason of
@@ -22,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asker;
 mod board;
 mod certificate;
 mod deadline;
@@ -31,6 +34,7 @@ mod jitter;
 mod machine;
 mod network;
 mod probe;
+mod progress;
 mod search;
 mod stats;
 mod tcp;
@@ -43,11 +47,13 @@ mod http_tests;
 #[cfg(test)]
 mod tls_tests;
 
+pub use asker::{Asker, Probed};
 pub use board::{Board, Job, Ticket};
 pub use driver::{Checker, Tuning};
 pub use jitter::Jitter;
 pub use machine::{Machine, Thresholds};
 pub use network::NetworkProbe;
 pub use probe::{Failure, Outcome, Probe};
+pub use progress::{Last, Progress};
 pub use stats::{CheckResult, DURATION_BOUNDS_SECS, Histogram, Stats};
 pub use verdict::{Target, Verdict, Verdicts};

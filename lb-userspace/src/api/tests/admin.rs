@@ -99,6 +99,14 @@ async fn requests_that_make_no_sense() {
             "no address",
         ),
         (post("/v1/command", "", "{"), 400, "usage", "no JSON"),
+        (post("/v1/health", "", "{}"), 405, "usage", "read-only"),
+        (get("/v1/probe"), 405, "usage", "it sends packets"),
+        (
+            post("/v1/probe", "", r#"{"pool":"web"}"#),
+            422,
+            "usage",
+            "nobody named",
+        ),
         (
             post("/v1/command", "", r#"{"command":"explode"}"#),
             422,
@@ -120,7 +128,7 @@ async fn requests_that_make_no_sense() {
 #[tokio::test]
 async fn what_there_is_is_said_where_there_is_nothing() {
     let answer = Bench::new().ask(&get("/")).await;
-    let message = "no such resource: there are GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, POST /v1/command";
+    let message = "no such resource: there are GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, POST /v1/probe, POST /v1/command";
     assert_eq!(answer.body, refused("not_found", message));
 }
 
@@ -208,6 +216,12 @@ async fn strangers_may_read_and_not_change() {
         let connect = || async { UnixStream::connect(&path).await.unwrap() };
         let answer = exchange(connect().await, &get("/v1/status")).await;
         assert_eq!(answer.status, 200, "{caller:?} may read");
+        let probe = post("/v1/probe", "", r#"{"pool":"web","backend":"b2"}"#);
+        let answer = exchange(connect().await, &probe).await;
+        assert_eq!(
+            answer.status, status,
+            "{caller:?}: a probe makes this node send"
+        );
         let answer = exchange(connect().await, &post("/v1/command", "", DRAIN)).await;
         assert_eq!(answer.status, status, "{caller:?}");
         if status == 403 {

@@ -106,10 +106,12 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | `GET /v1/routes` | as `anylb bgp routes --json` |
 | `GET /v1/counters` | what the datapath and the checks have counted |
 | `GET /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp` | as `anylb explain --json` |
+| `GET /v1/health` | as `anylb health show --json` |
+| `POST /v1/probe` with `{\"pool\": \"web\", \"backend\": \"b1\"}` | as `anylb health probe --json` |
 | `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
 
 The socket has mode 0660 and belongs to the group `anylb` where there is one. Root, the agent's user and that group may change
-things, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,
+things and have a probe made, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,
 and answered with 412 otherwise. A refusal is `{..., \"error\": {\"kind\", \"message\"}}`.
 
 This text is made from the command line that the program itself reads.

@@ -5,6 +5,7 @@ mod bgp;
 mod change;
 mod config;
 mod explain;
+mod health;
 mod help;
 mod local;
 mod service;
