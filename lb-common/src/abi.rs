@@ -102,9 +102,9 @@ values! {
         /// In no order.
         entries: [VipEntry; BUCKET_ENTRIES],
     }
-    /// A service on one port.
+    /// A service on one port, or on a range of them.
     ServiceEntry = 32 {
-        /// See [`service_key`]; zero: empty.
+        /// See [`service_key`] and [`ranges_key`]; zero: empty.
         key: u64,
         /// Index of the rows in the outer map.
         table: u32,
@@ -115,13 +115,19 @@ values! {
         /// Counter of the pool's first backend in this service.
         first_counter: u32,
         /// Headers and inner packet must fit it.
-        tunnel_mtu: u32,
+        tunnel_mtu: u16,
         /// Goes into the tunnel header with the bank's flags.
-        tunnel_flags: u32,
+        tunnel_flags: u8,
+        /// Zero.
+        padding: u8,
+        /// First destination port.
+        first_port: u16,
+        /// Last destination port.
+        last_port: u16,
     }
-    /// Like [`VipBucket`].
+    /// Like [`VipBucket`]. Of the ranges with one key, narrower ones come first.
     ServiceBucket = 128 {
-        /// In no order.
+        /// Filled from the front.
         entries: [ServiceEntry; BUCKET_ENTRIES],
     }
     /// A backend and the way to it.
@@ -238,7 +244,8 @@ impl Bank {
         self.vips[index as usize].find(address)
     }
 
-    /// The service with a [`service_key`], with the [`Self::mix`] of its VIP.
+    /// The service of a packet with this [`service_key`], with the [`Self::mix`] of its VIP: that of its port, or the narrowest
+    /// range around it.
     #[inline(always)]
     pub fn find_service(&self, key: u64, mixed: u64) -> Option<&ServiceEntry> {
         let index = service_bucket(self.shared.service_seed, mixed, key);
@@ -247,10 +254,14 @@ impl Bank {
                 return Some(entry);
             }
             if entry.key == 0 {
-                return None;
+                break;
             }
         }
-        None
+        let (ranges, port) = (ranges_key(key), key as u16);
+        let index = service_bucket(self.shared.service_seed, mixed, ranges);
+        self.services[index as usize].entries.iter().find(|entry| {
+            entry.key == ranges && entry.first_port <= port && port <= entry.last_port
+        })
     }
 
     /// A backend; the agent gives out only indexes that there are.
@@ -284,6 +295,13 @@ pub mod backend_flags {
 #[inline(always)]
 pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
     (vip as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// Key of the ranges of ports that a packet with this [`service_key`] may be in.
+#[inline(always)]
+pub const fn ranges_key(key: u64) -> u64 {
+    // No packet has such a key: 0 is a port too.
+    key & !0xffff | 1 << 24
 }
 
 /// Number of the VIP in a [`service_key`].

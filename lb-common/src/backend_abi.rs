@@ -90,18 +90,24 @@ values! {
         /// As it lies on the wire.
         mask: [u64; 2],
     }
-    /// A VIP and port.
+    /// A VIP and its ports.
     Service = 16 {
-        /// See [`abi::service_key`]; zero: empty.
+        /// See [`abi::service_key`] and [`abi::ranges_key`]; zero: empty.
         key: u64,
+        /// First destination port.
+        first_port: u16,
+        /// Last destination port.
+        last_port: u16,
         /// Not zero: no listener was ever seen in this network namespace, so sockets say nothing.
-        blind: u32,
+        blind: u8,
+        /// Not zero: UDP flows have connected sockets.
+        connected: u8,
         /// Zero.
-        padding: u32,
+        padding: u16,
     }
     /// Entries are filled from the front; the first empty one ends the bucket.
     ServiceBucket = 64 {
-        /// In no order.
+        /// Of the ranges with one key, narrower ones come first.
         entries: [Service; BUCKET_ENTRIES],
     }
     /// The MAC addresses of a frame, destination first, as they lie on the wire; all zero: not resolved.

@@ -1,12 +1,12 @@
-//! The kernel's TCP sockets, looked up from XDP.
+//! The kernel's sockets, looked up from XDP.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, from_ref};
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple, tcphdr};
 use aya_ebpf::helpers::{
-    bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock, bpf_skc_to_tcp_timewait_sock,
-    bpf_tcp_check_syncookie,
+    bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
+    bpf_skc_to_tcp_timewait_sock, bpf_tcp_check_syncookie,
 };
 use lb_common::backend::{Flow, Found, Sockets};
 use lb_common::packet::Packet;
@@ -15,6 +15,7 @@ use lb_common::wire::{Ipv4, Ipv6, Tcp};
 use crate::packet::XdpPacket;
 
 /// State numbers of the kernel's `tcp_states.h`.
+const ESTABLISHED: u32 = 1;
 const FIN_WAIT_2: u8 = 5;
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
@@ -46,19 +47,19 @@ impl KernelSockets {
     }
 
     #[inline(always)]
-    fn find(&self, flow: &Flow) -> Option<Socket> {
+    fn find(&self, helper: LookUp, flow: &Flow) -> Option<Socket> {
         match *flow {
-            Flow::V4 { client, vip, ports } => self.look_up(TupleV4 { client, vip, ports }),
-            Flow::V6 { client, vip, ports } => self.look_up(TupleV6 { client, vip, ports }),
+            Flow::V4 { client, vip, ports } => self.look_up(helper, TupleV4 { client, vip, ports }),
+            Flow::V6 { client, vip, ports } => self.look_up(helper, TupleV6 { client, vip, ports }),
         }
     }
 
     #[inline(always)]
-    fn look_up<T>(&self, mut tuple: T) -> Option<Socket> {
+    fn look_up<T>(&self, helper: LookUp, mut tuple: T) -> Option<Socket> {
         const CURRENT_NAMESPACE: u64 = u64::MAX;
         // SAFETY: the tuple is one of the two layouts that the helper tells apart by its length.
         let socket = unsafe {
-            bpf_skc_lookup_tcp(
+            helper(
                 self.context,
                 (&raw mut tuple).cast::<bpf_sock_tuple>(),
                 size_of::<T>() as u32,
@@ -70,10 +71,19 @@ impl KernelSockets {
     }
 }
 
+/// The helpers that find a socket.
+type LookUp = unsafe fn(*mut c_void, *mut bpf_sock_tuple, u32, u64, u64) -> *mut bpf_sock;
+
 impl Sockets<XdpPacket> for KernelSockets {
     #[inline(always)]
+    fn connected(&self, flow: &Flow) -> bool {
+        self.find(bpf_sk_lookup_udp, flow)
+            .is_some_and(|socket| socket.state() == ESTABLISHED)
+    }
+
+    #[inline(always)]
     fn tcp(&self, packet: &XdpPacket, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
-        let Some(socket) = self.find(flow) else {
+        let Some(socket) = self.find(bpf_skc_lookup_tcp, flow) else {
             return Found::Nothing;
         };
         match socket.state() {

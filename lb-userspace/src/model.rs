@@ -221,8 +221,10 @@ pub struct Service {
     pub vip: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination ports, without duplicates, in ascending order.
-    pub ports: Vec<u16>,
+    /// Destination ports, in ascending order; none meet.
+    pub ports: Vec<Ports>,
+    /// What backends do for UDP flows.
+    pub udp: UdpFlows,
     /// A pool of this file; `None` only in a file with the backend role alone.
     pub pool: Option<PoolName>,
     /// When the VIP may be announced.
@@ -240,18 +242,157 @@ pub struct Announce {
     pub peers: Option<BTreeSet<IpAddr>>,
 }
 
-/// `service.protocol`; first light has TCP only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One entry of `service.ports`: a port, or a range of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "PortsText", try_from = "PortsText")]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl Ports {
+    /// Every port.
+    pub const ANY: Self = Self {
+        first: 0,
+        last: u16::MAX,
+    };
+
+    /// One port.
+    pub const fn one(port: u16) -> Self {
+        Self {
+            first: port,
+            last: port,
+        }
+    }
+
+    /// From `first` to `last`; `None` where that is empty.
+    pub const fn range(first: u16, last: u16) -> Option<Self> {
+        if first <= last {
+            Some(Self { first, last })
+        } else {
+            None
+        }
+    }
+
+    /// The lowest port.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// The port, where it is only one.
+    pub fn single(self) -> Option<u16> {
+        (self.first == self.last).then_some(self.first)
+    }
+
+    /// Whether `port` is one of them.
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    /// Whether some port is in both.
+    pub const fn meets(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// How many they are, less one: of the entries around a port the datapath takes the narrowest.
+    pub const fn width(self) -> u16 {
+        self.last - self.first
+    }
+}
+
+impl std::fmt::Display for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.single(), *self) {
+            (Some(port), _) => write!(f, "{port}"),
+            (None, Self::ANY) => f.write_str("any"),
+            (None, Self { first, last }) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Ports {
+    type Err = ();
+
+    /// The inverse of its display.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "any" {
+            return Ok(Self::ANY);
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |digits: &str| digits.trim().parse::<u16>().map_err(|_| ());
+        Self::range(port(first)?, port(last)?).ok_or(())
+    }
+}
+
+/// JSON of [`Ports`]: a number, or the display of what is more than one.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PortsText {
+    One(u16),
+    More(String),
+}
+
+impl From<Ports> for PortsText {
+    fn from(ports: Ports) -> Self {
+        ports
+            .single()
+            .map_or_else(|| Self::More(ports.to_string()), Self::One)
+    }
+}
+
+impl TryFrom<PortsText> for Ports {
+    type Error = String;
+
+    fn try_from(text: PortsText) -> Result<Self, String> {
+        match text {
+            PortsText::One(port) => Ok(Self::one(port)),
+            PortsText::More(text) => text
+                .parse()
+                .map_err(|()| format!("`{text}` is no range of ports")),
+        }
+    }
+}
+
+/// `service.udp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpFlows {
+    /// Any backend answers any datagram.
+    #[default]
+    Stateless,
+    /// Servers open a connected socket per flow, by which backends find its owner.
+    Connected,
+}
+
+/// `service.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP (6).
     Tcp,
+    /// UDP (17).
+    Udp,
+}
+
+impl Protocol {
+    /// As IP headers have it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => lb_common::wire::protocol::TCP,
+            Protocol::Udp => lb_common::wire::protocol::UDP,
+        }
+    }
 }
 
 impl std::fmt::Display for Protocol {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
         })
     }
 }
@@ -263,6 +404,20 @@ pub enum Need {
     Count(u32),
     /// At least this share of the configured backends, rounded up, 1..=100.
     Percent(u8),
+}
+
+impl Service {
+    /// The entry of its ports that a packet to `port` finds; the narrowest one wins among services.
+    pub fn ports_of(&self, protocol: Protocol, port: u16) -> Option<Ports> {
+        if self.protocol != protocol {
+            return None;
+        }
+        self.ports
+            .iter()
+            .copied()
+            .filter(|ports| ports.contains(port))
+            .min_by_key(|ports| ports.width())
+    }
 }
 
 impl Need {

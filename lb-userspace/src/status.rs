@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
-use crate::model::{AdminState, PoolName, Protocol};
+use crate::model::{AdminState, PoolName, Ports, Protocol};
 
 /// Name and version of every JSON answer.
 pub const SCHEMA: &str = "anylb/v1";
@@ -163,7 +163,7 @@ pub struct ServiceStatus {
     /// Transport.
     pub protocol: Protocol,
     /// Ports.
-    pub ports: Vec<u16>,
+    pub ports: Vec<Ports>,
     /// Its pool; none on a backend.
     pub pool: Option<PoolName>,
     /// Healthy backends.

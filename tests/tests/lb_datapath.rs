@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{PoolName, Protocol};
+use anylb::model::{PoolName, Ports, Protocol};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Observed, Slots, plan};
 use anylb::status::Health;
@@ -55,7 +55,7 @@ fn service(name: &str, vip: &str, pool: &str) -> DesiredService {
         name: name.into(),
         vip: ip(vip),
         protocol: Protocol::Tcp,
-        ports: vec![80, 443],
+        ports: vec![Ports::one(80), Ports::one(443)],
         pool: PoolName(pool.into()),
     }
 }
@@ -81,8 +81,22 @@ fn desired() -> Desired {
         services: vec![
             service("web-v4", "198.51.100.1", "four"),
             service("web-v6", "2001:db8:100::1", "six"),
+            udp_service("voice-v4", "198.51.100.1", "four"),
+            udp_service("voice-v6", "2001:db8:100::1", "six"),
         ],
     }
+}
+
+fn udp_service(name: &str, vip: &str, pool: &str) -> DesiredService {
+    DesiredService {
+        protocol: Protocol::Udp,
+        ports: ["53", "8000-8999"].map(ports).into(),
+        ..service(name, vip, pool)
+    }
+}
+
+fn ports(text: &str) -> Ports {
+    text.parse().expect("ports in a test")
 }
 
 /// Numbers without pattern (splitmix64), the same in every run.
@@ -159,7 +173,11 @@ fn syn_is_sent_to_the_hops_of_its_row() {
     ] {
         let result = loaded
             .plane()
-            .probe(&Dataplane::probe_syn(at(source), at(destination)))
+            .probe(&Dataplane::probe_packet(
+                Protocol::Tcp,
+                at(source),
+                at(destination),
+            ))
             .expect("a test run");
         assert!(result.sent(), "{result:?}");
         let first = result.row % 5;
@@ -176,8 +194,14 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
         return;
     }
     let loaded = Loaded::new("exits", &desired());
-    let syn = Dataplane::probe_syn(at("192.0.2.7:4001"), at("198.51.100.1:80"));
-    let syn6 = Dataplane::probe_syn(at("[2001:db8:c::7]:4001"), at("[2001:db8:100::1]:80"));
+    let syn = Dataplane::probe_packet(Protocol::Tcp, at("192.0.2.7:4001"), at("198.51.100.1:80"));
+    let syn6 = Dataplane::probe_packet(
+        Protocol::Tcp,
+        at("[2001:db8:c::7]:4001"),
+        at("[2001:db8:100::1]:80"),
+    );
+    let datagram =
+        Dataplane::probe_packet(Protocol::Udp, at("192.0.2.7:4001"), at("198.51.100.1:53"));
     let patched = |packet: &[u8], offset: usize, bytes: &[u8]| {
         let mut packet = packet.to_vec();
         packet[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -207,7 +231,28 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
             patched(&syn, 36, &[0x1f, 0x90]),
             Exit::NoService,
         ),
-        ("UDP", patched(&syn, 23, &[17]), Exit::NoService),
+        (
+            "UDP to a port of TCP",
+            patched(&syn, 23, &[17]),
+            Exit::NoService,
+        ),
+        ("a datagram", datagram.clone(), Exit::Sent),
+        (
+            "a datagram inside a range",
+            patched(&datagram, 36, &8999_u16.to_be_bytes()),
+            Exit::Sent,
+        ),
+        (
+            "a datagram behind the range",
+            patched(&datagram, 36, &9000_u16.to_be_bytes()),
+            Exit::NoService,
+        ),
+        (
+            "half a UDP header",
+            patched(&datagram, 16, &[0, 27]),
+            Exit::Malformed,
+        ),
+        ("ICMP", patched(&syn, 23, &[1]), Exit::NoService),
         (
             "a backend as source",
             patched(&syn, 26, &[10, 1, 0, 1]),
@@ -287,9 +332,62 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
         .collect();
     assert_eq!(
         counted,
-        BTreeMap::from([("probe", 21)]),
+        BTreeMap::from([("probe", 26)]),
         "probes count only as probes"
     );
+}
+
+#[test]
+fn the_narrowest_ports_around_a_packets_win() {
+    if !privileged::available("the_narrowest_ports_around_a_packets_win") {
+        return;
+    }
+    let vip = "198.51.100.1";
+    let mut state = desired();
+    state.services.clear();
+    for (name, protocol, list) in [
+        ("one", Protocol::Tcp, &["80", "8080"][..]),
+        ("range", Protocol::Tcp, &["8000-8999", "1-79"]),
+        ("any", Protocol::Tcp, &["any"]),
+        ("udp", Protocol::Udp, &["8000-8999"]),
+    ] {
+        let backend = format!("10.1.1.{}", state.services.len() + 1);
+        state
+            .pools
+            .insert(PoolName(name.into()), pool(&[&backend], 1));
+        state.services.push(DesiredService {
+            protocol,
+            ports: list.iter().map(|text| ports(text)).collect(),
+            ..service(name, vip, name)
+        });
+    }
+    let loaded = Loaded::new("ports", &state);
+    let hop = |protocol, port| {
+        let destination = SocketAddr::new(ip(vip), port);
+        let packet = Dataplane::probe_packet(protocol, at("192.0.2.7:4001"), destination);
+        let result = loaded.plane().probe(&packet).expect("a test run");
+        assert!(result.agrees, "{result:?}");
+        result.hops.first().map(ToString::to_string)
+    };
+    for (protocol, port, expected) in [
+        (Protocol::Tcp, 80, Some("10.1.1.1")),
+        (Protocol::Tcp, 8080, Some("10.1.1.1")),
+        (Protocol::Tcp, 8000, Some("10.1.1.2")),
+        (Protocol::Tcp, 8999, Some("10.1.1.2")),
+        (Protocol::Tcp, 79, Some("10.1.1.2")),
+        (Protocol::Tcp, 7999, Some("10.1.1.3")),
+        (Protocol::Tcp, 9000, Some("10.1.1.3")),
+        (Protocol::Tcp, 65535, Some("10.1.1.3")),
+        (Protocol::Udp, 8080, Some("10.1.1.4")),
+        (Protocol::Udp, 7999, None),
+        (Protocol::Udp, 53, None),
+    ] {
+        assert_eq!(
+            hop(protocol, port).as_deref(),
+            expected,
+            "{port}/{protocol}"
+        );
+    }
 }
 
 /// Bytes changed, tails cut, options and extension headers put in: whatever comes, kernel and host decide alike and make the same
@@ -304,11 +402,17 @@ fn kernel_and_host_agree_on_mutated_packets() {
     let mut exits = BTreeMap::new();
     for _ in 0..20_000 {
         let v4 = dice.next(2) == 0;
-        let mut packet = if v4 {
-            Dataplane::probe_syn(at("192.0.2.7:4001"), at("198.51.100.1:80"))
-        } else {
-            Dataplane::probe_syn(at("[2001:db8:c::7]:4001"), at("[2001:db8:100::1]:80"))
+        let protocol = [Protocol::Tcp, Protocol::Udp][dice.next(2)];
+        let port = match protocol {
+            Protocol::Tcp => 80,
+            Protocol::Udp => [53, 8500, 9000][dice.next(3)],
         };
+        let (client, vip) = if v4 {
+            ("192.0.2.7:4001", ip("198.51.100.1"))
+        } else {
+            ("[2001:db8:c::7]:4001", ip("2001:db8:100::1"))
+        };
+        let mut packet = Dataplane::probe_packet(protocol, at(client), SocketAddr::new(vip, port));
         if v4 && dice.next(4) == 0 {
             with_options(&mut packet, dice.next(11));
         } else if !v4 && dice.next(3) == 0 {
@@ -373,7 +477,7 @@ fn packet_on_the_wire_has_the_documented_bytes() {
         return;
     }
     let loaded = Loaded::new("bytes", &desired());
-    let syn = Dataplane::probe_syn(at("192.0.2.7:4001"), at("198.51.100.1:80"));
+    let syn = Dataplane::probe_packet(Protocol::Tcp, at("192.0.2.7:4001"), at("198.51.100.1:80"));
     let result = loaded.plane().probe(&syn).expect("a test run");
     let packet = &result.packet;
     assert_eq!(packet.len(), syn.len() + 56);
@@ -430,18 +534,22 @@ fn an_equal_state_needs_nothing_and_a_change_swaps_the_bank() {
     assert_ne!(loaded.plane().observed().expect("readable").bank, before);
     let result = loaded
         .plane()
-        .probe(&Dataplane::probe_syn(
+        .probe(&Dataplane::probe_packet(
+            Protocol::Tcp,
             at("192.0.2.7:4001"),
             at("198.51.100.1:80"),
         ))
         .expect("a test run");
     let hops: BTreeSet<_> = result.hops.iter().copied().collect();
     assert_eq!(hops, BTreeSet::from([ip("10.1.0.1"), ip("10.1.0.9")]));
-    state.services.remove(0);
+    state
+        .services
+        .retain(|service| service.vip != ip("198.51.100.1"));
     loaded.apply(&state);
     let result = loaded
         .plane()
-        .probe(&Dataplane::probe_syn(
+        .probe(&Dataplane::probe_packet(
+            Protocol::Tcp,
             at("192.0.2.7:4001"),
             at("198.51.100.1:80"),
         ))

@@ -11,7 +11,7 @@ use crate::wire::{
     v4_mapped,
 };
 
-/// A TCP flow as the kernel looks it up; ports as a packet from the client has them.
+/// A flow as the kernel looks it up; ports as a packet from the client has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Over IPv4, addresses as they lie on the wire.
@@ -49,8 +49,9 @@ pub struct Segment {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Judged {
     Segment,
-    Error,
-    Stateless,
+    SegmentError,
+    Datagram,
+    DatagramError,
 }
 
 /// An inner packet that is sound.
@@ -70,13 +71,16 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// The exit of a packet that needs no socket.
+    /// Whether the flow is UDP, not TCP.
     #[inline(always)]
-    pub fn stateless(&self) -> Option<Exit> {
-        match self.judged {
-            Judged::Stateless => Some(Exit::AcceptedStateless),
-            Judged::Segment | Judged::Error => None,
-        }
+    pub fn is_udp(&self) -> bool {
+        matches!(self.judged, Judged::Datagram | Judged::DatagramError)
+    }
+
+    /// Whether this is an ICMP error about the flow.
+    #[inline(always)]
+    pub fn is_error(&self) -> bool {
+        matches!(self.judged, Judged::SegmentError | Judged::DatagramError)
     }
 
     /// Where the headers are that a SYN cookie is checked against.
@@ -84,7 +88,7 @@ impl Inner {
     pub fn cookie_headers(&self) -> Option<(usize, usize)> {
         match self.judged {
             Judged::Segment => Some(self.headers),
-            Judged::Error | Judged::Stateless => None,
+            Judged::SegmentError | Judged::Datagram | Judged::DatagramError => None,
         }
     }
 }
@@ -114,7 +118,7 @@ fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
     let at = outer.inner + header;
     let (judged, ports, segment) = match next {
         protocol::TCP => tcp(packet, at, end)?,
-        protocol::UDP => udp(at, end)?,
+        protocol::UDP => udp(packet, at, end)?,
         protocol::ICMP => {
             let quoted = icmp(packet, at, end, is_error_v4)?;
             let (peer, next, at) = quoted_v4(packet, quoted, end, vip)?;
@@ -150,7 +154,7 @@ fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
     })?;
     let (judged, ports, segment) = match next {
         protocol::TCP => tcp(packet, at, end)?,
-        protocol::UDP => udp(at, end)?,
+        protocol::UDP => udp(packet, at, end)?,
         protocol::ICMPV6 => {
             let quoted = icmp(packet, at, end, is_error_v6)?;
             let (peer, next, at) = quoted_v6(packet, quoted, end, vip)?;
@@ -221,11 +225,12 @@ fn tcp<P: Packet>(packet: &P, at: usize, end: usize) -> Result<Transport, Exit> 
 }
 
 #[inline(always)]
-fn udp(at: usize, end: usize) -> Result<Transport, Exit> {
+fn udp<P: Packet>(packet: &P, at: usize, end: usize) -> Result<Transport, Exit> {
     if at + size_of::<Udp>() > end {
         return Err(Exit::Malformed);
     }
-    Ok((Judged::Stateless, 0, NO_SEGMENT))
+    let udp = packet.get_at::<Udp>(at).ok_or(Exit::Malformed)?;
+    Ok((Judged::Datagram, word(udp.ports), NO_SEGMENT))
 }
 
 /// Offset of the packet that an ICMP error quotes.
@@ -302,11 +307,12 @@ fn quoted_v6<P: Packet>(
     Ok((ip.destination, ip.next_header, behind))
 }
 
-/// All of a TCP header that an ICMP error must quote (RFC 792: eight bytes).
+/// All of a transport header that an ICMP error must quote (RFC 792: eight bytes).
 #[repr(C, packed)]
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-struct QuotedTcp {
+struct Quoted {
     ports: Ports,
+    /// Of TCP.
     sequence: Be32,
 }
 
@@ -317,20 +323,20 @@ fn quoted_transport<P: Packet>(
     at: usize,
     end: usize,
 ) -> Result<Transport, Exit> {
-    if next == protocol::UDP {
-        return Ok((Judged::Stateless, 0, NO_SEGMENT));
-    }
-    if next != protocol::TCP {
+    if next != protocol::UDP && next != protocol::TCP {
         return Err(Exit::UnsupportedProtocol);
     }
-    if at + size_of::<QuotedTcp>() > end {
+    if at + size_of::<Quoted>() > end {
         return Err(Exit::Malformed);
     }
-    let tcp = packet.get_at::<QuotedTcp>(at).ok_or(Exit::Malformed)?;
-    let ports = word(tcp.ports).rotate_left(16);
+    let quoted = packet.get_at::<Quoted>(at).ok_or(Exit::Malformed)?;
+    let ports = word(quoted.ports).rotate_left(16);
+    if next == protocol::UDP {
+        return Ok((Judged::DatagramError, ports, NO_SEGMENT));
+    }
     let segment = Segment {
-        answers: Some(tcp.sequence.value()),
+        answers: Some(quoted.sequence.value()),
         ..NO_SEGMENT
     };
-    Ok((Judged::Error, ports, segment))
+    Ok((Judged::SegmentError, ports, segment))
 }

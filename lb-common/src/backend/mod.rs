@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `outer` | is it a tunnel packet for us, and may it be trusted |
 //! | `inner` | what it carries: flow and segment |
-//! | [`verdict`] | the decision table |
+//! | [`verdict`] | the decision table for TCP |
+//! | `datagram` | the one for UDP |
 //! | [`ecn`] | congestion marks at the tunnel's end (RFC 6040) |
 //! | `accept` | taking the headers off |
 //! | `pass_on` | sending to the next hop |
@@ -12,6 +13,7 @@
 //! One packet goes once through [`run`]. What is no tunnel packet leaves at the first field that says so, untouched.
 
 mod accept;
+mod datagram;
 pub mod ecn;
 mod inner;
 mod outer;
@@ -22,7 +24,7 @@ pub use inner::{Flow, Segment};
 pub use verdict::Found;
 
 use crate::abi::{self, VipBucket};
-use crate::backend_abi::{self, Config, Macs, ServiceBucket};
+use crate::backend_abi::{self, Config, Macs, Service, ServiceBucket};
 use crate::exit::exits;
 use crate::packet::Packet;
 use crate::tunnel::flags;
@@ -42,8 +44,10 @@ pub trait Tables {
     fn spend(&self) -> bool;
 }
 
-/// What the host's kernel knows of TCP flows.
+/// What the host's kernel knows of flows.
 pub trait Sockets<P: Packet> {
+    /// Whether a UDP socket is connected to the client of `flow`.
+    fn connected(&self, flow: &Flow) -> bool;
     /// The socket of `flow`, or the listener it would go to. Where a cookie may decide, `headers` are the offsets of the IP
     /// and the TCP header in `packet`.
     fn tcp(&self, packet: &P, flow: &Flow, headers: Option<(usize, usize)>) -> Found;
@@ -64,7 +68,7 @@ exits! {
     AcceptedHandshake = "accepted_handshake", Pass, "";
     /// The end of a handshake that a SYN cookie of this host began.
     AcceptedCookie = "accepted_cookie", Pass, "";
-    /// Not TCP: any backend will do.
+    /// UDP, and any backend will do.
     AcceptedStateless = "accepted_stateless", Pass, "";
     /// No listener for the port was ever seen in this network namespace.
     AcceptedBlind = "accepted_blind", Pass, "the servers' sockets are not visible (a container, NAT): run the backend agent in their network namespace";
@@ -132,30 +136,61 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     let outer = outer::read(packet, config)?;
     let inner = inner::read(packet, &outer)?;
     let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
-    let exit = match flagged(outer.flags).or(inner.stateless()) {
-        Some(exit) => exit,
-        None => {
-            let found = sockets.tcp(packet, &inner.flow, inner.cookie_headers());
-            match verdict::accepts(&inner.segment, found) {
-                Some(exit) => exit,
-                // What others have passed on they know not to be theirs: only a first hop may stand in for its servers.
-                None if outer.index == 0 && is_blind(tables, config, vip, &inner) => {
-                    Exit::AcceptedBlind
-                }
-                None if outer.hops_left() && tables.spend() => {
-                    return pass_on::send(packet, tables, config, &outer);
-                }
-                None => verdict::at_the_end(
-                    &inner.segment,
-                    found,
-                    outer.flags & flags::SETTLING != 0,
-                    outer.hops_left(),
-                )?,
-            }
-        }
+    let step = match flagged(outer.flags) {
+        Some(exit) => Step::Accept(exit),
+        None if inner.is_udp() => datagram::decide(tables, config, sockets, &outer, &inner, vip),
+        None => segment(packet, tables, config, sockets, &outer, &inner, vip)?,
     };
-    accept::decapsulate(packet, &outer, &inner)?;
-    Ok(exit)
+    match step {
+        Step::Accept(exit) => {
+            accept::decapsulate(packet, &outer, &inner)?;
+            Ok(exit)
+        }
+        Step::PassOn => pass_on::send(packet, tables, config, &outer, pass_on::To::Next),
+        Step::Return => pass_on::send(packet, tables, config, &outer, pass_on::To::First),
+    }
+}
+
+/// What becomes of a packet.
+enum Step {
+    /// Its tunnel ends here.
+    Accept(Exit),
+    /// The next hop may know more.
+    PassOn,
+    /// Nobody knew its flow: the first hop shall begin it.
+    Return,
+}
+
+/// The decision about a TCP segment, or an error about one.
+#[inline(always)]
+fn segment<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &P,
+    tables: &T,
+    config: &Config,
+    sockets: &S,
+    outer: &outer::Outer,
+    inner: &inner::Inner,
+    vip: u32,
+) -> Result<Step, Exit> {
+    let found = sockets.tcp(packet, &inner.flow, inner.cookie_headers());
+    match verdict::accepts(&inner.segment, found) {
+        Some(exit) => Ok(Step::Accept(exit)),
+        // What others have passed on they know not to be theirs: only a first hop may stand in for its servers.
+        None if outer.index == 0
+            && find_service(tables, config, vip, protocol::TCP, inner.port)
+                .is_some_and(|service| service.blind != 0) =>
+        {
+            Ok(Step::Accept(Exit::AcceptedBlind))
+        }
+        None if outer.hops_left() && tables.spend() => Ok(Step::PassOn),
+        None => verdict::at_the_end(
+            &inner.segment,
+            found,
+            outer.flags & flags::SETTLING != 0,
+            outer.hops_left(),
+        )
+        .map(Step::Accept),
+    }
 }
 
 /// What the tunnel's flags alone decide.
@@ -177,21 +212,24 @@ pub(crate) fn find_vip<T: Tables>(tables: &T, config: &Config, address: [u64; 2]
     bucket.find(address).map(|entry| entry.id)
 }
 
-/// Whether sockets say nothing about the service that the packet is for.
+/// The service of a port, or the narrowest range around it.
 #[inline(always)]
-fn is_blind<T: Tables>(tables: &T, config: &Config, vip: u32, inner: &inner::Inner) -> bool {
-    let key = abi::service_key(vip, protocol::TCP, inner.port);
-    let index = backend_abi::service_bucket(config.service_seed, key);
-    let Some(bucket) = tables.services(index) else {
-        return false;
-    };
-    for entry in &bucket.entries {
-        if entry.key == key {
-            return entry.blind != 0;
-        }
-        if entry.key == 0 {
-            return false;
-        }
+fn find_service<'t, T: Tables>(
+    tables: &'t T,
+    config: &Config,
+    vip: u32,
+    protocol: u8,
+    port: u16,
+) -> Option<&'t Service> {
+    let key = abi::service_key(vip, protocol, port);
+    let bucket = |key| tables.services(backend_abi::service_bucket(config.service_seed, key));
+    let exact = bucket(key).and_then(|bucket| bucket.entries.iter().find(|entry| entry.key == key));
+    if exact.is_some() {
+        return exact;
     }
-    false
+    let ranges = abi::ranges_key(key);
+    bucket(ranges)?
+        .entries
+        .iter()
+        .find(|entry| entry.key == ranges && entry.first_port <= port && port <= entry.last_port)
 }

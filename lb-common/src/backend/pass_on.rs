@@ -1,4 +1,4 @@
-//! Sending an encapsulated packet to the flow's next hop.
+//! Sending an encapsulated packet to another of the flow's hops.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -6,10 +6,41 @@ use super::outer::{GUE_V4, GUE_V6, L3, Outer, UDP_V4, UDP_V6};
 use super::{Exit, Tables};
 use crate::backend_abi::{Config, Macs};
 use crate::packet::Packet;
-use crate::tunnel::Header;
+use crate::tunnel::{Header, flags};
 use crate::wire::{Be32, Ethernet, Ipv4, Ipv6, Udp, fold, halves, v4_mapped};
 
-/// Turns the packet to the next address of its list: index, TTL, addresses, frame. The source port stays: it is the flow's
+/// Which address of its list a packet goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    /// The one after this host's.
+    Next,
+    /// The first, which is told to accept it.
+    First,
+}
+
+impl To {
+    /// Its place in the list.
+    #[inline(always)]
+    fn place(self, outer: &Outer) -> usize {
+        match self {
+            To::Next => usize::from(outer.index) + 1,
+            To::First => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn enter(self, header: &mut Header) {
+        match self {
+            To::Next => header.index_count += 0x10,
+            To::First => {
+                header.index_count &= 0x0f;
+                header.flags |= flags::FINAL;
+            }
+        }
+    }
+}
+
+/// Turns the packet to another address of its list: index, TTL, addresses, frame. The source port stays: it is the flow's
 /// entropy.
 #[inline(always)]
 pub(super) fn send<P: Packet, T: Tables>(
@@ -17,11 +48,12 @@ pub(super) fn send<P: Packet, T: Tables>(
     tables: &T,
     config: &Config,
     outer: &Outer,
+    to: To,
 ) -> Result<Exit, Exit> {
     let (next, exit) = if outer.v6 {
-        (over_ipv6(packet, config, outer)?, Exit::ForwardedV6)
+        (over_ipv6(packet, config, outer, to)?, Exit::ForwardedV6)
     } else {
-        (over_ipv4(packet, config, outer)?, Exit::ForwardedV4)
+        (over_ipv4(packet, config, outer, to)?, Exit::ForwardedV4)
     };
     let ethernet = packet.get_mut::<Ethernet>(0).ok_or(Exit::Malformed)?;
     let macs = match tables.next_hop(next) {
@@ -46,9 +78,14 @@ const fn swapped(ethernet: &Ethernet) -> Macs {
 }
 
 #[inline(always)]
-fn over_ipv4<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Result<[u64; 2], Exit> {
+fn over_ipv4<P: Packet>(
+    packet: &mut P,
+    config: &Config,
+    outer: &Outer,
+    to: To,
+) -> Result<[u64; 2], Exit> {
     const FIRST: usize = GUE_V4 + Header::LENGTH;
-    let at = FIRST + 4 * (usize::from(outer.index) + 1);
+    let at = FIRST + 4 * to.place(outer);
     let next = packet.get_at::<Be32>(at).ok_or(Exit::Malformed)?.raw();
     if !config.backends_v4.iter().any(|to| to.holds(next)) {
         return Err(Exit::UntrustedHop);
@@ -71,10 +108,7 @@ fn over_ipv4<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Resul
         .get_mut::<Udp>(UDP_V4)
         .ok_or(Exit::Malformed)?
         .checksum = 0;
-    packet
-        .get_mut::<Header>(GUE_V4)
-        .ok_or(Exit::Malformed)?
-        .index_count += 0x10;
+    to.enter(packet.get_mut::<Header>(GUE_V4).ok_or(Exit::Malformed)?);
     Ok(v4_mapped(next))
 }
 
@@ -83,9 +117,14 @@ fn over_ipv4<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Resul
 struct Address([u64; 2]);
 
 #[inline(always)]
-fn over_ipv6<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Result<[u64; 2], Exit> {
+fn over_ipv6<P: Packet>(
+    packet: &mut P,
+    config: &Config,
+    outer: &Outer,
+    to: To,
+) -> Result<[u64; 2], Exit> {
     const FIRST: usize = GUE_V6 + Header::LENGTH;
-    let at = FIRST + 16 * (usize::from(outer.index) + 1);
+    let at = FIRST + 16 * to.place(outer);
     let next = packet.get_at::<Address>(at).ok_or(Exit::Malformed)?.0;
     if !config.backends_v6.iter().any(|to| to.holds(next)) {
         return Err(Exit::UntrustedHop);
@@ -100,9 +139,6 @@ fn over_ipv6<P: Packet>(packet: &mut P, config: &Config, outer: &Outer) -> Resul
         .get_mut::<Udp>(UDP_V6)
         .ok_or(Exit::Malformed)?
         .checksum = 0;
-    packet
-        .get_mut::<Header>(GUE_V6)
-        .ok_or(Exit::Malformed)?
-        .index_count += 0x10;
+    to.enter(packet.get_mut::<Header>(GUE_V6).ok_or(Exit::Malformed)?);
     Ok(next)
 }

@@ -54,7 +54,7 @@ impl Adopted {
         let settling = image
             .services
             .iter()
-            .filter(|service| service.tunnel_flags & u32::from(tunnel::flags::SETTLING) != 0)
+            .filter(|service| service.tunnel_flags & tunnel::flags::SETTLING != 0)
             .filter_map(|service| slots.pool_of_table(service.table));
         adopted.settling = settling.cloned().collect();
         adopted

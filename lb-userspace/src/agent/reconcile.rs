@@ -398,8 +398,11 @@ impl Reconciler {
             IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
             IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
         };
-        service.ports.iter().find_map(|&port| {
-            let packet = Dataplane::probe_syn(source, SocketAddr::new(service.vip, port));
+        service.ports.iter().find_map(|ports| {
+            // Port 0 belongs to "any" and to nobody's traffic.
+            let port = ports.first().max(1);
+            let destination = SocketAddr::new(service.vip, port);
+            let packet = Dataplane::probe_packet(service.protocol, source, destination);
             match plane.probe(&packet) {
                 Ok(result) if result.sent() => None,
                 Ok(result) => Some(format!(
@@ -509,7 +512,7 @@ impl Reconciler {
         let plane = self.parts.plane.as_ref().ok_or_else(|| {
             Refusal::refused("this node has no datapath: node.interfaces is empty")
         })?;
-        let packet = Dataplane::probe_syn(request.source, request.destination);
+        let packet = Dataplane::probe_packet(request.protocol, request.source, request.destination);
         let result = plane
             .probe(&packet)
             .map_err(|error| Refusal::failed(error.to_string()))?;

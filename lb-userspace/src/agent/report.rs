@@ -276,10 +276,19 @@ pub fn explanation(
     request: ExplainRequest,
     result: &ProbeResult,
 ) -> Explanation {
-    let service = core.settings.services.iter().find(|service| {
-        service.vip == request.destination.ip()
-            && service.ports.contains(&request.destination.port())
-    });
+    let destination = request.destination;
+    let at_vip = core
+        .settings
+        .services
+        .iter()
+        .filter(|service| service.vip == destination.ip());
+    let service = at_vip
+        .filter_map(|service| {
+            let ports = service.ports_of(request.protocol, destination.port())?;
+            Some((ports.width(), service))
+        })
+        .min_by_key(|(width, _)| *width)
+        .map(|(_, service)| service);
     let pool = service.and_then(|service| core.settings.pools.get(service.pool.as_ref()?));
     let hops: Vec<_> = result
         .hops

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::node::Node;
-use crate::model::{AdminState, PoolName, Protocol};
+use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
     BackendCount, BackendHealth, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters,
     Envelope, ExitCount, ExplainRequest, Explanation, Health, HealthList, Histogram, HopStatus,
@@ -379,7 +379,7 @@ fn service(
         name: name.into(),
         vip: vip.parse().unwrap(),
         protocol: Protocol::Tcp,
-        ports: ports.to_vec(),
+        ports: ports.iter().copied().map(Ports::one).collect(),
         pool: Some(PoolName(pool.into())),
         healthy,
         configured,

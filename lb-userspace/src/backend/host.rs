@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use nix::time::{ClockId, clock_getres};
 
 use super::error::Error;
+use super::image::Endpoint;
 use super::kernel_types::Offsets;
+use crate::model::Protocol;
 use crate::netlink::address;
 use crate::netlink::sock_diag::Listeners;
 
@@ -55,12 +57,18 @@ fn rp_filter(interface: &str) -> u8 {
 }
 
 /// Those of `endpoints` that have a listener in this network namespace.
-pub async fn listening(
-    endpoints: &BTreeSet<(IpAddr, u16)>,
-) -> Result<BTreeSet<(IpAddr, u16)>, Error> {
-    let listeners = Listeners::read().await?;
-    let visible = |(address, port): &&(IpAddr, u16)| listeners.cover(*address, *port);
-    Ok(endpoints.iter().filter(visible).copied().collect())
+pub async fn listening(endpoints: &BTreeSet<Endpoint>) -> Result<BTreeSet<Endpoint>, Error> {
+    let mut visible = BTreeSet::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut unseen = endpoints.clone();
+        unseen.retain(|endpoint| endpoint.protocol == protocol);
+        if !unseen.is_empty() {
+            let listeners = Listeners::read(protocol).await?;
+            unseen.retain(|endpoint| listeners.cover(endpoint.vip, endpoint.ports));
+            visible.append(&mut unseen);
+        }
+    }
+    Ok(visible)
 }
 
 /// Jiffies per second: the coarse clocks tick by the jiffy.

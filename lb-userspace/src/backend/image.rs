@@ -3,15 +3,16 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry, kind, service_key};
+use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry, kind, ranges_key, service_key};
 use lb_common::backend_abi::{
     self, BUCKETS, Config, OWN_MAX, PREFIXES_MAX, PrefixV4, PrefixV6, Service, ServiceBucket,
 };
-use lb_common::wire::{Be16, address_words, protocol, v4_of};
+use lb_common::wire::{Be16, address_words, v4_of};
 
+use crate::model::{Ports, Protocol};
 use crate::plan::desired::words;
 
 /// Seeds tried before the index counts as too full.
@@ -20,6 +21,19 @@ const SEEDS_MAX: u64 = 10_000;
 const FORWARDS_PER_SEC: u32 = 1_000_000;
 /// Seconds for which a next hop is taken from a CPU's own cache: how long a changed MAC address may go unnoticed.
 const CACHE_SECS: u32 = 1;
+
+/// Ports at a VIP that backends treat alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The address clients use.
+    pub vip: IpAddr,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Destination ports.
+    pub ports: Ports,
+    /// A flow's owner is known by a socket: TCP, and UDP whose servers connect.
+    pub has_sockets: bool,
+}
 
 /// What the datapath is to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,9 +47,9 @@ pub struct Wanted {
     /// Prefixes of the other backends.
     pub trusted_backends: Vec<IpNet>,
     /// VIPs and ports that are served.
-    pub endpoints: BTreeSet<(IpAddr, u16)>,
-    /// Those of them without a listener so far.
-    pub blind: BTreeSet<(IpAddr, u16)>,
+    pub endpoints: BTreeSet<Endpoint>,
+    /// Those of them without a listener so far, where that matters.
+    pub blind: BTreeSet<Endpoint>,
     /// Largest MSS in SYN-ACKs over IPv4 and IPv6; zero: left alone.
     pub mss: (u16, u16),
     /// Jiffies per second.
@@ -129,18 +143,48 @@ impl Image {
 
 /// VIPs with their numbers, from 1.
 fn numbered_vips(wanted: &Wanted) -> Vec<(IpAddr, u32)> {
-    let addresses: BTreeSet<IpAddr> = wanted.endpoints.iter().map(|(vip, _)| *vip).collect();
+    let addresses: BTreeSet<IpAddr> = wanted
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.vip)
+        .collect();
     addresses.into_iter().zip(1..).collect()
 }
 
 fn services(wanted: &Wanted, vips: &[(IpAddr, u32)]) -> Vec<Service> {
     let numbers: BTreeMap<IpAddr, u32> = vips.iter().copied().collect();
-    let service = |endpoint: &(IpAddr, u16)| Service {
-        key: service_key(numbers[&endpoint.0], protocol::TCP, endpoint.1),
+    let service = |endpoint: &Endpoint| Service {
+        key: endpoint.key(numbers[&endpoint.vip]),
+        first_port: endpoint.ports.first(),
+        last_port: endpoint.ports.last(),
         blind: wanted.blind.contains(endpoint).into(),
+        connected: (endpoint.protocol == Protocol::Udp && endpoint.has_sockets).into(),
         padding: 0,
     };
-    wanted.endpoints.iter().map(service).collect()
+    let mut services: Vec<Service> = wanted.endpoints.iter().map(service).collect();
+    services.sort_by_key(|service| service.last_port - service.first_port);
+    services
+}
+
+impl Endpoint {
+    /// A TCP service on one port.
+    pub fn tcp(at: SocketAddr) -> Self {
+        Self {
+            vip: at.ip(),
+            protocol: Protocol::Tcp,
+            ports: Ports::one(at.port()),
+            has_sockets: true,
+        }
+    }
+
+    fn key(&self, vip: u32) -> u64 {
+        let key = service_key(vip, self.protocol.number(), self.ports.first());
+        if self.ports.single().is_some() {
+            key
+        } else {
+            ranges_key(key)
+        }
+    }
 }
 
 /// The first seed under which no bucket overflows, and the buckets.
@@ -306,7 +350,7 @@ mod tests {
                 .map(|i| format!("10.{}.0.0/24", 2 * i).parse().unwrap())
                 .collect(),
             endpoints: (0..vips)
-                .map(|i| (IpAddr::from([198, 51, (i >> 8) as u8, i as u8]), 80))
+                .map(|i| Endpoint::tcp(([198, 51, (i >> 8) as u8, i as u8], 80).into()))
                 .collect(),
             hertz: 250,
             ..Wanted::default()
@@ -333,15 +377,16 @@ mod tests {
         let blind = *wanted.endpoints.iter().nth(7).unwrap();
         wanted.blind.insert(blind);
         let image = Image::new(&wanted).unwrap();
-        for (vip, port) in &wanted.endpoints {
-            let bucket = backend_abi::vip_bucket(image.config.vip_seed, words(*vip));
+        for endpoint in &wanted.endpoints {
+            let vip = endpoint.vip;
+            let bucket = backend_abi::vip_bucket(image.config.vip_seed, words(vip));
             let entries = image.vips[&bucket].entries;
-            let entry = entries.iter().find(|entry| entry.address == words(*vip));
-            let key = service_key(entry.unwrap().id, protocol::TCP, *port);
+            let entry = entries.iter().find(|entry| entry.address == words(vip));
+            let key = endpoint.key(entry.unwrap().id);
             let bucket = backend_abi::service_bucket(image.config.service_seed, key);
             let entries = image.services[&bucket].entries;
             let service = entries.iter().find(|service| service.key == key).unwrap();
-            assert_eq!(service.blind != 0, (*vip, *port) == blind, "{vip}");
+            assert_eq!(service.blind != 0, *endpoint == blind, "{vip}");
         }
     }
 

@@ -18,13 +18,13 @@ use tracing::{info, warn};
 use super::datapath::Datapath;
 use super::error::Error;
 use super::host::{self, Facts};
-use super::image::{Image, Wanted};
+use super::image::{Endpoint, Image, Wanted};
 use super::kernel_types::Offsets;
 use super::report::{self, Scene};
-use super::role::{self, Role};
+use super::role::{self, ByLocal, Role};
 use crate::config;
 use crate::netlink::address::OwnAddresses;
-use crate::netlink::{NextHop, NextHops, Resolver, sock_diag};
+use crate::netlink::{self, NextHop, NextHops, Resolver, sock_diag};
 use crate::status::{Command, ConfigStatus, Counters, Envelope, NodeStatus, Refusal};
 
 /// What one agent holds: the datapath and all that keeps it true.
@@ -35,7 +35,7 @@ pub(super) struct Keeper {
     hertz: u32,
     facts: Facts,
     /// Services that have had a listener since the agent started: one that is gone is a dead server, not a hidden one.
-    seen: BTreeSet<(IpAddr, u16)>,
+    seen: BTreeSet<Endpoint>,
     wanted: Wanted,
     image: Image,
     datapath: Datapath,
@@ -135,16 +135,10 @@ impl Keeper {
     }
 
     async fn follow(&mut self) -> Result<(), Error> {
-        let unseen: BTreeSet<_> = self
-            .wanted
-            .endpoints
-            .difference(&self.seen)
-            .copied()
-            .collect();
-        if !unseen.is_empty() {
-            let found = host::listening(&unseen).await?;
-            for (vip, port) in &found {
-                info!("{vip} port {port} has a listener");
+        if !self.wanted.blind.is_empty() {
+            let found = host::listening(&self.wanted.blind).await?;
+            for endpoint in &found {
+                info!("{} port {} has a listener", endpoint.vip, endpoint.ports);
             }
             self.seen.extend(found);
         }
@@ -250,9 +244,10 @@ impl Keeper {
                 (exit, sum)
             })
             .collect();
-        let connections = sock_diag::established_by_local().await.ok();
-        let connections =
-            connections.map(|found| role::connections(&self.role.settings.services, &found));
+        let connections = connected_sockets(&self.role)
+            .await
+            .ok()
+            .map(|found| role::connections(&self.role.settings.services, &found));
         Ok(report::counters(
             &self.role.interface,
             &exits,
@@ -372,6 +367,26 @@ fn ring(datapath: &Datapath) -> Result<AsyncFd<OwnedFd>, Error> {
         .wanted_fd()
         .and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE))
         .map_err(Error::io("cannot wait for the datapath"))
+}
+
+/// Those that services of this role may count.
+async fn connected_sockets(role: &Role) -> Result<ByLocal, netlink::Error> {
+    let protocols: BTreeSet<_> = role
+        .settings
+        .services
+        .iter()
+        .map(|service| service.protocol)
+        .collect();
+    let mut all = ByLocal::new();
+    for protocol in protocols {
+        let found = sock_diag::established_by_local(protocol).await?;
+        all.extend(
+            found
+                .into_iter()
+                .map(|((address, port), count)| ((protocol, address, port), count)),
+        );
+    }
+    Ok(all)
 }
 
 async fn set_vips(vips: &mut OwnAddresses, role: &Role) -> Vec<String> {

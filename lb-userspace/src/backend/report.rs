@@ -63,11 +63,11 @@ fn problems(scene: &Scene<'_>) -> Vec<String> {
     for service in &scene.role.settings.services {
         let blind =
             role::endpoints(service).filter(|endpoint| scene.wanted.blind.contains(endpoint));
-        problems.extend(blind.map(|(vip, port)| {
+        problems.extend(blind.map(|endpoint| {
             format!(
-                "{}: nothing has listened on {vip} port {port} in this network namespace, so packets are accepted unseen: start \
+                "{}: nothing has listened on {} port {} in this network namespace, so packets are accepted unseen: start \
                  the server, or run the backend agent in the server's network namespace",
-                service.name
+                service.name, endpoint.vip, endpoint.ports
             )
         }));
         if !scene
@@ -152,8 +152,7 @@ fn exit_count(exit: Exit, count: &ExitCount) -> status::ExitCount {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
+    use super::super::image::Endpoint;
     use super::super::role::tests::{facts, role};
     use super::*;
 
@@ -183,7 +182,7 @@ mod tests {
     fn each_problem_is_told_once_and_only_where_it_is() {
         assert!(problems_of(|_, _, _| {}).is_empty());
         let blind = problems_of(|_, _, wanted| {
-            wanted.blind = BTreeSet::from([("198.51.100.10".parse().unwrap(), 443)]);
+            wanted.blind = [Endpoint::tcp("198.51.100.10:443".parse().unwrap())].into();
         });
         assert!(
             blind.len() == 1 && blind[0].contains("198.51.100.10 port 443"),

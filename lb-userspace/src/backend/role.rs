@@ -9,8 +9,8 @@ use lb_common::tunnel;
 
 use super::error::Error;
 use super::host::Facts;
-use super::image::Wanted;
-use crate::model::{BackendRole, Mss, Service, Settings};
+use super::image::{Endpoint, Wanted};
+use crate::model::{BackendRole, Mss, Protocol, Service, Settings, UdpFlows};
 
 /// IP and TCP headers without options.
 const HEADERS_V4: u16 = 40;
@@ -50,7 +50,7 @@ impl Role {
     }
 
     /// VIPs and ports.
-    pub fn endpoints(&self) -> BTreeSet<(IpAddr, u16)> {
+    pub fn endpoints(&self) -> BTreeSet<Endpoint> {
         self.settings.services.iter().flat_map(endpoints).collect()
     }
 
@@ -69,7 +69,7 @@ impl Role {
     pub fn wanted(
         &self,
         facts: &Facts,
-        seen: &BTreeSet<(IpAddr, u16)>,
+        seen: &BTreeSet<Endpoint>,
         hertz: u32,
     ) -> Result<Wanted, Error> {
         let own = self.own(facts);
@@ -82,7 +82,11 @@ impl Role {
             tunnel_port: tunnel::PORT,
             trusted_lbs: self.backend.trusted_lbs.clone(),
             trusted_backends: self.backend.trusted_backends.clone(),
-            blind: endpoints.difference(seen).copied().collect(),
+            blind: endpoints
+                .difference(seen)
+                .filter(|endpoint| endpoint.has_sockets)
+                .copied()
+                .collect(),
             endpoints,
             mss: self.mss(facts.mtu),
             hertz,
@@ -135,20 +139,35 @@ impl Role {
 }
 
 /// VIP and ports of one service.
-pub fn endpoints(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> + '_ {
-    service.ports.iter().map(|port| (service.vip, *port))
+pub fn endpoints(service: &Service) -> impl Iterator<Item = Endpoint> + '_ {
+    let has_sockets = service.protocol == Protocol::Tcp || service.udp == UdpFlows::Connected;
+    service.ports.iter().map(move |&ports| Endpoint {
+        vip: service.vip,
+        protocol: service.protocol,
+        ports,
+        has_sockets,
+    })
 }
 
-/// Connections per service, from those per address and port.
-pub fn connections(
-    services: &[Service],
-    by_local: &BTreeMap<(IpAddr, u16), u64>,
-) -> BTreeMap<String, u64> {
-    let count = |service: &Service| {
-        let found = endpoints(service).filter_map(|endpoint| by_local.get(&endpoint));
-        (service.name.clone(), found.sum())
-    };
-    services.iter().map(count).collect()
+/// Connected sockets by protocol, local address and port.
+pub type ByLocal = BTreeMap<(Protocol, IpAddr, u16), u64>;
+
+/// Connections per service.
+pub fn connections(services: &[Service], by_local: &ByLocal) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<_, _> = services
+        .iter()
+        .map(|service| (service.name.clone(), 0))
+        .collect();
+    for (&(protocol, vip, port), count) in by_local {
+        let at_vip = services.iter().filter(|service| service.vip == vip);
+        let narrowest = at_vip
+            .filter_map(|service| Some((service.ports_of(protocol, port)?.width(), service)))
+            .min_by_key(|(width, _)| *width);
+        if let Some((_, service)) = narrowest {
+            *counts.entry(service.name.clone()).or_default() += count;
+        }
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -233,7 +252,7 @@ pub(super) mod tests {
     #[test]
     fn services_without_a_listener_are_blind() {
         let role = role("", "\"auto\"");
-        let seen = BTreeSet::from([("198.51.100.10".parse().unwrap(), 80)]);
+        let seen = role.endpoints().into_iter().take(1).collect();
         let wanted = role.wanted(&facts(), &seen, 250).unwrap();
         assert_eq!((wanted.endpoints.len(), wanted.blind.len()), (3, 2));
         assert!(wanted.blind.is_disjoint(&seen));
@@ -241,7 +260,7 @@ pub(super) mod tests {
 
     #[test]
     fn connections_are_those_of_a_services_ports() {
-        let at = |address: &str, port| (address.parse::<IpAddr>().unwrap(), port);
+        let at = |address: &str, port| (Protocol::Tcp, address.parse().unwrap(), port);
         let found = BTreeMap::from([
             (at("198.51.100.10", 80), 3),
             (at("198.51.100.10", 443), 4),

@@ -258,7 +258,7 @@ pub enum DestinationError {
     #[error("{0}: write VIP:PORT, an IPv6 address in brackets")]
     Address(#[from] AddrParseError),
     /// The part after it.
-    #[error("protocol {0:?} is not supported: write tcp")]
+    #[error("protocol {0:?} is not supported: write tcp or udp")]
     Protocol(String),
 }
 
@@ -271,6 +271,7 @@ impl FromStr for Destination {
             address: address.parse()?,
             protocol: match protocol {
                 "tcp" => Protocol::Tcp,
+                "udp" => Protocol::Udp,
                 other => return Err(DestinationError::Protocol(other.to_string())),
             },
         })

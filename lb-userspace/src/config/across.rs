@@ -12,6 +12,7 @@ use super::limits;
 use super::node::NodeDraft;
 use super::place::{Placed, Span};
 use super::pool::{Family, PoolDraft};
+use super::ports;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
 use super::unique::repeated;
@@ -40,7 +41,7 @@ impl Draft {
         for service in &self.services {
             self.check_pool_of(service, errors);
         }
-        self.check_ports(errors);
+        ports::check(&self.services, errors);
         self.check_addresses(errors);
         announce::check(self, errors);
         limits::check(self, errors);
@@ -155,35 +156,6 @@ impl Draft {
         error.help(format!("add a `[[pool]]` with `name = \"{}\"`", name.value))
     }
 
-    fn check_ports(&self, errors: &Errors) {
-        let mut first: HashMap<(IpAddr, u16), (&ServiceDraft, &Span)> = HashMap::new();
-        for service in &self.services {
-            let Some(vip) = &service.vip else {
-                continue;
-            };
-            for port in &service.ports {
-                match first.get(&(vip.value, port.value)) {
-                    None => {
-                        first.insert((vip.value, port.value), (service, &port.span));
-                    }
-                    // Twice in one list is reported where the list is read.
-                    Some((other, _)) if std::ptr::eq(*other, service) => {}
-                    Some((other, span)) => errors.add(
-                        Diagnostic::at(
-                            &port.span,
-                            format!(
-                                "two services have the VIP {} and port {}/tcp",
-                                vip.value, port.value
-                            ),
-                        )
-                        .label(format!("again in {}", other_name(service)))
-                        .related(span, format!("first in {}", other_name(other))),
-                    ),
-                }
-            }
-        }
-    }
-
     fn check_addresses(&self, errors: &Errors) {
         let taken = self.taken();
         let mut reported = Vec::new();
@@ -242,13 +214,6 @@ impl Draft {
         }
         taken.extend(backends.map(|backend| (backend.value, ("a backend", &backend.span))));
         taken
-    }
-}
-
-fn other_name(service: &ServiceDraft) -> String {
-    match &service.name {
-        Some(name) => format!("service `{}`", name.value),
-        None => "a service without name".to_owned(),
     }
 }
 

@@ -21,6 +21,7 @@ mod node;
 mod place;
 mod policy;
 mod pool;
+mod ports;
 mod reference;
 pub mod schema;
 mod secret;

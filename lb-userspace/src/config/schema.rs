@@ -517,23 +517,21 @@ pub static SERVICE: Section = Section {
             "The address clients use.",
         ),
         Key {
-            reserved: &["udp", "quic"],
+            reserved: &["quic"],
             ..required(
                 "protocol",
-                "\"tcp\"",
+                "\"tcp\" or \"udp\"",
                 r#"protocol = "tcp""#,
                 "Transport protocol.",
             )
         },
-        Key {
-            reserved: &["any"],
-            ..required(
-                "ports",
-                "list of ports",
-                "ports = [80, 443]",
-                "Destination ports.",
-            )
-        },
+        required(
+            "ports",
+            "list of ports and ranges, or \"any\"",
+            "ports = [80, 443]",
+            "Destination ports. Of the services at a VIP, one with the port itself goes before one with a range such as \
+             \"8000-8999\", and that before \"any\".",
+        ),
         optional(
             "pool",
             "name of a pool",
@@ -564,7 +562,16 @@ pub static SERVICE: Section = Section {
                 "What happens to the announcement with fewer healthy backends than `need`.",
             )
         },
-        reserved("udp", "How UDP flows are kept."),
+        Key {
+            reserved: &["flow-table"],
+            ..optional(
+                "udp",
+                "\"stateless\" or \"connected\"",
+                "\"stateless\"",
+                "`stateless`: any backend answers any datagram. `connected`: servers open a connected socket per flow, and the \
+                 backends find the one that has it.",
+            )
+        },
         reserved("fragments", "Whether fragments are balanced."),
         reserved("hold_up", "Wait before a VIP is announced again."),
         optional(

@@ -6,12 +6,12 @@ use lb_common::abi;
 use toml::de::DeValue;
 
 use super::announce::AnnounceDraft;
+use super::diagnostic::Diagnostic;
 use super::fields::Fields;
 use super::place::{Placed, Span};
 use super::schema::ANNOUNCE;
-use super::unique::repeated;
 use super::value::{self, Read, Reject};
-use crate::model::{Announce, Need, PoolName, Protocol, Service};
+use crate::model::{Announce, Need, PoolName, Ports, Protocol, Service, UdpFlows};
 
 /// `[[service]]` as far as it could be read.
 pub struct ServiceDraft {
@@ -19,9 +19,11 @@ pub struct ServiceDraft {
     pub name: Option<Placed<String>>,
     /// The address clients use.
     pub vip: Option<Placed<IpAddr>>,
-    protocol: Option<Protocol>,
+    /// Transport protocol.
+    pub protocol: Option<Protocol>,
     /// Destination ports.
-    pub ports: Vec<Placed<u16>>,
+    pub ports: Vec<Placed<Ports>>,
+    udp: UdpFlows,
     /// Name of the pool.
     pub pool: Option<Placed<String>>,
     /// Whether `pool` is there, readable or not.
@@ -41,11 +43,16 @@ impl ServiceDraft {
         fields.word("hash", &[("5-tuple", ())]);
         fields.word("below_need", &[("withdraw", ())]);
         fields.demand("protocol");
+        let protocol = fields.word(
+            "protocol",
+            &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
+        );
         ServiceDraft {
             name: fields.must("name", value::name),
             vip: fields.must("vip", vip),
-            protocol: fields.word("protocol", &[("tcp", Protocol::Tcp)]),
+            protocol,
             ports: ports(fields),
+            udp: udp(fields, protocol),
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
             need: fields.get("need", need),
@@ -58,7 +65,7 @@ impl ServiceDraft {
 
     /// The service, if all of it could be read. `backends`: how many its pool has.
     pub fn finish(self, backends: usize) -> Option<Service> {
-        let mut ports: Vec<u16> = self.ports.iter().map(|port| port.value).collect();
+        let mut ports: Vec<Ports> = self.ports.iter().map(|ports| ports.value).collect();
         ports.sort_unstable();
         let default = if backends <= 2 {
             Need::Count(1)
@@ -70,6 +77,7 @@ impl ServiceDraft {
             vip: self.vip?.value,
             protocol: self.protocol?,
             ports,
+            udp: self.udp,
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),
             announce: self
@@ -92,17 +100,39 @@ fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
     }
 }
 
-fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<u16>> {
+/// How UDP flows are kept; only UDP has such flows.
+fn udp(fields: &Fields<'_, '_>, protocol: Option<Protocol>) -> UdpFlows {
+    let words = [
+        ("stateless", UdpFlows::Stateless),
+        ("connected", UdpFlows::Connected),
+    ];
+    let flows = fields.word("udp", &words);
+    if let (Some(written), Some(UdpFlows::Connected), Some(Protocol::Tcp)) =
+        (fields.raw("udp"), flows, protocol)
+    {
+        fields.errors().add(
+            Diagnostic::at(
+                &written.span(),
+                "`udp = \"connected\"` in a service with `protocol = \"tcp\"`",
+            )
+            .help("remove it: TCP flows are kept by their sockets"),
+        );
+    }
+    flows.unwrap_or_default()
+}
+
+fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<Ports>> {
     fields.demand("ports");
     let Some(written) = fields.raw("ports") else {
         return Vec::new();
     };
     if written.get_ref().as_str() == Some("any") {
-        let reject = Reject::not_supported("\"any\"").help("list the ports: `ports = [80, 443]`");
-        fields.errors().add(reject.at("ports", &written.span()));
-        return Vec::new();
+        return fields
+            .get("ports", |_| Ok(Ports::ANY))
+            .into_iter()
+            .collect();
     }
-    let Some(ports) = fields.list("ports", port) else {
+    let Some(ports) = fields.list("ports", some_ports) else {
         return Vec::new();
     };
     if fields.is_empty("ports") {
@@ -110,23 +140,41 @@ fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<u16>> {
             Reject::value("must name at least one port").help("such as `ports = [80, 443]`");
         fields.errors().add(reject.at("ports", &ports.span));
     }
-    repeated(fields.errors(), &ports.value, |port| {
-        format!("port {port} is listed twice")
-    });
+    for (n, found) in ports.value.iter().enumerate() {
+        if let Some(other) = ports.value[..n]
+            .iter()
+            .find(|other| other.value.meets(found.value))
+        {
+            let message = if found.value == other.value {
+                format!("port {} is listed twice", found.value)
+            } else {
+                format!("{} and {} have ports in common", other.value, found.value)
+            };
+            fields.errors().add(
+                Diagnostic::at(&found.span, message)
+                    .label("again here")
+                    .related(&other.span, "first here"),
+            );
+        }
+    }
     ports.value
 }
 
-fn port(value: &DeValue<'_>) -> Read<u16> {
-    match value.as_str() {
-        Some(range) if range.split_once('-').is_some_and(is_range) => Err(Reject::not_supported(
-            &format!("a range of ports, \"{range}\","),
-        )),
-        _ => value::port(value),
-    }
-}
-
-fn is_range((first, last): (&str, &str)) -> bool {
-    first.trim().parse::<u16>().is_ok() && last.trim().parse::<u16>().is_ok()
+/// A port, or a range such as "8000-8999".
+fn some_ports(value: &DeValue<'_>) -> Read<Ports> {
+    let Some((first, last)) = value.as_str().and_then(|text| text.split_once('-')) else {
+        return value::port(value).map(Ports::one);
+    };
+    let port = |digits: &str| digits.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    let (Some(first), Some(last)) = (port(first), port(last)) else {
+        return Err(
+            Reject::is_no(value.as_str().unwrap_or_default(), "range of ports")
+                .help("such as \"8000-8999\", of 1 to 65535"),
+        );
+    };
+    Ports::range(first, last).ok_or_else(|| {
+        Reject::value("is an empty range").help(&format!("write \"{last}-{first}\""))
+    })
 }
 
 /// A number of backends, or a share of them.

@@ -17,6 +17,7 @@ use zerocopy::FromBytes as _;
 
 use super::memory::Memory;
 use super::{Dataplane, DataplaneError};
+use crate::model::Protocol;
 use crate::plan::desired::words;
 
 /// What became of a probe.
@@ -82,9 +83,16 @@ impl Dataplane {
         })
     }
 
-    /// A TCP SYN from `source` to `destination`, as a router would hand it to us.
-    pub fn probe_syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-        syn(source, destination)
+    /// The first packet of a flow, as a router would hand it to us: a SYN, or an empty datagram.
+    pub fn probe_packet(
+        protocol: Protocol,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Vec<u8> {
+        match protocol {
+            Protocol::Tcp => first_packet(protocol, source, destination, &SYN),
+            Protocol::Udp => first_packet(protocol, source, destination, &EMPTY_DATAGRAM),
+        }
     }
 }
 
@@ -150,16 +158,31 @@ fn to_address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+/// A TCP header with the SYN flag, behind its ports.
+#[rustfmt::skip]
+const SYN: [u8; 16] = [
+    0, 0, 0, 1, 0, 0, 0, 0, 0x50, lb_common::wire::tcp_flags::SYN, 0xff, 0xff, 0, 0, 0, 0,
+];
+/// A UDP header without payload, behind its ports.
+const EMPTY_DATAGRAM: [u8; 4] = [0, 8, 0, 0];
+
+fn first_packet(
+    protocol: Protocol,
+    source: SocketAddr,
+    destination: SocketAddr,
+    rest: &[u8],
+) -> Vec<u8> {
     let mut packet = vec![0; 12];
+    let (number, length) = (protocol.number(), 4 + rest.len() as u8);
     match (source.ip(), destination.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            packet.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+            packet.extend([0x08, 0x00, 0x45, 0, 0, 20 + length]);
+            packet.extend([0, 0, 0x40, 0, 64, number, 0, 0]);
             packet.extend(from.octets());
             packet.extend(to.octets());
         }
         (from, to) => {
-            packet.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+            packet.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, length, number, 64]);
             for address in [from, to] {
                 let words = words(address);
                 packet.extend(words.into_iter().flat_map(u64::to_ne_bytes));
@@ -168,24 +191,7 @@ fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     }
     packet.extend(source.port().to_be_bytes());
     packet.extend(destination.port().to_be_bytes());
-    packet.extend([
-        0,
-        0,
-        0,
-        1,
-        0,
-        0,
-        0,
-        0,
-        0x50,
-        lb_common::wire::tcp_flags::SYN,
-        0xff,
-        0xff,
-        0,
-        0,
-        0,
-        0,
-    ]);
+    packet.extend(rest);
     packet
 }
 

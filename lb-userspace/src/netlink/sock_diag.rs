@@ -1,4 +1,4 @@
-//! TCP sockets of this network namespace by local address (NETLINK_SOCK_DIAG, `sock_diag(7)`).
+//! TCP and UDP sockets of this network namespace by local address (NETLINK_SOCK_DIAG, `sock_diag(7)`).
 //!
 //! ```text
 //! request:  nlmsghdr (16) | inet_diag_req_v2 (56)
@@ -18,6 +18,7 @@ use zerocopy::byteorder::big_endian::U16 as U16Be;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Error;
+use crate::model::{Ports, Protocol};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 0x1;
@@ -26,20 +27,24 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 /// State numbers of the kernel's `tcp_states.h`.
-const TCP_ESTABLISHED: u32 = 1;
-const TCP_LISTEN: u32 = 10;
+const ESTABLISHED: u32 = 1;
+/// Of UDP sockets: bound, and not connected.
+const CLOSE: u32 = 7;
+const LISTEN: u32 = 10;
 
-/// ESTABLISHED TCP sockets by local address and port.
-pub async fn established_by_local() -> Result<BTreeMap<(IpAddr, u16), u64>, Error> {
+/// Connected sockets of a protocol by local address and port.
+pub async fn established_by_local(
+    protocol: Protocol,
+) -> Result<BTreeMap<(IpAddr, u16), u64>, Error> {
     let mut counts = BTreeMap::new();
-    dump(TCP_ESTABLISHED, |socket| {
+    dump(protocol, ESTABLISHED, |socket| {
         *counts.entry((socket.address, socket.port)).or_default() += 1
     })
     .await?;
     Ok(counts)
 }
 
-/// The listening TCP sockets of this network namespace.
+/// The sockets of this network namespace that take new flows of a protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listeners {
     sockets: Vec<Socket>,
@@ -47,23 +52,22 @@ pub struct Listeners {
 
 impl Listeners {
     /// Asks the kernel.
-    pub async fn read() -> Result<Self, Error> {
+    pub async fn read(protocol: Protocol) -> Result<Self, Error> {
+        let state = match protocol {
+            Protocol::Tcp => LISTEN,
+            Protocol::Udp => CLOSE,
+        };
         let mut sockets = Vec::new();
-        dump(TCP_LISTEN, |socket| sockets.push(socket)).await?;
+        dump(protocol, state, |socket| sockets.push(socket)).await?;
         Ok(Listeners { sockets })
     }
 
-    /// Whether a connection to `address` and `port` finds a listener: one bound to the address, or to any.
-    pub fn cover(&self, address: IpAddr, port: u16) -> bool {
+    /// Whether a flow to `address` and one of `ports` finds a listener: one bound to the address, or to any.
+    pub fn cover(&self, address: IpAddr, ports: Ports) -> bool {
         self.sockets
             .iter()
-            .any(|socket| socket.port == port && socket.takes(address))
+            .any(|socket| ports.contains(socket.port) && socket.takes(address))
     }
-}
-
-/// [`Listeners::cover`] for one address.
-pub async fn listens(address: IpAddr, port: u16) -> Result<bool, Error> {
-    Ok(Listeners::read().await?.cover(address, port))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,12 +151,12 @@ const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Question>() == 56);
 const _: () = assert!(size_of::<Answer>() == 72);
 
-/// Calls `each` for every TCP socket in the state.
-async fn dump(state: u32, mut each: impl FnMut(Socket)) -> Result<(), Error> {
+/// Calls `each` for every socket in the state.
+async fn dump(protocol: Protocol, state: u32, mut each: impl FnMut(Socket)) -> Result<(), Error> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     for family in [libc::AF_INET, libc::AF_INET6] {
         let socket = TokioSocket::new(NETLINK_SOCK_DIAG).map_err(Error::Socket)?;
-        let question = question(family as u8, state);
+        let question = question(family as u8, protocol, state);
         let kernel = SocketAddr::new(0, 0);
         socket.send_to(&question, &kernel).await.map_err(refused)?;
         let mut more = true;
@@ -167,12 +171,12 @@ async fn dump(state: u32, mut each: impl FnMut(Socket)) -> Result<(), Error> {
 
 fn refused(source: io::Error) -> Error {
     Error::Refused {
-        what: "list of TCP sockets".into(),
+        what: "list of sockets".into(),
         source,
     }
 }
 
-fn question(family: u8, state: u32) -> Vec<u8> {
+fn question(family: u8, protocol: Protocol, state: u32) -> Vec<u8> {
     let any = SocketId {
         source_port: 0.into(),
         destination_port: 0.into(),
@@ -182,10 +186,9 @@ fn question(family: u8, state: u32) -> Vec<u8> {
         // INET_DIAG_NOCOOKIE.
         cookie: [u32::MAX; 2],
     };
-    let protocol = libc::IPPROTO_TCP as u8;
     let question = Question {
         family,
-        protocol,
+        protocol: protocol.number(),
         extensions: 0,
         padding: 0,
         states: 1 << state,
@@ -261,7 +264,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
     use super::*;
     use crate::netlink::Unresolved;
@@ -313,7 +316,7 @@ mod tests {
             let _vip_v4 = listen("192.0.2.10:83").await;
             let _vip_v6 = listen("[2001:db8::10]:84").await;
             let _elsewhere = listen("127.0.0.1:85").await;
-            let listeners = Listeners::read().await.unwrap();
+            let listeners = Listeners::read(Protocol::Tcp).await.unwrap();
             for (port, v4, v6) in [
                 (80, true, false),
                 (81, true, true),
@@ -324,17 +327,38 @@ mod tests {
                 (86, false, false),
             ] {
                 assert_eq!(
-                    listeners.cover(ip("192.0.2.10"), port),
+                    listeners.cover(ip("192.0.2.10"), Ports::one(port)),
                     v4,
                     "IPv4, port {port}"
                 );
                 assert_eq!(
-                    listeners.cover(ip("2001:db8::10"), port),
+                    listeners.cover(ip("2001:db8::10"), Ports::one(port)),
                     v6,
                     "IPv6, port {port}"
                 );
             }
-            assert!(listens(ip("192.0.2.10"), 83).await.unwrap());
+            for (first, last, covered) in [(83, 90, true), (70, 83, true), (84, 90, false)] {
+                let ports = Ports::range(first, last).unwrap();
+                assert_eq!(listeners.cover(ip("192.0.2.10"), ports), covered, "{ports}");
+            }
+        });
+    }
+
+    #[test]
+    fn udp_sockets_take_new_flows_or_have_one() {
+        in_namespace(|| async {
+            ip_command("addr add 192.0.2.10/32 dev lo");
+            let bound = UdpSocket::bind("0.0.0.0:53").await.unwrap();
+            let connected = UdpSocket::bind("192.0.2.10:5353").await.unwrap();
+            connected.connect("192.0.2.10:53").await.unwrap();
+            let listeners = Listeners::read(Protocol::Udp).await.unwrap();
+            assert!(listeners.cover(ip("192.0.2.10"), Ports::one(53)));
+            assert!(!listeners.cover(ip("192.0.2.10"), Ports::one(5353)));
+            let counts = established_by_local(Protocol::Udp).await.unwrap();
+            assert_eq!(counts, [((ip("192.0.2.10"), 5353), 1)].into());
+            drop(bound);
+            let listeners = Listeners::read(Protocol::Udp).await.unwrap();
+            assert!(!listeners.cover(ip("192.0.2.10"), Ports::one(53)));
         });
     }
 
@@ -355,7 +379,7 @@ mod tests {
                 let client = TcpStream::connect(address).await.unwrap();
                 connections.push((client, listeners[listener].accept().await.unwrap()));
             }
-            let counts = established_by_local().await.unwrap();
+            let counts = established_by_local(Protocol::Tcp).await.unwrap();
             assert_eq!(counts[&(ip("192.0.2.10"), 80)], 2);
             assert_eq!(counts[&(ip("2001:db8::10"), 80)], 1);
             assert_eq!(counts[&(ip("192.0.2.10"), 81)], 1);
@@ -366,7 +390,7 @@ mod tests {
             );
 
             drop(connections);
-            let counts = established_by_local().await.unwrap();
+            let counts = established_by_local(Protocol::Tcp).await.unwrap();
             assert!(counts.is_empty(), "closed ones do not count: {counts:?}");
         });
     }
@@ -380,7 +404,7 @@ mod tests {
                 let client = TcpStream::connect("127.0.0.1:80").await.unwrap();
                 connections.push((client, listener.accept().await.unwrap()));
             }
-            let counts = established_by_local().await.unwrap();
+            let counts = established_by_local(Protocol::Tcp).await.unwrap();
             assert_eq!(counts[&(ip("127.0.0.1"), 80)], 300);
         });
     }

@@ -8,11 +8,11 @@ use lb_common::abi::{self, Backend, ServiceEntry, Shared, VipEntry, backend_flag
 use lb_common::flow::FlowKey;
 use lb_common::lb::outer_checksum;
 use lb_common::tunnel;
-use lb_common::wire::{address_words, protocol, v4_mapped, v4_of};
+use lb_common::wire::{address_words, v4_mapped, v4_of};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{Image, Op, PlanError, Slots};
-use crate::model::{PoolName, Protocol};
+use crate::model::{PoolName, Ports, Protocol};
 use crate::status::Health;
 
 /// The whole desired state of the datapath.
@@ -79,9 +79,20 @@ pub struct DesiredService {
     /// Transport.
     pub protocol: Protocol,
     /// Destination ports.
-    pub ports: Vec<u16>,
+    pub ports: Vec<Ports>,
     /// A pool of [`Desired::pools`].
     pub pool: PoolName,
+}
+
+impl DesiredService {
+    fn key(&self, vip: u32, ports: Ports) -> u64 {
+        let key = abi::service_key(vip, self.protocol.number(), ports.first());
+        if ports.single().is_some() {
+            key
+        } else {
+            abi::ranges_key(key)
+        }
+    }
 }
 
 /// Assumed until the first next hop is resolved.
@@ -169,17 +180,19 @@ impl Desired {
             let (service_counter, block) =
                 slots.counters(&service.name, place.length, &place.taken, ops)?;
             let vip = vip_ids[&words(service.vip)];
-            let protocol = protocol_number(service.protocol);
             image
                 .services
-                .extend(service.ports.iter().map(|&port| ServiceEntry {
-                    key: abi::service_key(vip, protocol, port),
+                .extend(service.ports.iter().map(|&ports| ServiceEntry {
+                    key: service.key(vip, ports),
                     table: place.table,
                     first_backend: place.first_backend,
                     service_counter,
                     first_counter: block.first,
                     tunnel_mtu: place.pool.mtu(),
                     tunnel_flags: place.pool.tunnel_flags(),
+                    padding: 0,
+                    first_port: ports.first(),
+                    last_port: ports.last(),
                 }));
         }
         Ok(())
@@ -264,21 +277,23 @@ struct Place<'a> {
 }
 
 impl DesiredPool {
-    fn tunnel_flags(&self) -> u32 {
+    fn tunnel_flags(&self) -> u8 {
         if self.settling {
-            u32::from(tunnel::flags::SETTLING)
+            tunnel::flags::SETTLING
         } else {
             0
         }
     }
 
     /// The smallest MTU of the members' ways: a second-chance leg may take any of them.
-    fn mtu(&self) -> u32 {
-        self.members
+    fn mtu(&self) -> u16 {
+        let smallest = self
+            .members
             .iter()
             .filter_map(|member| Some(member.next_hop?.mtu))
-            .min()
-            .unwrap_or(MTU_DEFAULT)
+            .min();
+        // No IP packet is longer than its length can say.
+        u16::try_from(smallest.unwrap_or(MTU_DEFAULT)).unwrap_or(u16::MAX)
     }
 
     fn packed_rows(&self, indexes: &BTreeMap<IpAddr, u16>) -> Arc<[u64]> {
@@ -313,10 +328,4 @@ pub fn address_of(words: [u64; 2]) -> IpAddr {
     let bytes = <[u8; 16]>::read_from_bytes(words.as_bytes()).expect("two words are sixteen bytes");
     let v6 = Ipv6Addr::from(bytes);
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
-}
-
-fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => protocol::TCP,
-    }
 }

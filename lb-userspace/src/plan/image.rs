@@ -42,7 +42,13 @@ impl Image {
     pub fn sorted(mut self) -> Self {
         self.vips
             .sort_by_key(|entry| (entry.kind, entry.id, entry.address));
-        self.services.sort_by_key(|entry| entry.key);
+        self.services.sort_by_key(|entry| {
+            (
+                entry.key,
+                entry.last_port - entry.first_port,
+                entry.first_port,
+            )
+        });
         self
     }
 
@@ -64,7 +70,7 @@ impl Image {
     pub fn settle(&mut self, pairs: &BTreeSet<u32>) {
         for service in &mut self.services {
             if pairs.contains(&service.table) {
-                service.tunnel_flags |= u32::from(tunnel::flags::SETTLING);
+                service.tunnel_flags |= tunnel::flags::SETTLING;
             }
         }
     }

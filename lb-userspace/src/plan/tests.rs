@@ -9,7 +9,7 @@ use lb_common::flow::FlowKey;
 
 use super::desired::{NextHop, address_of, words};
 use super::*;
-use crate::model::{PoolName, Protocol};
+use crate::model::{PoolName, Ports, Protocol};
 use crate::status::Health;
 
 fn backend(address: &str) -> DesiredBackend {
@@ -53,7 +53,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
         name: format!("service of {pool}"),
         vip: IpAddr::from([198, 51, 100, n]),
         protocol: Protocol::Tcp,
-        ports: vec![80, 443],
+        ports: vec![Ports::one(80), Ports::one(443)],
         pool: pool.clone(),
     });
     Desired {
@@ -284,14 +284,14 @@ fn pairs_whose_rows_differ_are_found_and_settle() {
     );
     assert_eq!(slots.pool_of_table(4), None);
     image.settle(&changed);
-    let flags = |pair| -> Vec<u32> {
+    let flags = |pair| -> Vec<u8> {
         let of_pair = image
             .services
             .iter()
             .filter(|service| service.table == pair);
         of_pair.map(|service| service.tunnel_flags).collect()
     };
-    let settling = u32::from(lb_common::tunnel::flags::SETTLING);
+    let settling = lb_common::tunnel::flags::SETTLING;
     assert_eq!(flags(0), [0, 0]);
     assert_eq!(flags(2), [settling, settling]);
 }

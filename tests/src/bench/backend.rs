@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use anylb::backend::datapath::Datapath;
 use anylb::backend::host;
-use anylb::backend::image::{Image, Wanted};
+use anylb::backend::image::{Endpoint, Image, Wanted};
 use lb_common::backend_abi::Macs;
 use lb_common::tunnel;
 use socket2::{Domain, Socket, Type};
@@ -122,7 +122,7 @@ fn image() -> Result<Image> {
         wanted.own.insert(family.backend(1)?);
         wanted.trusted_lbs.push(family.underlay()?);
         wanted.trusted_backends.push(family.underlay()?);
-        wanted.endpoints.insert((vip.ip(), vip.port()));
+        wanted.endpoints.insert(Endpoint::tcp(vip));
     }
     let mut image = Image::new(&wanted)?;
     image.config.budget_per_jiffy = BUDGET;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{AdminState, HashKey, PoolName, Protocol};
+use anylb::model::{AdminState, HashKey, PoolName, Ports, Protocol};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
 use anylb::rows::{self, Input, Member, View};
@@ -103,7 +103,7 @@ fn desired() -> Result<Desired> {
             name: family.name.to_owned(),
             vip: family.vip()?.ip(),
             protocol: Protocol::Tcp,
-            ports: vec![PORT],
+            ports: vec![Ports::one(PORT)],
             pool,
         });
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anylb::backend::image::Wanted;
+use anylb::backend::image::{Endpoint, Wanted};
 use lb_tests::packet::{ACK, Segment, Tunnel};
 
 pub fn ip(text: &str) -> IpAddr {
@@ -80,7 +80,7 @@ pub fn wanted() -> Wanted {
         trusted_backends: vec![prefix("10.1.0.0/24"), prefix("fd00:1::/64")],
         endpoints: FAMILIES
             .iter()
-            .map(|family| (family.vip().ip(), family.vip().port()))
+            .map(|family| Endpoint::tcp(family.vip()))
             .collect(),
         blind: Default::default(),
         mss: (1404, 1316),

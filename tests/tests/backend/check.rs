@@ -24,9 +24,14 @@ pub fn passed_on(tunnel: &Tunnel, inner: &[u8]) -> Vec<u8> {
         ..tunnel.clone()
     }
     .frame(inner);
+    swapped(&mut packet);
+    packet
+}
+
+/// Exchanges the MAC addresses.
+pub fn swapped(packet: &mut [u8]) {
     packet[..6].copy_from_slice(&MACS[6..]);
     packet[6..12].copy_from_slice(&MACS[..6]);
-    packet
 }
 
 /// Runs `inner` as `tunnel` carries it and holds the bytes against what the exit promises.

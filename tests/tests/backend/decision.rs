@@ -1,5 +1,6 @@
 //! The decision, row by row, for both families.
 
+use anylb::backend::image::Endpoint;
 use lb_common::backend::{Exit, Found};
 use lb_common::backend_abi::Macs;
 use lb_tests::packet::{
@@ -425,7 +426,7 @@ fn swapped_three_times(inner: &[u8]) -> Vec<u8> {
 fn a_blind_service_accepts_as_the_first_hop_only() {
     for family in &FAMILIES {
         let blind = Host::new(&anylb::backend::image::Wanted {
-            blind: [(family.vip().ip(), 80)].into(),
+            blind: [Endpoint::tcp(family.vip())].into(),
             ..wanted()
         });
         let inner = family.data().ip();

@@ -74,6 +74,11 @@ impl Tables for Host {
 }
 
 impl Sockets<Frame> for Host {
+    fn connected(&self, flow: &Flow) -> bool {
+        self.flow.set(Some(*flow));
+        self.found == Found::Live
+    }
+
     fn tcp(&self, _: &Frame, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
         self.flow.set(Some(*flow));
         self.cookie_asked.set(headers.is_some());

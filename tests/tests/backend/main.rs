@@ -3,6 +3,7 @@
 mod agent;
 mod cases;
 mod check;
+mod datagram;
 mod decision;
 mod headers;
 mod host;

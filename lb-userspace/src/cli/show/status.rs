@@ -118,7 +118,7 @@ pub(super) fn announced(service: &ServiceStatus) -> Cell {
 
 /// `80,443/tcp`.
 pub(super) fn ports(service: &ServiceStatus) -> String {
-    let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
+    let ports: Vec<String> = service.ports.iter().map(ToString::to_string).collect();
     format!("{}/{}", ports.join(","), service.protocol)
 }
 

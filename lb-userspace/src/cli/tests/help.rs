@@ -58,8 +58,15 @@ fn destinations() {
         ("198.51.100.1:80", parsed("198.51.100.1:80")),
         ("[2001:db8::1]:80/tcp", parsed("[2001:db8::1]:80")),
         (
-            "198.51.100.1:80/udp",
-            Err(DestinationError::Protocol("udp".into())),
+            "198.51.100.1:53/udp",
+            Ok(Destination {
+                address: "198.51.100.1:53".parse().unwrap(),
+                protocol: Protocol::Udp,
+            }),
+        ),
+        (
+            "198.51.100.1:80/sctp",
+            Err(DestinationError::Protocol("sctp".into())),
         ),
     ] {
         assert_eq!(text.parse::<Destination>(), expected, "{text}");

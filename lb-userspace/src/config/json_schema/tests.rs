@@ -242,6 +242,9 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^[0-9A-Fa-f.:]+/[0-9]{1,3}$" => text
             .split_once('/')
             .is_some_and(|(_, length)| number(length)),
+        "^[0-9]{1,5}-[0-9]{1,5}$" => text
+            .split_once('-')
+            .is_some_and(|(a, b)| number(a) && number(b)),
         "^[0-9]{1,5}:[0-9]{1,5}$" => text
             .split_once(':')
             .is_some_and(|(a, b)| number(a) && number(b)),

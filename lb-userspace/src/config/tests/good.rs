@@ -96,7 +96,8 @@ fn the_example_of_a_load_balancer() {
             name: "web-v4".into(),
             vip: [192, 0, 2, 10].into(),
             protocol: Protocol::Tcp,
-            ports: vec![80, 443],
+            ports: vec![Ports::one(80), Ports::one(443)],
+            udp: UdpFlows::Stateless,
             pool: Some(web),
             need: Need::Count(1),
             announce: Announce::default(),
@@ -165,7 +166,11 @@ fn every_key_is_read() {
             med: Some(0),
             prepend: 4,
         },
-        services: Some(BTreeSet::from(["web".into(), "web-alt".into()])),
+        services: Some(BTreeSet::from([
+            "web".into(),
+            "web-alt".into(),
+            "voice".into(),
+        ])),
     };
     assert!(bgp.peers == [peer], "{:?}", bgp.peers);
 
@@ -205,10 +210,9 @@ fn every_key_is_read() {
         .collect();
     assert_eq!(
         needs,
-        [Need::Percent(50), Need::Percent(30)],
+        [Need::Percent(50), Need::Percent(30), Need::Percent(30)],
         "30% from three backends on"
     );
-    assert_eq!(settings.services[1].ports, [8080]);
     let announce = Announce {
         policy: Policy {
             communities: communities(&["65535:0"]),
@@ -219,6 +223,14 @@ fn every_key_is_read() {
     };
     assert_eq!(settings.services[0].announce, announce);
     assert_eq!(settings.services[1].announce, Announce::default());
+    assert_eq!(settings.services[1].ports, [Ports::one(8080)]);
+    let udp = &settings.services[2];
+    let ports: Vec<String> = udp.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["53", "8000-8999"]);
+    assert_eq!(
+        (udp.protocol, udp.udp),
+        (Protocol::Udp, UdpFlows::Connected)
+    );
 }
 
 /// A key that is added to the schema must be added to the file above, and so to the assertions.

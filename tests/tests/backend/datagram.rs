@@ -1,0 +1,147 @@
+//! The decision about UDP, for both families.
+
+use std::net::IpAddr;
+
+use anylb::backend::image::{Endpoint, Wanted};
+use anylb::model::{Ports, Protocol};
+use lb_common::backend::{Exit, Found};
+use lb_tests::packet::{Tunnel, datagram, icmp_error};
+
+use crate::cases::{FAMILIES, Family, ip, wanted};
+use crate::check::{check, forwarded, swapped};
+use crate::host::Host;
+
+const FINAL: u8 = 2;
+
+/// The host at `own` with UDP services around the VIPs' port; `has_sockets`: their servers connect.
+fn udp(own: IpAddr, has_sockets: bool) -> Wanted {
+    let endpoint = |family: &Family| Endpoint {
+        protocol: Protocol::Udp,
+        ports: Ports::range(70, 90).expect("a range"),
+        has_sockets,
+        ..Endpoint::tcp(family.vip())
+    };
+    Wanted {
+        own: [own].into(),
+        endpoints: FAMILIES.iter().map(endpoint).collect(),
+        ..wanted()
+    }
+}
+
+/// A first hop whose servers connect.
+fn first_hop(family: &Family, found: Found) -> Host {
+    Host {
+        found,
+        ..Host::new(&udp(family.hops()[0], true))
+    }
+}
+
+fn question(family: &Family) -> Vec<u8> {
+    datagram(family.client(), family.vip())
+}
+
+#[test]
+fn without_sockets_any_backend_answers() {
+    for family in &FAMILIES {
+        let host = Host::new(&udp(family.hops()[0], false));
+        let inner = question(family);
+        let exit = Exit::AcceptedStateless;
+        check("stateless", &host, &family.tunnel(), &inner, exit);
+        assert_eq!(host.flow.take(), None, "no socket is looked up");
+    }
+}
+
+#[test]
+fn a_flow_stays_with_its_socket() {
+    for family in &FAMILIES {
+        let host = first_hop(family, Found::Live);
+        let exit = Exit::AcceptedSocket;
+        check("socket", &host, &family.tunnel(), &question(family), exit);
+    }
+}
+
+/// From hop to hop, then back to the first, which accepts it whatever its sockets say.
+#[test]
+fn a_new_flow_begins_at_its_first_hop() {
+    for family in &FAMILIES {
+        let (hops, inner) = (family.hops(), question(family));
+        let mut tunnel = family.tunnel();
+        let mut packet = tunnel.frame(&inner);
+        for (hop, to) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+            let (exit, bytes) = Host::new(&udp(hops[hop], true)).run(&packet);
+            assert_eq!(exit, forwarded(family), "at hop {hop}");
+            tunnel = Tunnel {
+                source: hops[hop],
+                destination: hops[to],
+                index: to as u8,
+                flags: if to == 0 { FINAL } else { 0 },
+                ttl: tunnel.ttl - 1,
+                ..tunnel
+            };
+            let mut expected = tunnel.frame(&inner);
+            if hop % 2 == 0 {
+                swapped(&mut expected);
+            }
+            assert_eq!(bytes, expected, "at hop {hop}");
+            packet = bytes;
+        }
+        let host = first_hop(family, Found::Nothing);
+        check("FINAL", &host, &tunnel, &inner, Exit::AcceptedFinal);
+    }
+}
+
+#[test]
+fn what_cannot_be_passed_on_is_accepted() {
+    for family in &FAMILIES {
+        let inner = question(family);
+        let only = Tunnel::new(ip(family.lb), &family.hops()[..1]);
+        let host = first_hop(family, Found::Nothing);
+        check("one hop", &host, &only, &inner, Exit::AcceptedLastHop);
+        host.budget.set(0);
+        let exit = Exit::AcceptedNoBudget;
+        check("no budget", &host, &family.tunnel(), &inner, exit);
+        let mut blind = udp(family.hops()[0], true);
+        blind.blind = blind.endpoints.clone();
+        let exit = Exit::AcceptedBlind;
+        check("blind", &Host::new(&blind), &family.tunnel(), &inner, exit);
+    }
+}
+
+#[test]
+fn an_error_follows_its_flow_and_begins_none() {
+    for family in &FAMILIES {
+        let v4 = family.vip().is_ipv4();
+        let (router, unreachable) = if v4 {
+            (ip("203.0.113.1"), 3)
+        } else {
+            (ip("2001:db8:9::1"), 1)
+        };
+        let reply = datagram(family.vip(), family.client());
+        let error = icmp_error(router, unreachable, &reply);
+        let host = first_hop(family, Found::Live);
+        check(
+            "socket",
+            &host,
+            &family.tunnel(),
+            &error,
+            Exit::AcceptedSocket,
+        );
+        let flow = host.flow.take();
+        host.run(&family.tunnel().frame(&question(family)));
+        assert_eq!(flow, host.flow.take(), "the client's own flow");
+        let host = first_hop(family, Found::Nothing);
+        check(
+            "no socket",
+            &host,
+            &family.tunnel(),
+            &error,
+            forwarded(family),
+        );
+        let last = Tunnel {
+            destination: family.hops()[0],
+            index: 3,
+            ..family.tunnel()
+        };
+        check("last hop", &host, &last, &error, Exit::AcceptedLastHop);
+    }
+}
