@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bpf;
 mod checks;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 

@@ -11,8 +11,8 @@ use crate::api::Node;
 use crate::bgp::{self, Speaker};
 use crate::health::Asker;
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, PeerRoutes,
-    PeerStatus, ProbeReport, ProbeRequest, Refusal, RouteList, SentRoute,
+    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
+    PeerRoutes, PeerStatus, ProbeReport, ProbeRequest, Refusal, RouteList, SentRoute, Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -86,6 +86,14 @@ impl Node for AgentNode {
         let unknown = || checks::unknown(&request.pool, &request.backend);
         let probed = probed.ok_or_else(unknown)?;
         Ok(checks::report(&self.status.borrow().body, target, &probed))
+    }
+
+    async fn bpf(&self) -> Result<BpfState, Refusal> {
+        self.ask(Event::Bpf).await
+    }
+
+    async fn verify(&self) -> Result<Verification, Refusal> {
+        self.ask(Event::Verify).await
     }
 
     async fn command(&self, command: Command) -> Result<String, Refusal> {

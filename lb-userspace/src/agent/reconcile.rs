@@ -3,6 +3,8 @@
 //! Level-triggered: an event only says that something may differ. Each round derives the desired state, plans against what
 //! the kernel holds, applies, probes the loaded program, and only then publishes what may be announced.
 
+mod verify;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use crate::netlink::{NextHops, Resolver};
 use crate::plan::{Observed, Op, PlanError, plan};
 use crate::rows::input::TooManyMembers;
 use crate::status::{
-    Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus, Refusal,
+    BpfState, Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus,
+    Refusal, Verification,
 };
 
 /// How long a starting agent waits for next hops and checks to report at all.
@@ -47,6 +50,10 @@ pub enum Event {
         ExplainRequest,
         oneshot::Sender<Result<Explanation, Refusal>>,
     ),
+    /// What is in the kernel is wanted.
+    Bpf(oneshot::Sender<Result<BpfState, Refusal>>),
+    /// Is it as it should be?
+    Verify(oneshot::Sender<Result<Verification, Refusal>>),
     /// The operator wants something.
     Command(Command, oneshot::Sender<Result<String, Refusal>>),
     /// The node is to be left by traffic: graceful shutdown.
@@ -152,6 +159,14 @@ impl Reconciler {
                 }
                 Event::Explain(request, reply) => {
                     let _ = reply.send(self.explain(request));
+                    continue;
+                }
+                Event::Bpf(reply) => {
+                    let _ = reply.send(self.inventory());
+                    continue;
+                }
+                Event::Verify(reply) => {
+                    let _ = reply.send(self.verify());
                     continue;
                 }
                 Event::Command(command, reply) => self.command(command, reply),
@@ -509,9 +524,7 @@ impl Reconciler {
     }
 
     fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
-        let plane = self.parts.plane.as_ref().ok_or_else(|| {
-            Refusal::refused("this node has no datapath: node.interfaces is empty")
-        })?;
+        let plane = self.datapath()?;
         let packet = Dataplane::probe_packet(request.protocol, request.source, request.destination);
         let result = plane
             .probe(&packet)
@@ -523,6 +536,16 @@ impl Reconciler {
             request,
             &result,
         ))
+    }
+
+    fn inventory(&self) -> Result<BpfState, Refusal> {
+        let inventory = self.datapath()?.inventory();
+        inventory.map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    fn datapath(&self) -> Result<&Dataplane, Refusal> {
+        let plane = self.parts.plane.as_ref();
+        plane.ok_or_else(|| Refusal::refused("this node has no datapath: node.interfaces is empty"))
     }
 
     fn snapshot(&self) -> (Arc<Verdicts>, Arc<NextHops>) {

@@ -7,6 +7,8 @@
 //! | `GET /v1/counters` | [`Envelope`]`<`[`Counters`](crate::status::Counters)`>` |
 //! | `GET /v1/explain?source=A:P&destination=A:P&protocol=tcp` | [`Envelope`]`<`[`Explanation`](crate::status::Explanation)`>` |
 //! | `GET /v1/health` | [`Envelope`]`<`[`HealthList`](crate::status::HealthList)`>` |
+//! | `GET /v1/bpf` | [`Envelope`]`<`[`BpfState`](crate::status::BpfState)`>` |
+//! | `GET /v1/bpf/verify` | [`Envelope`]`<`[`Verification`](crate::status::Verification)`>` |
 //! | `POST /v1/probe`, body [`ProbeRequest`] | [`Envelope`]`<`[`ProbeReport`](crate::status::ProbeReport)`>` |
 //! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
 //!
@@ -41,7 +43,7 @@ const CONNECTIONS_MAX: usize = 32;
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Time for a change; a reload of a thousand services fits well.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, POST /v1/probe, POST /v1/command";
+const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/command";
 
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
@@ -83,6 +85,8 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
         .route("/v1/counters", get(counters::<N>))
         .route("/v1/explain", get(explain::<N>))
         .route("/v1/health", get(health::<N>))
+        .route("/v1/bpf", get(bpf::<N>))
+        .route("/v1/bpf/verify", get(verify::<N>))
         .route("/v1/probe", post(probe::<N>))
         .route("/v1/command", post(command::<N>))
         .fallback(no_resource::<N>)
@@ -121,6 +125,14 @@ async fn explain<N: Node>(
 
 async fn health<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
     app.answer(within(READ_TIME, app.node.health()).await)
+}
+
+async fn bpf<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    app.answer(within(READ_TIME, app.node.bpf()).await)
+}
+
+async fn verify<N: Node>(State(app): State<Arc<App<N>>>) -> Response {
+    app.answer(within(READ_TIME, app.node.verify()).await)
 }
 
 /// It changes nothing here, but it makes this node send: not for whoever may only read.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
-    BackendCount, BackendHealth, BackendStatus, CheckCount, Command, ConfigStatus, Count, Counters,
-    Envelope, ExitCount, ExplainRequest, Explanation, Health, HealthList, Histogram, HopStatus,
-    InterfaceStatus, LastCheck, NodeStatus, PeerRoutes, PeerStatus, PoolStatus, ProbeReport,
-    ProbeRequest, Refusal, RouteList, SecondChanceCount, SentRoute, ServiceCount, ServiceStatus,
+    BackendCount, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, CheckCount, Command,
+    Compared, ConfigStatus, Count, Counters, Envelope, ExitCount, ExplainRequest, Explanation,
+    Health, HealthList, Histogram, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
+    NodeStatus, PeerRoutes, PeerStatus, PoolStatus, ProbeReport, ProbeRequest, Refusal, RouteList,
+    SecondChanceCount, SentRoute, ServiceCount, ServiceStatus, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -154,6 +155,31 @@ impl Node for FakeNode {
             timeout_ms: 1_000,
             health: Health::Up,
         })
+    }
+
+    async fn bpf(&self) -> Result<BpfState, Refusal> {
+        Ok(bpf())
+    }
+
+    async fn verify(&self) -> Result<Verification, Refusal> {
+        let mut verification = Verification {
+            compared: Compared {
+                addresses: 7,
+                services: 3,
+                backends: 4,
+                tables: 2,
+                probes: 3,
+            },
+            differences: Vec::new(),
+        };
+        // The node that is well has one service.
+        if self.status().body.services.len() > 1 {
+            verification.differences = vec![KernelDifference {
+                subject: "table 1".into(),
+                difference: "2 of 65536 rows differ".into(),
+            }];
+        }
+        Ok(verification)
     }
 
     async fn command(&self, command: Command) -> Result<String, Refusal> {
@@ -444,6 +470,39 @@ fn idle() -> PeerStatus {
         received: BTreeMap::new(),
         sent: BTreeMap::new(),
         notifications: Vec::new(),
+    }
+}
+
+/// Two tables, and a program that runs are counted of.
+pub(crate) fn bpf() -> BpfState {
+    let map = |name: &str, kind: &str, entries, value_bytes, memory_bytes| BpfMap {
+        name: name.into(),
+        kind: kind.into(),
+        id: 17,
+        entries,
+        key_bytes: 4,
+        value_bytes,
+        memory_bytes: Some(memory_bytes),
+    };
+    BpfState {
+        maps: vec![
+            map("ROOT", "array", 1, 8, 4_096),
+            map("BANKS", "array", 2, 3_409_008, 6_819_840),
+            map("EXITS", "percpu_array", 64, 16, 2_560),
+            map("table 0", "array", 65_536, 8, 528_384),
+            map("table 1", "array", 65_536, 8, 528_384),
+        ],
+        programs: vec![BpfProgram {
+            name: "lb".into(),
+            kind: "xdp".into(),
+            id: 42,
+            tag: "0123456789abcdef".into(),
+            loaded_time_secs: Some(START_TIME_SECS),
+            code_bytes: 9_001,
+            runs: Some(1_000_000),
+            run_time_ns: Some(38_000_000),
+        }],
+        stats_enabled: true,
     }
 }
 

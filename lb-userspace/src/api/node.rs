@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, ProbeReport,
-    ProbeRequest, Refusal, RouteList,
+    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
+    ProbeReport, ProbeRequest, Refusal, RouteList, Verification,
 };
 
 /// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
@@ -35,6 +35,12 @@ pub trait Node: Send + Sync + 'static {
         &self,
         request: ProbeRequest,
     ) -> impl Future<Output = Result<ProbeReport, Refusal>> + Send;
+
+    /// Maps and programs in the kernel.
+    fn bpf(&self) -> impl Future<Output = Result<BpfState, Refusal>> + Send;
+
+    /// Reads the kernel anew and compares it with what it should hold.
+    fn verify(&self) -> impl Future<Output = Result<Verification, Refusal>> + Send;
 
     /// Carries a command out and says in one line what was done and where it holds.
     ///

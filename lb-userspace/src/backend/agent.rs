@@ -133,6 +133,9 @@ async fn serve(
                 // Whoever asked may be gone.
                 let _ = reply.send(keeper.counters().await);
             }
+            Wake::Request(Request::Bpf(reply)) => {
+                let _ = reply.send(keeper.inventory());
+            }
             Wake::Request(Request::Command(Command::Handover, reply)) => {
                 let _ = reply.send(Ok(
                     "this node only: datapath and VIPs stay, the agent ends".into()

@@ -25,7 +25,7 @@ use super::role::{self, ByLocal, Role};
 use crate::config;
 use crate::netlink::address::OwnAddresses;
 use crate::netlink::{self, NextHop, NextHops, Resolver, sock_diag};
-use crate::status::{Command, ConfigStatus, Counters, Envelope, NodeStatus, Refusal};
+use crate::status::{BpfState, Command, ConfigStatus, Counters, Envelope, NodeStatus, Refusal};
 
 /// What one agent holds: the datapath and all that keeps it true.
 pub(super) struct Keeper {
@@ -254,6 +254,11 @@ impl Keeper {
             &self.wanted,
             connections,
         ))
+    }
+
+    pub(super) fn inventory(&self) -> Result<BpfState, Refusal> {
+        let inventory = self.datapath.inventory();
+        inventory.map_err(|error| Refusal::failed(error.to_string()))
     }
 
     pub(super) async fn command(&mut self, command: Command) -> Result<String, Refusal> {

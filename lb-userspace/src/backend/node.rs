@@ -6,14 +6,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Node;
 use crate::status::{
-    Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus, ProbeReport,
-    ProbeRequest, Refusal, RouteList,
+    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
+    ProbeReport, ProbeRequest, Refusal, RouteList, Verification,
 };
 
 /// A question to the agent's loop, and where the answer goes.
 pub enum Request {
     /// [`Node::counters`].
     Counters(oneshot::Sender<Result<Counters, Refusal>>),
+    /// [`Node::bpf`].
+    Bpf(oneshot::Sender<Result<BpfState, Refusal>>),
     /// [`Node::command`].
     Command(Command, oneshot::Sender<Result<String, Refusal>>),
 }
@@ -64,6 +66,16 @@ impl Node for BackendNode {
 
     async fn probe(&self, _: ProbeRequest) -> Result<ProbeReport, Refusal> {
         Err(checks_nobody())
+    }
+
+    async fn bpf(&self) -> Result<BpfState, Refusal> {
+        self.ask(Request::Bpf).await
+    }
+
+    async fn verify(&self) -> Result<Verification, Refusal> {
+        Err(Refusal::refused(
+            "a backend's maps cannot be compared in this version: `anylb status` tells whether its programs are attached",
+        ))
     }
 
     async fn command(&self, command: Command) -> Result<String, Refusal> {

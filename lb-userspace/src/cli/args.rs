@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bpf;
 mod config;
 mod health;
 mod service;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
@@ -147,6 +149,9 @@ pub enum Ask {
     ///
     /// Runs the loaded program with the live maps on a packet with these addresses; nothing is sent.
     Explain(ExplainArgs),
+    /// Show what is in the kernel, and whether it is what it should be
+    #[command(subcommand)]
+    Bpf(BpfCommand),
     /// Show why packets were dropped, and what to do about it
     Drops,
     /// Read the configuration file again; a file with errors changes nothing

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use crate::status::{
-    Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, HealthList, NodeStatus,
-    ProbeReport, ProbeRequest, Refused, RouteList, SCHEMA,
+    BpfState, Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, HealthList,
+    NodeStatus, ProbeReport, ProbeRequest, Refused, RouteList, SCHEMA, Verification,
 };
 
 /// Time for an answer to a question, longer than the agent takes at most.
@@ -76,6 +76,16 @@ impl Client {
     /// `GET /v1/health`.
     pub async fn health(&self) -> Result<Envelope<HealthList>, CliError> {
         self.read("/v1/health").await
+    }
+
+    /// `GET /v1/bpf`.
+    pub async fn bpf(&self) -> Result<Envelope<BpfState>, CliError> {
+        self.read("/v1/bpf").await
+    }
+
+    /// `GET /v1/bpf/verify`.
+    pub async fn verify(&self) -> Result<Envelope<Verification>, CliError> {
+        self.read("/v1/bpf/verify").await
     }
 
     /// `POST /v1/probe`.

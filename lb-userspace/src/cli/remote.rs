@@ -1,5 +1,6 @@
 //! Commands that ask a running agent.
 
+mod bpf;
 mod health;
 mod service;
 
@@ -42,6 +43,7 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
         Ask::Health(command) => health::answer(client, command, style).await,
         Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
         Ask::Bgp(BgpCommand::Routes { peer }) => routes(client, peer, style).await,
+        Ask::Bpf(command) => bpf::answer(client, command, style, now_secs).await,
         Ask::Explain(args) => explain(client, args, style).await,
         Ask::Drops => drops(client, style).await,
         Ask::Reload => change(client, Command::Reload, style).await,

@@ -83,6 +83,11 @@ impl Link {
         link_update(&self.fd, program).map_err(|source| attach_error(hook, interface, source))
     }
 
+    /// Number of the program that the link holds on its interface.
+    pub(crate) fn program_id(&self) -> io::Result<u32> {
+        link_info(&self.fd).map(|info| info.prog_id)
+    }
+
     /// Whether the link still holds the program on the interface it was made for.
     pub(crate) fn is_attached(&self) -> bool {
         link_ifindex(&self.fd).is_ok_and(|found| found == self.ifindex)
@@ -139,14 +144,19 @@ fn link_update(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
+    let info = link_info(link)?;
+    // SAFETY: the kernel filled in the part for XDP or TCX links, which both begin with the interface; every part is plain data.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+fn link_info(link: &OwnedFd) -> io::Result<bpf_link_info> {
     // SAFETY: as above, for both.
     let (mut attr, mut info): (bpf_attr, bpf_link_info) = unsafe { (zeroed(), zeroed()) };
     attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the kernel filled in the part for XDP or TCX links, which both begin with the interface; every part is plain data.
-    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+    Ok(info)
 }
 
 fn object_pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {

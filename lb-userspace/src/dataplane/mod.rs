@@ -10,6 +10,7 @@
 //! | `memory` | arrays through memory |
 //! | `link` | XDP links by their own system calls |
 //! | [`probe`] | the loaded program on a packet of our own |
+//! | `inventory` | maps and programs as the kernel describes them |
 //! | `counters` | sums over CPUs |
 //!
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
@@ -23,6 +24,7 @@
 
 pub(crate) mod counters;
 pub mod error;
+pub(crate) mod inventory;
 pub(crate) mod link;
 pub(crate) mod maps;
 mod memory;

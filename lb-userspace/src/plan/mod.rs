@@ -5,6 +5,7 @@
 //! | [`desired`] | what the agent wants, in the operator's terms |
 //! | [`slots`] | numbers that must stay the same while counters run: services, pool members, tables |
 //! | [`image`] | the same in the datapath's terms: one bank and the tables it points to |
+//! | [`differences`](mod@differences) | what the kernel holds and should not, or the other way round, in words |
 //!
 //! [`plan`] compares images. One that is equal needs nothing; any difference is built in the bank that is not in use, with
 //! changed rows in the spare table of their pair, and becomes live by one store of the root. The last operation waits until no
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod desired;
+pub mod differences;
 pub mod image;
 pub mod slots;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use desired::{Desired, DesiredBackend, DesiredPool, DesiredService};
+pub use differences::{Difference, differences};
 pub use image::{Image, Observed, Seeds};
 pub use slots::Slots;
 

@@ -357,3 +357,100 @@ fn without_the_former_numbers_no_live_table_is_filled() {
     assert_eq!(filled, [1, 3]);
     assert_eq!(observed.image.expect("applied").tables.len(), 2);
 }
+
+/// What a kernel that holds what it should is told, after `spoil`.
+fn told(spoil: impl FnOnce(&mut Image)) -> Vec<String> {
+    let mut slots = Slots::default();
+    let state = desired(&[("a", &["10.1.0.1", "10.1.0.2"]), ("b", &["10.2.0.1"])]);
+    let (_, observed) = step(&state, &mut slots, Observed::default());
+    // A second table of the pair is in use where the rows have changed once.
+    let other = desired(&[("a", &["10.1.0.2", "10.1.0.1"]), ("b", &["10.2.0.1"])]);
+    let (_, mut observed) = step(&other, &mut slots, observed);
+    let (wanted, _) = other.image(&mut slots).expect("an image");
+    spoil(observed.image.as_mut().expect("switched on"));
+    let all = differences(&wanted, &observed).into_iter();
+    all.map(|one| format!("{}: {}", one.subject, one.what))
+        .collect()
+}
+
+#[test]
+fn a_kernel_that_holds_what_it_should_has_no_differences() {
+    assert_eq!(told(|_| {}), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_at_all_is_one_difference() {
+    let mut slots = Slots::default();
+    let (image, _) = desired(&[("a", &["10.1.0.1"])])
+        .image(&mut slots)
+        .expect("an image");
+    let all = differences(&image, &Observed::default());
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].subject, "the datapath");
+}
+
+#[test]
+fn every_difference_is_told_by_name() {
+    type Spoil = fn(&mut Image);
+    let cases: [(Spoil, &str); 10] = [
+        (
+            |image| image.shared.flow = FlowKey::new([8; 16]),
+            "what all of a bank shares: differs in the key of the flow hash",
+        ),
+        (
+            |image| image.shared.tunnel_port = 1,
+            "what all of a bank shares: differs in tunnel port",
+        ),
+        (
+            |image| {
+                image
+                    .vips
+                    .retain(|entry| address_of(entry.address) != IpAddr::from([198, 51, 100, 1]))
+            },
+            "VIP 198.51.100.1: missing",
+        ),
+        (
+            |image| {
+                image.vips.push(VipEntry {
+                    address: words([203, 0, 113, 1].into()),
+                    kind: kind::OWN,
+                    id: 0,
+                });
+            },
+            "own address 203.0.113.1: is there and should not be",
+        ),
+        (
+            |image| {
+                image
+                    .services
+                    .retain(|entry| entry.key & 0xffff != 80 || abi::service_vip(entry.key) != 1)
+            },
+            "service 198.51.100.1 port 80/tcp: missing",
+        ),
+        (
+            |image| image.services[1].tunnel_mtu -= 1,
+            "service 198.51.100.1 port 443/tcp: differs in tunnel MTU",
+        ),
+        (
+            |image| (image.backends[0].mtu, image.backends[0].flags) = (1400, 0),
+            "backend 10.1.0.1 (number 0): differs in verdict or reachability, MTU",
+        ),
+        (
+            |image| image.backends.truncate(2),
+            "backend 10.2.0.1 (number 2): missing",
+        ),
+        (
+            |image| {
+                let (_, rows) = image.tables.iter_mut().next().expect("a table");
+                let mut other = rows.to_vec();
+                (other[0], other[9]) = (!other[0], !other[9]);
+                *rows = other.into();
+            },
+            "table 1: 2 of 65536 rows differ",
+        ),
+        (|image| drop(image.tables.pop_last()), "table 2: missing"),
+    ];
+    for (spoil, expected) in cases {
+        assert_eq!(told(spoil), [expected]);
+    }
+}

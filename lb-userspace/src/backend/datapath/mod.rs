@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{ExitCount, VipBucket};
@@ -28,10 +28,12 @@ use self::egress::Egress;
 use super::image::Image;
 use super::kernel_types::Offsets;
 use crate::dataplane::counters::{self, Cell};
+use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{prepare_directory, take};
 use crate::dataplane::{DataplaneError, PerCpu, release_heap};
 use crate::plan::desired::{address_of, words};
+use crate::status::BpfState;
 
 /// The object of the backend, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/backend.o"));
@@ -60,6 +62,8 @@ pub struct Datapath {
     next_hops: HashMap<MapData, [u64; 2], Value<Macs>>,
     wanted: RingBuf<MapData>,
     exits: PerCpu<Cell<ExitCount>>,
+    /// Every map by name, to ask the kernel about it.
+    maps: Vec<(String, OwnedFd)>,
     links: Option<Links>,
 }
 
@@ -84,6 +88,7 @@ impl Datapath {
         // First the programs: from then on they hold their maps.
         xdp(&mut object)?.load().map_err(DataplaneError::load)?;
         tc(&mut object)?.load().map_err(DataplaneError::load)?;
+        let maps = descriptors(&object).map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?;
         let vips = image.vips.iter();
         fill(&mut object, "VIPS", vips.map(|(i, vip)| (*i, Value(*vip))))?;
         let services = image.services.iter();
@@ -98,6 +103,7 @@ impl Datapath {
             wanted: of(&mut object, "WANTED")?,
             exits: of(&mut object, "EXITS")?,
             object,
+            maps,
             links: None,
         })
     }
@@ -204,6 +210,27 @@ impl Datapath {
         Exit::ALL.iter().map(count).collect()
     }
 
+    /// Maps and programs as the kernel describes them.
+    pub fn inventory(&self) -> Result<BpfState, DataplaneError> {
+        let maps = self
+            .maps
+            .iter()
+            .map(|(name, fd)| inventory::describe(name, fd.as_fd()));
+        let stats_enabled = inventory::stats_enabled();
+        let xdp = self.xdp_loaded()?.info().map_err(DataplaneError::load)?;
+        let mss = self.mss_loaded()?.info().map_err(DataplaneError::load)?;
+        Ok(BpfState {
+            maps: maps
+                .collect::<io::Result<_>>()
+                .map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?,
+            programs: vec![
+                inventory::program(&xdp, "xdp", stats_enabled),
+                inventory::program(&mss, "tc", stats_enabled),
+            ],
+            stats_enabled,
+        })
+    }
+
     /// Runs the XDP program on `packet` (from the Ethernet header on) in the namespace of the calling thread, as received on
     /// its loopback interface: action and packet out.
     pub fn run(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
@@ -212,12 +239,7 @@ impl Datapath {
 
     /// Runs the TC program likewise.
     pub fn run_mss(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
-        let program: &SchedClassifier = self
-            .object
-            .program(TC)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(DataplaneError::Object("no TC program named backend_mss"))?;
-        test_run(program, packet)
+        test_run(self.mss_loaded()?, packet)
     }
 
     /// File descriptor of the loaded XDP program, for measuring.
@@ -227,6 +249,13 @@ impl Datapath {
             .fd()
             .map_err(DataplaneError::load)?
             .as_fd())
+    }
+
+    fn mss_loaded(&self) -> Result<&SchedClassifier, DataplaneError> {
+        self.object
+            .program(TC)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DataplaneError::Object("no TC program named backend_mss"))
     }
 
     fn xdp_loaded(&self) -> Result<&Xdp, DataplaneError> {
@@ -249,6 +278,24 @@ fn tc(object: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
         .program_mut(TC)
         .and_then(|program| program.try_into().ok())
         .ok_or(DataplaneError::Object("no TC program named backend_mss"))
+}
+
+/// Descriptors of the maps of an object, in the order of their names.
+fn descriptors(object: &Ebpf) -> io::Result<Vec<(String, OwnedFd)>> {
+    let mut all = Vec::new();
+    for (name, map) in object.maps() {
+        let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) =
+            map
+        else {
+            continue;
+        };
+        // Read-only data of the programs has names with a dot.
+        if !name.starts_with('.') {
+            all.push((name.to_owned(), data.fd().as_fd().try_clone_to_owned()?));
+        }
+    }
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(all)
 }
 
 /// Runs a program on `packet` in buffers.

@@ -2,6 +2,7 @@
 
 pub(super) mod backend;
 pub(super) mod bgp;
+pub(super) mod bpf;
 pub(super) mod checks;
 pub(super) mod drops;
 pub(super) mod explain;

@@ -114,6 +114,8 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | `GET /v1/counters` | what the datapath and the checks have counted |
 | `GET /v1/explain?source=ADDRESS:PORT&destination=VIP:PORT&protocol=tcp` | as `anylb explain --json` |
 | `GET /v1/health` | as `anylb health show --json` |
+| `GET /v1/bpf` | maps and programs, as `anylb bpf maps --json` and `anylb bpf progs --json` |
+| `GET /v1/bpf/verify` | as `anylb bpf verify --json` |
 | `POST /v1/probe` with `{\"pool\": \"web\", \"backend\": \"b1\"}` | as `anylb health probe --json` |
 | `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
 

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bgp;
+mod bpf;
 mod change;
 mod config;
 mod explain;

@@ -1,0 +1,123 @@
+//! `anylb bpf verify`: the kernel read anew, against what the agent wants of it.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use lb_common::lb::Exit;
+
+use super::{PROBE_PORT, Reconciler, wall_secs};
+use crate::agent::pool::World;
+use crate::dataplane::{Dataplane, release_heap};
+use crate::model::Service;
+use crate::plan::{Image, differences, plan};
+use crate::status::{Compared, KernelDifference, Refusal, Verification};
+
+impl Reconciler {
+    /// Compares everything that the datapath holds; nothing is written, so that what is wrong stays to be looked at.
+    pub(super) fn verify(&self) -> Result<Verification, Refusal> {
+        let plane = self.datapath()?;
+        let wanted = self.wanted()?;
+        let found = plane.observed().map_err(failed)?;
+        let mut all: Vec<KernelDifference> = differences(&wanted, &found)
+            .into_iter()
+            .map(|one| difference(one.subject, one.what))
+            .collect();
+        // Tables are megabytes.
+        drop(found);
+        release_heap();
+        all.extend(self.attachment(plane));
+        let mut compared = Compared {
+            addresses: wanted.vips.len(),
+            services: wanted.services.len(),
+            backends: wanted.backends.len(),
+            tables: wanted.tables.len(),
+            probes: 0,
+        };
+        for service in &self.parts.core.settings.services {
+            let (probes, found) = self.probe_all(plane, service)?;
+            compared.probes += probes;
+            all.extend(found);
+        }
+        Ok(Verification {
+            compared,
+            differences: all,
+        })
+    }
+
+    /// What the last round has applied; refused while there is more to apply.
+    fn wanted(&self) -> Result<Image, Refusal> {
+        let busy = || Refusal::refused("a change is being applied: try again in a moment");
+        let (verdicts, next_hops) = self.snapshot();
+        let world = World {
+            verdicts: &verdicts,
+            next_hops: &next_hops,
+            now: Instant::now(),
+            now_secs: wall_secs(),
+        };
+        let desired = self.parts.core.desired(world).filter(|_| self.ready);
+        // Numbers that a plan would give out are not given out here.
+        let mut slots = self.parts.core.state.slots.clone();
+        let (image, _) = desired
+            .ok_or_else(busy)?
+            .image(&mut slots)
+            .map_err(failed)?;
+        match plan(&image, &self.parts.observed)
+            .map_err(failed)?
+            .is_empty()
+        {
+            true => Ok(image),
+            false => Err(busy()),
+        }
+    }
+
+    fn attachment(&self, plane: &Dataplane) -> Option<KernelDifference> {
+        let interface = self.parts.core.settings.node.interfaces.first()?;
+        let what = match plane.attached() {
+            true => plane.misattached()?,
+            false => "the program is not attached".to_owned(),
+        };
+        Some(difference(interface.clone(), what))
+    }
+
+    /// Runs the loaded program on a packet for every port or range of a service: how many, and where it does not know them or decides
+    /// otherwise than the same code on the host. That no backend can be reached is no difference.
+    fn probe_all(
+        &self,
+        plane: &Dataplane,
+        service: &Service,
+    ) -> Result<(usize, Vec<KernelDifference>), Refusal> {
+        let (source_v4, source_v6) = self.parts.core.probe_sources();
+        let source = match service.vip {
+            IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
+            IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
+        };
+        let mut all = Vec::new();
+        for ports in &service.ports {
+            // Port 0 belongs to "any" and to nobody's traffic.
+            let port = ports.first().max(1);
+            let destination = SocketAddr::new(service.vip, port);
+            let packet = Dataplane::probe_packet(service.protocol, source, destination);
+            let result = plane.probe(&packet).map_err(failed)?;
+            let unknown = matches!(result.exit, Exit::NotVip | Exit::NoService);
+            let what = match (result.agrees, unknown) {
+                (false, _) => "the loaded program and the agent's copy of it disagree".to_owned(),
+                (true, true) => format!("a packet for port {port} ends in {}", result.exit.name()),
+                (true, false) => continue,
+            };
+            all.push(difference(format!("service {}", service.name), what));
+        }
+        Ok((service.ports.len(), all))
+    }
+}
+
+fn difference(subject: String, difference: String) -> KernelDifference {
+    KernelDifference {
+        subject,
+        difference,
+    }
+}
+
+fn failed(error: impl Display) -> Refusal {
+    Refusal::failed(error.to_string())
+}

@@ -1,0 +1,183 @@
+//! What an operator asks of a running node, by the program's own commands: answers, and exit codes.
+
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
+use lb_tests::bench::bpf;
+use lb_tests::harness::{poll, privileged};
+use lb_tests::lab::agent::Agent;
+use lb_tests::lone::{File, Lone};
+use serde_json::Value;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+const SOON: Duration = Duration::from_secs(10);
+
+/// `anylb LINE --json` on the node: the answer and the exit code.
+fn ask(lone: &Lone, line: &str) -> Result<(Value, Option<i32>)> {
+    let output = Command::new(lone.anylb())
+        .arg("--socket")
+        .arg(lone.node().dir.join("run/admin.sock"))
+        .args(line.split(' '))
+        .arg("--json")
+        .output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    let answer =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{line}: {complaint}"))?;
+    Ok((answer, output.status.code()))
+}
+
+/// Starts the agent and waits until the kernel holds what it should.
+async fn serving(lone: &Lone) -> Result<Agent> {
+    let agent = lone.start().await?;
+    poll::until("the datapath", SOON, async || {
+        let (answer, code) = ask(lone, "bpf verify")?;
+        ensure!(code == Some(0), "{answer}");
+        Ok(())
+    })
+    .await?;
+    Ok(agent)
+}
+
+#[tokio::test]
+async fn verify_finds_a_row_that_somebody_has_changed_and_changes_nothing() -> Result<()> {
+    if !privileged::available("verify_finds_a_row_that_somebody_has_changed_and_changes_nothing") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-c-verify", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let agent = serving(&lone).await?;
+    let (answer, _) = ask(&lone, "bpf verify")?;
+    let compared = &answer["compared"];
+    ensure!(
+        compared["tables"] == 1 && compared["backends"] == 2 && compared["probes"] == 1,
+        "{answer}"
+    );
+
+    // Whichever of the pair is in use.
+    let tables = lone.node().bpffs.path().join("anylb/tables");
+    let spoil = |row: u64| -> Result<()> {
+        for table in ["0", "1"] {
+            let map = MapData::from_pin(tables.join(table))?;
+            bpf::update(map.fd().as_fd(), &7_u32, &row)?;
+        }
+        Ok(())
+    };
+    let map = MapData::from_pin(tables.join("0"))?;
+    let before = bpf::lookup(map.fd().as_fd(), 7, 8)?;
+    let before = u64::from_ne_bytes(
+        before
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("eight bytes"))?,
+    );
+    spoil(!before)?;
+    let (answer, code) = ask(&lone, "bpf verify")?;
+    ensure!(code == Some(10), "{answer}");
+    let differences = answer["differences"].as_array().context("a list")?;
+    ensure!(differences.len() == 1, "{answer}");
+    ensure!(
+        differences[0]["difference"] == "1 of 65536 rows differ",
+        "{answer}"
+    );
+    let (again, code) = ask(&lone, "bpf verify")?;
+    ensure!(
+        code == Some(10) && again == answer,
+        "looking changes nothing: {again}"
+    );
+    spoil(before)?;
+    ensure!(ask(&lone, "bpf verify")?.1 == Some(0));
+
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn maps_and_programs_are_those_of_the_kernel() -> Result<()> {
+    if !privileged::available("maps_and_programs_are_those_of_the_kernel") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-c-maps", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let agent = serving(&lone).await?;
+    let (answer, code) = ask(&lone, "bpf maps")?;
+    ensure!(code == Some(0), "{answer}");
+    let maps = answer["maps"].as_array().context("a list")?;
+    let names: Vec<&str> = maps.iter().filter_map(|map| map["name"].as_str()).collect();
+    let expected = [
+        "ROOT",
+        "BANKS",
+        "TABLES",
+        "EXITS",
+        "BY_SERVICE",
+        "BY_BACKEND",
+        "table 0",
+        "table 1",
+    ];
+    assert_eq!(names, expected);
+    let table = &maps[6];
+    ensure!(
+        table["entries"] == 65_536 && table["kind"] == "array",
+        "{table}"
+    );
+    ensure!(
+        table["memory_bytes"].as_u64() >= Some(65_536 * 8),
+        "{table}"
+    );
+    let programs = answer["programs"].as_array().context("a list")?;
+    let link = lone.node().netns.ip_json("link show eth0")?;
+    ensure!(
+        programs[0]["id"] == link[0]["xdp"]["prog"]["id"],
+        "{programs:?}"
+    );
+    ensure!(
+        programs[0]["tag"] == link[0]["xdp"]["prog"]["tag"],
+        "{programs:?}"
+    );
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_probe_says_what_is_before_the_verdict_does() -> Result<()> {
+    if !privileged::available("a_probe_says_what_is_before_the_verdict_does") {
+        return Ok(());
+    }
+    let mut lone = Lone::build("anylb-c-probe", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let agent = serving(&lone).await?;
+    poll::until("the backend is up", SOON, async || {
+        let (answer, _) = ask(&lone, "health show be1")?;
+        ensure!(answer["backends"][0]["health"] == "up", "{answer}");
+        ensure!(
+            answer["backends"][0]["last"]["result"] == "success",
+            "{answer}"
+        );
+        Ok(())
+    })
+    .await?;
+    let (answer, code) = ask(&lone, "health probe web be1")?;
+    ensure!(code == Some(0) && answer["result"] == "success", "{answer}");
+    lone.kill_web(1)?;
+    let (answer, code) = ask(&lone, "health probe web be1")?;
+    ensure!(
+        code == Some(7) && answer["reason"] == "connection refused",
+        "{answer}"
+    );
+    poll::until("the backend is down", SOON, async || {
+        let (answer, _) = ask(&lone, "health show")?;
+        ensure!(answer["backends"][0]["health"] == "down", "{answer}");
+        Ok(())
+    })
+    .await?;
+    let unknown = Command::new(lone.anylb())
+        .arg("--socket")
+        .arg(PathBuf::from(&lone.node().dir).join("run/admin.sock"))
+        .args(["health", "probe", "web", "be9"])
+        .output()?;
+    ensure!(unknown.status.code() == Some(5), "{unknown:?}");
+    agent.stop(SOON).await?;
+    Ok(())
+}
