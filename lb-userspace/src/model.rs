@@ -461,4 +461,16 @@ pub enum AdminState {
     Ready,
     /// Keeps its flows, gets no new ones.
     Draining,
+    /// Gets nothing; the flows it has are lost.
+    Disabled,
+}
+
+impl std::fmt::Display for AdminState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AdminState::Ready => "ready",
+            AdminState::Draining => "draining",
+            AdminState::Disabled => "disabled",
+        })
+    }
 }

@@ -207,6 +207,15 @@ pub struct BackendStatus {
     pub weight: u16,
     /// What the operator said.
     pub admin: AdminState,
+    /// Weight without the operator's word; none of a backend that left the configuration.
+    #[serde(default)]
+    pub configured_weight: Option<u16>,
+    /// What the operator said of the state ends with a reboot.
+    #[serde(default)]
+    pub admin_until_reboot: bool,
+    /// What the operator said of the weight ends with a reboot.
+    #[serde(default)]
+    pub weight_until_reboot: bool,
     /// `up`, `down` or `unknown`.
     pub health: Health,
     /// Why it is down, in words of the last failed check.
@@ -431,7 +440,7 @@ pub struct HopStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// `backend drain|ready`: in one pool, or in every pool that has the backend.
+    /// `backend drain|ready|disable`: in one pool, or in every pool that has the backend.
     SetAdmin {
         /// Restrict to this pool.
         pool: Option<PoolName>,
@@ -439,6 +448,21 @@ pub enum Command {
         backend: String,
         /// The new state.
         admin: AdminState,
+        /// It outlasts a reboot.
+        #[serde(default)]
+        persist: bool,
+    },
+    /// `backend weight`: in one pool, or in every pool that has the backend.
+    SetWeight {
+        /// Restrict to this pool.
+        pool: Option<PoolName>,
+        /// Address or name of the backend.
+        backend: String,
+        /// Instead of the configured weight; none: the configured one again.
+        weight: Option<u16>,
+        /// It outlasts a reboot.
+        #[serde(default)]
+        persist: bool,
     },
     /// `service withdraw`: not announced by this node until [`Command::Announce`].
     Withdraw {

@@ -407,6 +407,28 @@ async fn drain_and_ready_move_first_hops_and_survive_a_restart() -> Result<()> {
     agent.tell(&["backend", "ready", "10.1.1.2"])?;
     let share = ratio(&agent.status()?, "10.1.1.2").context("be1")?;
     assert!((0.45..0.55).contains(&share), "{share}");
+    agent.tell(&["backend", "weight", "be1", "300"])?;
+    let share = ratio(&agent.status()?, "10.1.1.2").context("be1")?;
+    assert!((0.7..0.8).contains(&share), "{share}");
+
+    let said = agent.tell(&["backend", "disable", "be1"])?;
+    assert!(said.contains("this node only, until it reboots"), "{said}");
+    let packet = ["explain", "192.0.2.2:40000", "198.51.100.1:80", "--json"];
+    let explained = agent.tell(&packet)?;
+    assert!(
+        explained.contains("10.1.2.2") && !explained.contains("10.1.1.2"),
+        "no hop of any row: {explained}"
+    );
+    let last = agent.tell(&["backend", "disable", "be2"]);
+    let last = last.expect_err("the last one").to_string();
+    assert!(last.contains("be2 is the last backend of web"), "{last}");
+    agent.kill()?;
+    let agent = serving(&lone, 1).await?;
+    let list = agent.tell(&["backend", "list"])?;
+    for kept in ["disabled", "weight 300 instead of 100"] {
+        let line = format!("* 10.1.1.2 in web: {kept} on this node only, until it reboots");
+        assert!(list.contains(&line), "{list}");
+    }
     let unknown = agent
         .tell(&["backend", "drain", "be7"])
         .expect_err("unknown");

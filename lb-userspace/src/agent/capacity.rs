@@ -44,7 +44,7 @@ impl Capacity {
             ))
         } else if self.ready < need {
             Some(format!(
-                "{} {of} healthy and not draining, {need} needed",
+                "{} {of} healthy and ready, {need} needed",
                 self.ready
             ))
         } else {
@@ -93,7 +93,7 @@ mod tests {
                 "the operator",
                 [4, 3, 3, 1],
                 Need::Count(2),
-                Some("1 of 4 backends healthy and not draining, 2 needed"),
+                Some("1 of 4 backends healthy and ready, 2 needed"),
             ),
             (
                 "a share, rounded up",

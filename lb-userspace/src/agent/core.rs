@@ -9,6 +9,7 @@ use lb_common::flow::FlowKey;
 
 use super::adopt::Adopted;
 use super::capacity::Capacity;
+use super::overrides::Overrides;
 use super::pool::{PoolRows, World, input};
 use super::state::State;
 use super::ways::Ways;
@@ -17,7 +18,7 @@ use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Settings};
 use crate::plan::{Desired, DesiredService};
 use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
-use crate::status::{Health, Refusal};
+use crate::status::Health;
 
 /// Configuration in force, remembered state, and the rows that follow.
 pub struct Core {
@@ -27,6 +28,8 @@ pub struct Core {
     pub state: State,
     rows: BTreeMap<PoolName, PoolRows>,
     ways: Ways,
+    /// Overrides as the rows have them.
+    said: Overrides,
     /// Pools found settling; each until its rows are there.
     settling: BTreeSet<PoolName>,
 }
@@ -35,6 +38,7 @@ impl Core {
     /// From a configuration, what was remembered, and what the datapath said.
     pub fn new(settings: Settings, state: State, adopted: Adopted) -> Self {
         Self {
+            said: state.overrides.clone(),
             settings,
             state,
             rows: BTreeMap::new(),
@@ -95,11 +99,14 @@ impl Core {
             &self.settings.node,
         );
         self.forget_pools();
+        self.forget_overrides();
         self.forget_services();
-        let mut changed = false;
+        let mut changed = self.said != self.state.overrides;
+        self.said.clone_from(&self.state.overrides);
         for (name, pool) in &self.settings.pools {
             let none = BTreeMap::new();
-            let input = input(pool, self.state.overrides.get(name).unwrap_or(&none))?;
+            let said = self.said.get(name).unwrap_or(&none);
+            let input = input(pool, said)?;
             let history = self.state.histories.entry(name.clone()).or_default();
             changed |= history.remember(&input, world.now_secs);
             history.expire(world.now_secs, self.settings.node.flow_memory);
@@ -110,7 +117,7 @@ impl Core {
             if self.settling.remove(name) {
                 rows.settle(&pool.check, world.now);
             }
-            rows.update(pool, history, world, &self.ways);
+            rows.update(pool, said, history, world, &self.ways);
         }
         self.state.generation += u64::from(changed);
         Ok(self.state != before)
@@ -184,12 +191,10 @@ impl Core {
             judged: true,
             ..Capacity::default()
         };
-        let draining = |address| self.admin(&pool.name, address) == AdminState::Draining;
+        let admin = |address| self.override_of(&pool.name, address).admin();
+        let mut backends = pool.backends.iter();
         // Where all are draining, none is: new flows go to all of them.
-        let all_drain = pool
-            .backends
-            .iter()
-            .all(|backend| draining(backend.address));
+        let none_ready = backends.all(|backend| admin(backend.address) != AdminState::Ready);
         for backend in &pool.backends {
             let target = Target {
                 pool: pool.name.clone(),
@@ -198,7 +203,11 @@ impl Core {
             let verdict = world.verdicts.by_target.get(&target);
             let up = verdict.is_some_and(|verdict| verdict.health == Health::Up);
             let reached = up && self.reaches(backend.address);
-            let ready = reached && (all_drain || !draining(backend.address));
+            let ready = match admin(backend.address) {
+                AdminState::Ready => reached,
+                AdminState::Draining => reached && none_ready,
+                AdminState::Disabled => false,
+            };
             capacity.configured += 1;
             capacity.healthy += usize::from(up);
             capacity.reached += usize::from(reached);
@@ -211,52 +220,6 @@ impl Core {
     /// Whether packets find their way to a backend; a node without interfaces sends none.
     pub fn reaches(&self, address: IpAddr) -> bool {
         self.settings.node.interfaces.is_empty() || self.ways.to(address).is_some()
-    }
-
-    /// Takes the operator's word about a backend, by address or name; says what was done.
-    pub fn set_admin(
-        &mut self,
-        pool: Option<&PoolName>,
-        backend: &str,
-        admin: AdminState,
-    ) -> Result<String, Refusal> {
-        let address: Option<IpAddr> = backend.parse().ok();
-        let named = |candidate: &&crate::model::Backend| {
-            Some(candidate.address) == address || candidate.name.as_deref() == Some(backend)
-        };
-        let pools = self
-            .settings
-            .pools
-            .values()
-            .filter(|candidate| pool.is_none_or(|wanted| *wanted == candidate.name));
-        let found: Vec<_> = pools
-            .filter_map(|pool| Some((pool.name.clone(), pool.backends.iter().find(named)?.address)))
-            .collect();
-        if found.is_empty() {
-            let place = pool.map_or_else(|| "any pool".to_owned(), |pool| format!("pool {pool}"));
-            return Err(Refusal::not_found(format!(
-                "no backend {backend} in {place}: see `anylb backend list`"
-            )));
-        }
-        for (pool, address) in &found {
-            let overrides = self.state.overrides.entry(pool.clone()).or_default();
-            match admin {
-                AdminState::Ready => overrides.remove(address),
-                AdminState::Draining => overrides.insert(*address, admin),
-            };
-        }
-        self.state
-            .overrides
-            .retain(|_, overrides| !overrides.is_empty());
-        let pools: Vec<_> = found.iter().map(|(pool, _)| pool.to_string()).collect();
-        let word = match admin {
-            AdminState::Ready => "ready",
-            AdminState::Draining => "draining",
-        };
-        Ok(format!(
-            "{backend} is {word} in {}; this node only",
-            pools.join(", ")
-        ))
     }
 
     /// Addresses of documentation that are neither VIPs nor ours: self-probes come from them.
@@ -281,30 +244,13 @@ impl Core {
         self.rows.get(pool)
     }
 
-    /// What the operator said about a backend.
-    pub fn admin(&self, pool: &PoolName, address: IpAddr) -> AdminState {
-        self.state
-            .overrides
-            .get(pool)
-            .and_then(|pool| pool.get(&address))
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// A pool that left the configuration is forgotten, and what was said of it and of backends that left.
+    /// A pool that left the configuration is forgotten.
     fn forget_pools(&mut self) {
         let pools = &self.settings.pools;
         self.rows.retain(|name, _| pools.contains_key(name));
         self.state
             .histories
             .retain(|name, _| pools.contains_key(name));
-        self.state.overrides.retain(|name, overrides| {
-            let configured = pools.get(name).map(|pool| pool.backends.as_slice());
-            let configured = configured.unwrap_or_default();
-            overrides
-                .retain(|address, _| configured.iter().any(|backend| backend.address == *address));
-            !overrides.is_empty()
-        });
     }
 }
 
@@ -315,7 +261,6 @@ mod tests {
     use super::*;
     use crate::agent::testing::{self, Surroundings, address, settings};
     use crate::netlink::Unresolved;
-    use crate::status::Exit;
 
     fn core(settings: &Settings) -> Core {
         Core::new(settings.clone(), State::default(), Adopted::default())
@@ -418,16 +363,16 @@ mod tests {
         let settings = web(&[1, 2], "need = 1");
         let mut surroundings = Surroundings::of(&settings);
         let mut core = up_to_date(&settings, &surroundings);
-        core.set_admin(None, "be1", AdminState::Draining)
+        core.set_admin(None, "be1", AdminState::Draining, false)
             .expect("known");
         assert_eq!(obstacle(&core, &surroundings), None, "the other serves");
         surroundings.say("web", "10.1.0.2", Health::Down);
         assert_eq!(
             obstacle(&core, &surroundings).as_deref(),
-            Some("0 of 2 backends healthy and not draining, 1 needed"),
+            Some("0 of 2 backends healthy and ready, 1 needed"),
             "new flows would go to the one that is down"
         );
-        core.set_admin(None, "be2", AdminState::Draining)
+        core.set_admin(None, "be2", AdminState::Draining, false)
             .expect("known");
         assert_eq!(obstacle(&core, &surroundings), None, "all count again");
     }
@@ -464,7 +409,7 @@ mod tests {
             Ok(false),
             "health is no input"
         );
-        core.set_admin(None, "be2", AdminState::Draining)
+        core.set_admin(None, "be2", AdminState::Draining, false)
             .expect("known");
         assert_eq!(core.update(surroundings.world()), Ok(true));
         assert_eq!(core.state.generation, 2);
@@ -478,63 +423,11 @@ mod tests {
     }
 
     #[test]
-    fn an_override_names_a_backend_by_address_or_name_in_one_pool_or_all() {
-        let two = format!(
-            "{}{}",
-            testing::pool("a", "198.51.100.1", &[1, 2], ""),
-            testing::pool("b", "198.51.100.2", &[2, 3], "")
-        );
-        let settings = settings(&two);
-        let draining = |pool: Option<&str>, backend: &str| -> Result<Vec<String>, Refusal> {
-            let mut core = core(&settings);
-            let pool = pool.map(testing::name);
-            core.set_admin(pool.as_ref(), backend, AdminState::Draining)?;
-            let all = core.state.overrides.iter();
-            Ok(all
-                .flat_map(|(pool, of)| of.keys().map(move |address| format!("{pool}/{address}")))
-                .collect())
-        };
-        assert_eq!(draining(None, "be1"), Ok(vec!["a/10.1.0.1".into()]));
-        assert_eq!(draining(None, "10.1.0.3"), Ok(vec!["b/10.1.0.3".into()]));
-        let both = vec!["a/10.1.0.2".to_owned(), "b/10.1.0.2".to_owned()];
-        assert_eq!(draining(None, "be2"), Ok(both.clone()));
-        assert_eq!(draining(None, "10.1.0.2"), Ok(both));
-        assert_eq!(draining(Some("b"), "be2"), Ok(vec!["b/10.1.0.2".into()]));
-        for (pool, backend, place) in [
-            (Some("a"), "be3", "pool a"),
-            (None, "be9", "any pool"),
-            (Some("c"), "be1", "pool c"),
-        ] {
-            let refusal = draining(pool, backend).expect_err("unknown");
-            assert_eq!(refusal.exit(), Exit::NotFound);
-            assert_eq!(
-                refusal.message,
-                format!("no backend {backend} in {place}: see `anylb backend list`")
-            );
-        }
-    }
-
-    #[test]
-    fn ready_takes_the_override_back_and_leaves_nothing() {
-        let mut core = core(&web(&[1, 2], ""));
-        let before = core.state.clone();
-        core.set_admin(None, "be1", AdminState::Draining)
-            .expect("known");
-        assert_eq!(
-            core.admin(&testing::name("web"), address("10.1.0.1")),
-            AdminState::Draining
-        );
-        core.set_admin(None, "10.1.0.1", AdminState::Ready)
-            .expect("known");
-        assert_eq!(core.state, before);
-    }
-
-    #[test]
     fn a_backend_that_leaves_takes_its_override_along_and_is_still_resolved() {
         let settings = web(&[1, 2, 3], "");
         let surroundings = Surroundings::of(&settings);
         let mut core = up_to_date(&settings, &surroundings);
-        core.set_admin(None, "be1", AdminState::Draining)
+        core.set_admin(None, "be1", AdminState::Draining, false)
             .expect("known");
         core.settings = web(&[2, 3], "");
         core.update(surroundings.world()).expect("few members");

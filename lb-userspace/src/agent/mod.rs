@@ -7,6 +7,7 @@
 //! | [`pool`] | one pool: inputs and health to rows | yes |
 //! | [`ways`] | next hops and tunnel sources as far as they are known | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
+//! | [`overrides`] | what the operator says about backends | yes |
 //! | [`withdrawn`] | services that the operator has withdrawn | yes |
 //! | [`serving`] | from what services can to what is announced | yes |
 //! | [`reload`] | a configuration on its way into force | yes |
@@ -33,6 +34,7 @@ pub mod checks;
 pub mod core;
 pub mod leave;
 pub mod node;
+pub mod overrides;
 pub mod pool;
 pub mod reconcile;
 pub mod reload;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::overrides::Override;
 use super::ways::Ways;
 use crate::health::{Target, Verdicts};
 use crate::model::{AdminState, Check, HashKey, Pool};
@@ -66,13 +67,20 @@ impl PoolRows {
     }
 
     /// Brings the table up to date. `history` already has the current input; backends without a way get no first hops.
-    pub fn update(&mut self, pool: &Pool, history: &History, world: World<'_>, ways: &Ways) {
+    pub fn update(
+        &mut self,
+        pool: &Pool,
+        overrides: &BTreeMap<IpAddr, Override>,
+        history: &History,
+        world: World<'_>,
+        ways: &Ways,
+    ) {
         let Some(input) = history.current() else {
             return;
         };
         let previous: Vec<_> = history.previous().into_iter().cloned().collect();
         let basis = Basis {
-            view: self.view(pool, &previous, world, ways),
+            view: self.view(pool, overrides, &previous, world, ways),
             input: input.clone(),
             previous,
             hops: pool.hops,
@@ -126,7 +134,14 @@ impl PoolRows {
         self.rows_moved
     }
 
-    fn view(&mut self, pool: &Pool, previous: &[Input], world: World<'_>, ways: &Ways) -> View {
+    fn view(
+        &mut self,
+        pool: &Pool,
+        overrides: &BTreeMap<IpAddr, Override>,
+        previous: &[Input],
+        world: World<'_>,
+        ways: &Ways,
+    ) -> View {
         let configured = || pool.backends.iter().map(|backend| backend.address);
         let down: BTreeSet<_> = configured()
             .filter(|&address| health(pool, world, address) != Health::Up)
@@ -139,8 +154,15 @@ impl PoolRows {
             .map(|member| member.address)
             .filter(|&address| configured().all(|kept| kept != address));
         let suspects: BTreeSet<_> = down.iter().copied().chain(removed).collect();
-        let gone = self.held_dead(suspects, world);
-        View::new(down.into_iter().chain(astray), gone)
+        let dead = self.held_dead(suspects, world);
+        let said = overrides.iter();
+        let disabled = said
+            .filter(|(_, said)| said.admin() == AdminState::Disabled)
+            .map(|(&address, _)| address);
+        View::new(
+            down.into_iter().chain(astray),
+            dead.into_iter().chain(disabled),
+        )
     }
 
     /// Those of `suspects` that have been unreachable as hosts for long enough.
@@ -174,14 +196,14 @@ fn health(pool: &Pool, world: World<'_>, address: IpAddr) -> Health {
 }
 
 /// The input of a pool: its configuration and what the operator said.
-pub fn input(
-    pool: &Pool,
-    overrides: &BTreeMap<IpAddr, AdminState>,
-) -> Result<Input, TooManyMembers> {
-    Input::new(pool.backends.iter().map(|backend| Member {
-        address: backend.address,
-        weight: backend.weight,
-        admin: overrides.get(&backend.address).copied().unwrap_or_default(),
+pub fn input(pool: &Pool, overrides: &BTreeMap<IpAddr, Override>) -> Result<Input, TooManyMembers> {
+    Input::new(pool.backends.iter().map(|backend| {
+        let said = overrides.get(&backend.address).copied().unwrap_or_default();
+        Member {
+            address: backend.address,
+            weight: said.weight(backend.weight),
+            admin: said.admin(),
+        }
     }))
 }
 
@@ -227,7 +249,8 @@ mod tests {
             let targets = world.next_hops.keys().copied().collect();
             self.ways
                 .learn(&targets, world.next_hops, &self.settings.node);
-            self.rows.update(pool, &self.history, world, &self.ways);
+            self.rows
+                .update(pool, &BTreeMap::new(), &self.history, world, &self.ways);
         }
 
         fn rows(&self) -> Arc<[[u16; 4]]> {

@@ -435,18 +435,29 @@ impl Reconciler {
                 pool,
                 backend,
                 admin,
+                persist,
             } => {
-                let answer = self.parts.core.set_admin(pool.as_ref(), &backend, admin);
-                self.round();
-                answer
+                let core = &mut self.parts.core;
+                let answer = core.set_admin(pool.as_ref(), &backend, admin, persist);
+                self.operators_word(answer)
+            }
+            Command::SetWeight {
+                pool,
+                backend,
+                weight,
+                persist,
+            } => {
+                let core = &mut self.parts.core;
+                let answer = core.set_weight(pool.as_ref(), &backend, weight, persist);
+                self.operators_word(answer)
             }
             Command::Withdraw { service } => {
                 let answer = self.parts.core.withdraw(&service);
-                self.announcement(answer)
+                self.operators_word(answer)
             }
             Command::Announce { service } => {
                 let answer = self.parts.core.announce(&service);
-                self.announcement(answer)
+                self.operators_word(answer)
             }
             Command::Reload => return self.reload(reply),
             // The handover itself is the main task's: it owns the BGP sessions.
@@ -455,8 +466,8 @@ impl Reconciler {
         let _ = reply.send(answer);
     }
 
-    /// The operator's word about a service is kept, and in force before it is confirmed.
-    fn announcement(&mut self, answer: Result<String, Refusal>) -> Result<String, Refusal> {
+    /// The operator's word is kept, and in force before it is confirmed.
+    fn operators_word(&mut self, answer: Result<String, Refusal>) -> Result<String, Refusal> {
         self.unsaved |= answer.is_ok();
         self.round();
         answer

@@ -11,7 +11,7 @@ use super::pool::World;
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::health::{Stats, Target, Verdicts};
-use crate::model::{AdminState, Pool, PoolName, Service};
+use crate::model::{AdminState, Backend, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
@@ -109,16 +109,21 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
         })
         .unwrap_or_default();
     let history = facts.core.state.histories.get(&pool.name);
-    let one = |address: IpAddr, name: Option<String>, weight: u16, admin: AdminState| {
+    let one = |address: IpAddr, configured: Option<&Backend>| {
         let verdict = facts.world.verdicts.by_target.get(&Target {
             pool: pool.name.clone(),
             address,
         });
+        let said = facts.core.override_of(&pool.name, address);
         BackendStatus {
             address,
-            name,
-            weight,
-            admin,
+            name: configured.and_then(|backend| backend.name.clone()),
+            // One that left the configuration drains, whatever was said of it.
+            weight: configured.map_or(0, |backend| said.weight(backend.weight)),
+            admin: configured.map_or(AdminState::Draining, |_| said.admin()),
+            configured_weight: configured.map(|backend| backend.weight),
+            admin_until_reboot: said.admin.is_some_and(|said| !said.persist),
+            weight_until_reboot: said.weight.is_some_and(|said| !said.persist),
             health: verdict.map(|verdict| verdict.health).unwrap_or_default(),
             reason: verdict
                 .and_then(|verdict| verdict.reason.clone())
@@ -127,14 +132,8 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
             reachable: facts.core.reaches(address),
         }
     };
-    let configured = pool.backends.iter().map(|backend| {
-        one(
-            backend.address,
-            backend.name.clone(),
-            backend.weight,
-            facts.core.admin(&pool.name, backend.address),
-        )
-    });
+    let backends = pool.backends.iter();
+    let configured = backends.map(|backend| one(backend.address, Some(backend)));
     let removed = table
         .iter()
         .flat_map(|table| &table.members)
@@ -143,7 +142,7 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
                 .iter()
                 .all(|backend| backend.address != address)
         })
-        .map(|&address| one(address, None, 0, AdminState::Draining));
+        .map(|&address| one(address, None));
     PoolStatus {
         table_hash: table.map(|table| table.hash()).unwrap_or_default(),
         remembered_inputs: history.map_or(0, |history| history.previous().len()),
@@ -329,7 +328,7 @@ fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -
             })
             .unwrap_or_default(),
         admin: match (pool, configured) {
-            (Some(pool), Some(_)) => core.admin(&pool.name, address),
+            (Some(pool), Some(_)) => core.override_of(&pool.name, address).admin(),
             _ => AdminState::Draining,
         },
     }
@@ -440,7 +439,7 @@ mod tests {
     #[test]
     fn backends_with_their_share_and_the_removed_last() {
         let (mut core, mut surroundings) = core(&[1, 2, 3], |_| {});
-        core.set_admin(None, "be1", AdminState::Draining)
+        core.set_admin(None, "be1", AdminState::Draining, false)
             .expect("known");
         core.update(surroundings.world()).expect("few members");
         core.settings = settings(&testing::pool("web", "198.51.100.1", &[3, 1], "need = 1"));

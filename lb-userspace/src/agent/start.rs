@@ -147,7 +147,10 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         }
         other => other?,
     };
-    let (state, unusable) = state_file.load_or_begin();
+    let (mut state, unusable) = state_file.load_or_begin();
+    if state.go_on(boot_id()) {
+        info!("the box has rebooted: overrides of backends without --persist are forgotten");
+    }
     problems.extend(unusable.map(|error| error.to_string()));
     for problem in &problems {
         warn!("{problem}");
@@ -161,6 +164,12 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         plane,
         problems,
     })
+}
+
+/// Names this boot of the kernel.
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
 }
 
 /// What the datapath says. Next hops only while the program is where they lead out: an interface that was made anew has

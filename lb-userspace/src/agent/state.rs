@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AdminState, PoolName};
+use super::overrides::{Overrides, after_reboot};
+use crate::model::PoolName;
 use crate::plan::Slots;
 use crate::rows::History;
 
@@ -23,8 +23,11 @@ pub struct State {
     pub generation: u64,
     /// Table inputs by pool.
     pub histories: BTreeMap<PoolName, History>,
-    /// What the operator said, where it is not [`AdminState::Ready`].
-    pub overrides: BTreeMap<PoolName, BTreeMap<IpAddr, AdminState>>,
+    /// What the operator said of backends.
+    pub overrides: Overrides,
+    /// The boot that this was written in; none where the kernel does not tell.
+    #[serde(default)]
+    pub boot_id: Option<String>,
     /// Services that the operator has withdrawn, by name.
     #[serde(default)]
     pub withdrawn: BTreeSet<String>,
@@ -38,10 +41,27 @@ impl Default for State {
             version: VERSION,
             generation: 0,
             histories: BTreeMap::new(),
-            overrides: BTreeMap::new(),
+            overrides: Overrides::new(),
+            boot_id: None,
             withdrawn: BTreeSet::new(),
             slots: Slots::default(),
         }
+    }
+}
+
+impl State {
+    /// Goes on in this boot: what was said until a reboot is forgotten after one. True where there was such.
+    pub fn go_on(&mut self, boot_id: Option<String>) -> bool {
+        let rebooted =
+            matches!((&self.boot_id, &boot_id), (Some(before), Some(now)) if before != now);
+        self.boot_id = boot_id.or(self.boot_id.take());
+        if !rebooted {
+            return false;
+        }
+        let left = after_reboot(&self.overrides);
+        let forgotten = left != self.overrides;
+        self.overrides = left;
+        forgotten
     }
 }
 
@@ -139,10 +159,22 @@ impl StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::overrides::{Override, Said};
     use crate::agent::testing::{Scratch, address};
+    use crate::model::AdminState;
 
     fn drained() -> State {
-        let drained = [(address("10.1.0.1"), AdminState::Draining)];
+        let said = Override {
+            admin: Some(Said {
+                value: AdminState::Draining,
+                persist: true,
+            }),
+            weight: Some(Said {
+                value: 50,
+                persist: false,
+            }),
+        };
+        let drained = [(address("10.1.0.1"), said)];
         State {
             generation: 7,
             overrides: [(PoolName("web".into()), drained.into())].into(),
@@ -177,6 +209,37 @@ mod tests {
         fs::write(&path, older).expect("written");
         state.withdrawn.clear();
         assert_eq!(file.load_or_begin(), (state, None));
+    }
+
+    #[test]
+    fn a_file_with_states_alone_is_one_of_an_agent_that_kept_them_for_good() {
+        let scratch = Scratch::new();
+        let file = StateFile::in_directory(scratch.path()).expect("a directory");
+        let older = r#"{"version":1,"generation":3,"histories":{},"overrides":{"web":{"10.1.0.1":"draining"}},"slots":{"services":{},"blocks":{},"pairs":{},"members":{}}}"#;
+        fs::write(scratch.path().join("state.json"), older).expect("written");
+        let (mut state, error) = file.load_or_begin();
+        assert_eq!(error, None);
+        let mut expected = drained().overrides;
+        let said = expected.values_mut().flat_map(BTreeMap::values_mut);
+        said.for_each(|said| said.weight = None);
+        assert_eq!(state.overrides, expected);
+        assert!(!state.go_on(Some("this boot".into())));
+        assert!(!state.go_on(Some("another".into())));
+        assert_eq!(state.overrides, expected);
+    }
+
+    #[test]
+    fn a_reboot_ends_what_was_not_to_outlast_it() {
+        let mut state = drained();
+        assert!(!state.go_on(Some("first".into())), "of no known boot");
+        assert!(!state.go_on(Some("first".into())), "the same");
+        assert!(!state.go_on(None), "the kernel does not tell");
+        assert_eq!(state.overrides, drained().overrides);
+        assert!(state.go_on(Some("second".into())));
+        let left = state.overrides[&PoolName("web".into())][&address("10.1.0.1")];
+        assert_eq!((left.admin(), left.weight), (AdminState::Draining, None));
+        assert_eq!(state.withdrawn, drained().withdrawn);
+        assert!(!state.go_on(Some("third".into())), "nothing more to forget");
     }
 
     #[test]

@@ -41,11 +41,12 @@ impl FakeNode {
         Self::new(backend(), Some(Ok(backend_counters())))
     }
 
-    fn set_admin(
+    fn set(
         &self,
         pool: Option<PoolName>,
         backend: &str,
-        admin: AdminState,
+        what: &str,
+        change: impl Fn(&mut BackendStatus),
     ) -> Result<String, Refusal> {
         let mut status = self.status.lock().unwrap();
         let mut next = Envelope::clone(&status);
@@ -55,7 +56,7 @@ impl FakeNode {
                 let named = entry.name.as_deref() == Some(backend);
                 let here = pool.as_ref().is_none_or(|pool| pool == name);
                 if here && (named || entry.address.to_string() == backend) {
-                    entry.admin = admin;
+                    change(entry);
                     changed += 1;
                 }
             }
@@ -67,12 +68,8 @@ impl FakeNode {
         }
         next.generation += 1;
         *status = Arc::new(next);
-        let state = match admin {
-            AdminState::Ready => "ready",
-            AdminState::Draining => "draining",
-        };
         Ok(format!(
-            "{backend} is {state} in {changed} pool, on this node only"
+            "{backend} is {what} in {changed} pool, on this node only"
         ))
     }
 }
@@ -188,7 +185,21 @@ impl Node for FakeNode {
                 pool,
                 backend,
                 admin,
-            } => self.set_admin(pool, &backend, admin),
+                persist,
+            } => self.set(pool, &backend, &admin.to_string(), |entry| {
+                entry.admin = admin;
+                entry.admin_until_reboot = admin != AdminState::Ready && !persist;
+            }),
+            Command::SetWeight {
+                pool,
+                backend,
+                weight,
+                persist,
+            } => self.set(pool, &backend, "weighed", |entry| {
+                let configured = entry.configured_weight.unwrap_or_default();
+                entry.weight = weight.unwrap_or(configured);
+                entry.weight_until_reboot = weight.is_some() && !persist;
+            }),
             Command::Withdraw { service } => self.set_withdrawn(&service, true),
             Command::Announce { service } => self.set_withdrawn(&service, false),
             Command::Reload => Err(Refusal::invalid(
@@ -386,6 +397,9 @@ fn backend_status(
         name: name.map(str::to_string),
         weight: 100,
         admin,
+        configured_weight: Some(100),
+        admin_until_reboot: admin != AdminState::Ready,
+        weight_until_reboot: false,
         health: Health::Up,
         reason: None,
         row_ratio,

@@ -264,7 +264,7 @@ impl Keeper {
     pub(super) async fn command(&mut self, command: Command) -> Result<String, Refusal> {
         match command {
             Command::Reload => self.reload().await,
-            Command::SetAdmin { .. } => Err(Refusal::refused(
+            Command::SetAdmin { .. } | Command::SetWeight { .. } => Err(Refusal::refused(
                 "a backend does not drain itself: `anylb backend drain` on every LB node",
             )),
             Command::Withdraw { .. } | Command::Announce { .. } => Err(Refusal::refused(

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backend;
 mod bpf;
 mod config;
 mod health;
@@ -12,6 +13,9 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::backend::{
+    BackendArgs, BackendAsk, BackendCommand, OverrideArgs, Weight, WeightArgs,
+};
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::health::{HealthCommand, ProbeArgs};
@@ -94,7 +98,7 @@ pub enum Format {
 pub enum Command {
     /// Run the agent of an LB node
     Run(RunArgs),
-    /// Run the agent of a backend; list, drain and ready backends
+    /// Run the agent of a backend; list, drain, disable, weigh backends
     #[command(subcommand)]
     Backend(BackendCommand),
     /// Check a configuration file and show every error with its place
@@ -176,31 +180,6 @@ pub struct CheckArgs {
     pub file: PathBuf,
 }
 
-/// `backend`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum BackendCommand {
-    /// Run the agent of a backend: decapsulation with second chance
-    Run(RunArgs),
-    /// Ask the agent.
-    #[command(flatten)]
-    Ask(BackendAsk),
-}
-
-/// What is asked of a running agent about backends.
-#[derive(Clone, Debug, Subcommand)]
-pub enum BackendAsk {
-    /// List the backends of this node
-    List {
-        /// Only of this pool
-        #[arg(long)]
-        pool: Option<String>,
-    },
-    /// Give a backend no new flows on this node; it keeps those it has
-    Drain(BackendArgs),
-    /// Give a backend new flows again on this node
-    Ready(BackendArgs),
-}
-
 /// Everything that is asked of a running agent.
 #[derive(Clone, Debug)]
 pub enum Question {
@@ -208,16 +187,6 @@ pub enum Question {
     Node(Ask),
     /// About backends, or a change of them.
     Backend(BackendAsk),
-}
-
-/// `backend drain`, `backend ready`.
-#[derive(Args, Clone, Debug)]
-pub struct BackendArgs {
-    /// Address or name of the backend
-    pub backend: String,
-    /// Only in this pool; without it, in every pool that has the backend
-    #[arg(long)]
-    pub pool: Option<String>,
 }
 
 /// `bgp`.

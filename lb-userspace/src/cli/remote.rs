@@ -1,5 +1,6 @@
 //! Commands that ask a running agent.
 
+mod backend;
 mod bpf;
 mod health;
 mod service;
@@ -7,16 +8,12 @@ mod service;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::args::{Ask, BackendArgs, BackendAsk, BgpCommand, ExplainArgs, Question};
+use super::args::{Ask, BgpCommand, ExplainArgs, Question};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Answer, Style};
 use super::show;
-use crate::model::{AdminState, PoolName};
-use crate::status::{
-    BackendList, Command, Envelope, Exit, ExplainRequest, NodeStatus, PeerList, PoolBackend,
-    Refusal,
-};
+use crate::status::{Command, Envelope, Exit, ExplainRequest, PeerList, Refusal};
 
 /// Asks the agent at `socket`, in a runtime of its own.
 pub(super) fn ask(socket: &Path, question: Question, style: Style) -> Result<Answer, CliError> {
@@ -32,7 +29,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, CliError> {
     match question {
         Question::Node(ask) => node(client, ask, style, now_secs).await,
-        Question::Backend(ask) => backend(client, ask, style).await,
+        Question::Backend(ask) => backend::answer(client, ask, style).await,
     }
 }
 
@@ -51,16 +48,6 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
     }
 }
 
-async fn backend(client: &Client, ask: BackendAsk, style: Style) -> Result<Answer, CliError> {
-    match ask {
-        BackendAsk::List { pool } => backends(client, pool.map(PoolName), style).await,
-        BackendAsk::Drain(args) => {
-            change(client, set_admin(args, AdminState::Draining), style).await
-        }
-        BackendAsk::Ready(args) => change(client, set_admin(args, AdminState::Ready), style).await,
-    }
-}
-
 async fn status(client: &Client, style: Style, now_secs: u64) -> Result<Answer, CliError> {
     let envelope = client.status().await?;
     let exit = match envelope.body.troubles().is_empty() {
@@ -72,43 +59,6 @@ async fn status(client: &Client, style: Style, now_secs: u64) -> Result<Answer, 
         show::status::table(node, generation, now_secs, style)
     })?;
     Ok(Answer { exit, ..answer })
-}
-
-async fn backends(
-    client: &Client,
-    pool: Option<PoolName>,
-    style: Style,
-) -> Result<Answer, CliError> {
-    let envelope = client.status().await?;
-    let backends = select_backends(envelope.body, pool)?;
-    let list = Envelope::new(envelope.generation, BackendList { backends });
-    Answer::new(style, &list, |list| show::backend::table(list, style))
-}
-
-/// The backends of `pool`, or of all pools.
-fn select_backends(node: NodeStatus, pool: Option<PoolName>) -> Result<Vec<PoolBackend>, CliError> {
-    if let Some(pool) = pool.as_ref().filter(|pool| !node.pools.contains_key(pool)) {
-        let names: Vec<&str> = node.pools.keys().map(|name| name.0.as_str()).collect();
-        return Err(Refusal::not_found(match names.is_empty() {
-            true => format!("there is no pool {pool}: this node has none"),
-            false => format!(
-                "there is no pool {pool}: this node has {}",
-                names.join(", ")
-            ),
-        })
-        .into());
-    }
-    Ok(node
-        .pools
-        .into_iter()
-        .filter(|(name, _)| pool.as_ref().is_none_or(|pool| pool == name))
-        .flat_map(|(name, pool)| {
-            pool.backends.into_iter().map(move |backend| PoolBackend {
-                pool: name.clone(),
-                backend,
-            })
-        })
-        .collect())
 }
 
 async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
@@ -165,14 +115,6 @@ async fn drops(client: &Client, style: Style) -> Result<Answer, CliError> {
 async fn change(client: &Client, command: Command, style: Style) -> Result<Answer, CliError> {
     let envelope = client.command(&command).await?;
     Answer::new(style, &envelope, |done| format!("{}\n", done.message))
-}
-
-fn set_admin(args: BackendArgs, admin: AdminState) -> Command {
-    Command::SetAdmin {
-        pool: args.pool.map(PoolName),
-        backend: args.backend,
-        admin,
-    }
 }
 
 #[expect(

@@ -132,7 +132,7 @@ impl<'a> Chooser<'a> {
 }
 
 /// Members that may be first hops under a view: active and up; where there is none, draining and up; where nothing is up,
-/// health is ignored.
+/// active and not gone; and where all are gone, whoever is active.
 fn eligible(input: &Input, view: &View) -> Vec<bool> {
     let active = input.active();
     let up: Vec<bool> = input
@@ -145,7 +145,13 @@ fn eligible(input: &Input, view: &View) -> Vec<bool> {
         .zip(&up)
         .map(|(&active, &up)| active && up)
         .collect();
-    [both, up]
+    let here: Vec<bool> = input
+        .members()
+        .iter()
+        .zip(&active)
+        .map(|(m, &active)| active && !view.is_gone(m.address))
+        .collect();
+    [both, up, here]
         .into_iter()
         .find(|tier| tier.contains(&true))
         .unwrap_or(active)

@@ -50,7 +50,7 @@ pub struct TooManyMembers {
 
 impl Input {
     /// Members in any order. Addresses are made canonical, a weight of 0 becomes 1; of two members with one address the
-    /// lighter stays.
+    /// lighter stays. A disabled one owns as little as a draining one; a [`View`](super::View) keeps it out of the hops.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Result<Self, TooManyMembers> {
         let mut members: Vec<Member> = members.into_iter().map(canonical).collect();
         members.sort_by_key(|m| {
@@ -100,7 +100,10 @@ fn canonical(member: Member) -> Member {
     Member {
         address: member.address.to_canonical(),
         weight: member.weight.max(1),
-        admin: member.admin,
+        admin: match member.admin {
+            AdminState::Ready => AdminState::Ready,
+            AdminState::Draining | AdminState::Disabled => AdminState::Draining,
+        },
     }
 }
 

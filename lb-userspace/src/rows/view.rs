@@ -13,7 +13,8 @@ pub struct View {
 
 impl View {
     /// `down`: the check has failed; such a backend gets no first hops and stands last among the alternates. `gone`: it has
-    /// been unreachable as a host for `dead_hold`, so that nothing can live there; it is left out of the hops.
+    /// been unreachable as a host for `dead_hold`, so that nothing can live there, or the operator has disabled it; it is
+    /// left out of the hops.
     pub fn new(
         down: impl IntoIterator<Item = IpAddr>,
         gone: impl IntoIterator<Item = IpAddr>,

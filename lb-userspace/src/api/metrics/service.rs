@@ -56,6 +56,7 @@ fn add_backends(families: &mut Families, balanced: &[(&ServiceStatus, &PoolStatu
         for (state, name) in [
             (AdminState::Ready, "ready"),
             (AdminState::Draining, "draining"),
+            (AdminState::Disabled, "disabled"),
         ] {
             let labels = [("service", service), ("backend", address), ("state", name)];
             admin.add(&labels, backend.admin == state);

@@ -5,7 +5,8 @@ use super::super::client::Client;
 use super::super::error::CliError;
 use super::super::output::{Answer, Style};
 use super::super::show;
-use super::{change, select_backends};
+use super::backend::select_backends;
+use super::change;
 use crate::status::{
     Command, Envelope, NodeStatus, Refusal, ServiceDetail, ServiceList, ServiceStatus,
 };

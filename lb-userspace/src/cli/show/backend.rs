@@ -4,6 +4,7 @@ use comfy_table::Cell;
 
 use super::super::output::{Style, number, optional, text};
 use super::{admin, health};
+use crate::model::AdminState;
 use crate::status::{BackendList, PoolBackend};
 
 /// One line per backend; what is wrong with one below, or wide, in its last column.
@@ -28,11 +29,39 @@ fn narrow(backends: &[PoolBackend], style: Style) -> String {
         number("ROWS"),
     ];
     let table = style.table(head, backends.iter().map(cells).collect());
-    let reasons: String = backends.iter().filter_map(line).collect();
-    match reasons.is_empty() {
+    let reasons = backends.iter().filter_map(line);
+    let notes: String = reasons.chain(backends.iter().flat_map(overrides)).collect();
+    match notes.is_empty() {
         true => table,
-        false => format!("{table}\n{reasons}"),
+        false => format!("{table}\n{notes}"),
     }
+}
+
+/// What holds on this node alone, since its operator said so: a line each.
+fn overrides(entry: &PoolBackend) -> Vec<String> {
+    let backend = &entry.backend;
+    // One that left the configuration drains on every node.
+    let Some(configured) = backend.configured_weight else {
+        return Vec::new();
+    };
+    let admin = (backend.admin != AdminState::Ready)
+        .then(|| (backend.admin.to_string(), backend.admin_until_reboot));
+    let weight = (backend.weight != configured).then(|| {
+        let weight = format!("weight {} instead of {configured}", backend.weight);
+        (weight, backend.weight_until_reboot)
+    });
+    let line = |(what, until_reboot)| {
+        let until = if until_reboot {
+            ", until it reboots"
+        } else {
+            ""
+        };
+        format!(
+            "* {} in {}: {what} on this node only{until}\n",
+            backend.address, entry.pool
+        )
+    };
+    admin.into_iter().chain(weight).map(line).collect()
 }
 
 fn wide(backends: &[PoolBackend], style: Style) -> String {
@@ -51,7 +80,12 @@ fn wide(backends: &[PoolBackend], style: Style) -> String {
         let reason = optional(reason(entry).as_deref());
         [pool, address, name, weight, admin, health, rows, reason]
     };
-    style.table(head, backends.iter().map(row).collect())
+    let table = style.table(head, backends.iter().map(row).collect());
+    let notes: String = backends.iter().flat_map(overrides).collect();
+    match notes.is_empty() {
+        true => table,
+        false => format!("{table}\n{notes}"),
+    }
 }
 
 fn cells(entry: &PoolBackend) -> [Cell; 7] {

@@ -27,6 +27,6 @@ fn health(health: Health) -> Cell {
 fn admin(admin: AdminState) -> Cell {
     match admin {
         AdminState::Ready => Cell::new("ready"),
-        AdminState::Draining => notice("draining"),
+        AdminState::Draining | AdminState::Disabled => notice(admin.to_string()),
     }
 }

@@ -129,10 +129,10 @@ fn pools(node: &NodeStatus, style: Style) -> String {
             .filter(|backend| backend.health == health)
             .count()
     };
-    let draining = |pool: &PoolStatus| {
+    let not_ready = |pool: &PoolStatus| {
         pool.backends
             .iter()
-            .filter(|backend| backend.admin == AdminState::Draining)
+            .filter(|backend| backend.admin != AdminState::Ready)
             .count()
     };
     let down = |pool| match count(pool, Health::Down) {
@@ -145,7 +145,7 @@ fn pools(node: &NodeStatus, style: Style) -> String {
             Cell::new(pool.backends.len()),
             Cell::new(count(pool, Health::Up)),
             down(pool),
-            Cell::new(draining(pool)),
+            Cell::new(not_ready(pool)),
             Cell::new(pool.remembered_inputs),
             Cell::new(shorten(&pool.table_hash, style)),
         ]
@@ -156,7 +156,7 @@ fn pools(node: &NodeStatus, style: Style) -> String {
             number("BACKENDS"),
             number("UP"),
             number("DOWN"),
-            number("DRAINING"),
+            number("NOT READY"),
             number("REMEMBERED"),
             text("TABLE HASH"),
         ],

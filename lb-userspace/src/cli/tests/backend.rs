@@ -17,6 +17,7 @@ web6  2001:db8:1::1  -        100  ready     unknown   33.33 %
 
 ! 10.1.0.3 in web: connection refused by 10.1.0.3 port 8080
 ! 2001:db8:1::1 in web6: its next hop is not resolved
+* 10.1.0.1 in web: draining on this node only, until it reboots
 "
             .to_string(),
             Exit::Ok
@@ -33,6 +34,8 @@ web   10.1.0.1       b1       100  draining  up         0.00 %  -
 web   10.1.0.2       b2       100  ready     up       100.00 %  -
 web   10.1.0.3       -        100  ready     down       0.00 %  connection refused by 10.1.0.3 port 8080
 web6  2001:db8:1::1  -        100  ready     unknown   33.33 %  its next hop is not resolved
+
+* 10.1.0.1 in web: draining on this node only, until it reboots
 ".to_string(), Exit::Ok));
 }
 
@@ -55,6 +58,9 @@ async fn list_of_one_pool_as_json() {
       \"name\": null,
       \"weight\": 100,
       \"admin\": \"ready\",
+      \"configured_weight\": 100,
+      \"admin_until_reboot\": false,
+      \"weight_until_reboot\": false,
       \"health\": \"unknown\",
       \"reason\": null,
       \"row_ratio\": 0.3333333333333333,

@@ -117,7 +117,7 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | `GET /v1/bpf` | maps and programs, as `anylb bpf maps --json` and `anylb bpf progs --json` |
 | `GET /v1/bpf/verify` | as `anylb bpf verify --json` |
 | `POST /v1/probe` with `{\"pool\": \"web\", \"backend\": \"b1\"}` | as `anylb health probe --json` |
-| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\"}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
+| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\", \"persist\": false}`, `{\"command\": \"set_weight\", \"pool\": null, \"backend\": \"b1\", \"weight\": 50, \"persist\": false}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
 
 The socket has mode 0660 and belongs to the group `anylb` where there is one. Root, the agent's user and that group may change
 things and have a probe made, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,

@@ -18,9 +18,9 @@ web-v4   198.51.100.10                80,443/tcp  web       2/3     1  yes
 web-v6   2001:db8:ffff:ffff:ffff:fff  80/tcp      web6      0/1     1  no
          f:ffff:10
 
-POOL  BACKENDS  UP  DOWN  DRAINING  REMEMBERED  TABLE HASH
-web          3   2     1         1           1  0123456789abcdef
-web6         1   0     0         0           0  fedcba9876543210
+POOL  BACKENDS  UP  DOWN  NOT READY  REMEMBERED  TABLE HASH
+web          3   2     1          1           1  0123456789abcdef
+web6         1   0     0          0           0  fedcba9876543210
 
 PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.1       65000  Established   2h5m          1
@@ -49,9 +49,9 @@ SERVICE  VIP                                   PORTS       POOL  HEALTHY  NEED  
 web-v4   198.51.100.10                         80,443/tcp  web       2/3     1  yes
 web-v6   2001:db8:ffff:ffff:ffff:ffff:ffff:10  80/tcp      web6      0/1     1  no
 
-POOL  BACKENDS  UP  DOWN  DRAINING  REMEMBERED  TABLE HASH
-web          3   2     1         1           1  0123456789abcdef0123456789abcdef
-web6         1   0     0         0           0  fedcba9876543210fedcba9876543210
+POOL  BACKENDS  UP  DOWN  NOT READY  REMEMBERED  TABLE HASH
+web          3   2     1          1           1  0123456789abcdef0123456789abcdef
+web6         1   0     0          0           0  fedcba9876543210fedcba9876543210
 
 PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.1       65000  Established   2h5m          1
@@ -80,8 +80,8 @@ eth0       native  attached
 SERVICE  VIP            PORTS       POOL  HEALTHY  NEED  ANNOUNCED
 web-v4   198.51.100.10  80,443/tcp  web       2/3     1  yes
 
-POOL  BACKENDS  UP  DOWN  DRAINING  REMEMBERED  TABLE HASH
-web          3   2     1         1           1  0123456789abcdef
+POOL  BACKENDS  UP  DOWN  NOT READY  REMEMBERED  TABLE HASH
+web          3   2     1          1           1  0123456789abcdef
 
 PEER         AS  STATE        SINCE  ANNOUNCED
 10.0.0.1  65000  Established   2h5m          1

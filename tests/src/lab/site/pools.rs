@@ -66,10 +66,11 @@ impl Site {
         let word = match admin {
             AdminState::Ready => "ready",
             AdminState::Draining => "drain",
+            AdminState::Disabled => "disable",
         };
         match admin {
             AdminState::Ready => self.draining.remove(&backend),
-            AdminState::Draining => self.draining.insert(backend),
+            AdminState::Draining | AdminState::Disabled => self.draining.insert(backend),
         };
         for number in 1..=self.star.lbs.len() {
             self.lb_agent(number)?
@@ -78,7 +79,7 @@ impl Site {
         Ok(())
     }
 
-    /// No backend drains any more.
+    /// No backend is draining or disabled any more.
     pub fn ready_all(&mut self) -> Result<()> {
         for backend in std::mem::take(&mut self.draining) {
             self.set_admin(backend, AdminState::Ready)?;
