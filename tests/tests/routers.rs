@@ -18,6 +18,8 @@ use lb_tests::lone::Lone;
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const DOCUMENT: &str = include_str!("../../docs/routers.md");
 const SOON: Duration = Duration::from_secs(30);
+/// For sessions after a flap of the link: retries of the node, and what the document tells BIRD to wait at most.
+const AFTER_FLAP: Duration = Duration::from_secs(20);
 const VIPS: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
 /// A VIP outside the prefixes of the document.
 const STRAY: &str = "203.0.113.200";
@@ -173,6 +175,19 @@ async fn the_blocks_of_the_document_make_a_site() -> Result<()> {
         .map(|route| route.attribute("as_path"))
         .collect();
     assert_eq!(paths, BTreeSet::from(["65001 65001"]), "{routes:?}");
+
+    // A link that flaps takes the node's sessions along, and brings them back soon.
+    let lb2 = &lone.star.lbs[1];
+    lone.star.set_link(lb2, false)?;
+    poll::until("the node with a link alone", SOON, async || {
+        routed(routers, &["lb1"])
+    })
+    .await?;
+    lone.star.set_link(lb2, true)?;
+    poll::until("both nodes again", AFTER_FLAP, async || {
+        routed(routers, &["lb1", "lb2"])
+    })
+    .await?;
 
     // A killed agent leaves no gap in any kernel.
     let agent = agents.remove(0);
