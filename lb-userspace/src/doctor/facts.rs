@@ -1,5 +1,7 @@
 //! What was found on this host. Pure data.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ pub struct Facts {
     /// Processors.
     pub cpus: usize,
     /// The configuration.
-    pub file: File,
+    pub file: ConfigFile,
     /// The interfaces.
     pub interfaces: Vec<Interface>,
     /// Pools of the configuration.
@@ -39,7 +41,7 @@ pub struct Facts {
 
 /// The configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum File {
+pub enum ConfigFile {
     /// Read, and without errors.
     Good(PathBuf),
     /// Has so many errors.
@@ -168,7 +170,7 @@ pub(crate) mod testing {
             bpf_fs: true,
             clock: Some(true),
             cpus: 8,
-            file: File::Good("/etc/anylb/anylb.toml".into()),
+            file: ConfigFile::Good("/etc/anylb/anylb.toml".into()),
             interfaces: vec![Interface {
                 name: "eth0".into(),
                 nic: Some(nic),

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::clock;
-use super::facts::{Backend, Facts, File, Interface, Nic, Peer, PeerState, Pool, Way};
+use super::facts::{Backend, ConfigFile, Facts, Interface, Nic, Peer, PeerState, Pool, Way};
 use crate::config;
 use crate::dataplane::{features, maps, privileges};
 use crate::health::{NetworkProbe, Outcome, Probe as _};
@@ -65,13 +65,13 @@ pub async fn examine(
     }
 }
 
-fn read(path: &Path) -> (File, Option<Settings>) {
+fn read(path: &Path) -> (ConfigFile, Option<Settings>) {
     if !path.exists() {
-        return (File::Missing(path.into()), None);
+        return (ConfigFile::Missing(path.into()), None);
     }
     match config::load(path) {
-        Ok(settings) => (File::Good(path.into()), Some(settings)),
-        Err(errors) => (File::Bad(path.into(), errors.errors().len()), None),
+        Ok(settings) => (ConfigFile::Good(path.into()), Some(settings)),
+        Err(errors) => (ConfigFile::Bad(path.into(), errors.errors().len()), None),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the facts mean, and what to do. Pure.
 
+#![forbid(unsafe_code)]
+
 use lb_common::tunnel;
 
-use super::facts::{Backend, Facts, File, Interface, Nic, Peer, PeerState, Pool, Way};
+use super::facts::{Backend, ConfigFile, Facts, Interface, Nic, Peer, PeerState, Pool, Way};
 use crate::status::{DoctorReport, Finding, FindingVerdict};
 
 /// The oldest kernel on which the programs have been loaded.
@@ -141,15 +143,15 @@ fn bpf_fs(facts: &Facts) -> Finding {
     }
 }
 
-fn file(file: &File) -> Finding {
+fn file(file: &ConfigFile) -> Finding {
     match file {
-        File::Good(path) => ok("configuration", path.display().to_string()),
-        File::Bad(path, errors) => {
+        ConfigFile::Good(path) => ok("configuration", path.display().to_string()),
+        ConfigFile::Bad(path, errors) => {
             let path = path.display();
             fail("configuration", format!("{path} has errors: {errors}"))
                 .fix(format!("anylb check {path}"))
         }
-        File::Missing(path) => unknown(
+        ConfigFile::Missing(path) => unknown(
             "configuration",
             format!(
                 "no {}: backends and peers are not looked at",
@@ -250,11 +252,9 @@ fn offloads(name: &str, nic: &Nic) -> Option<Finding> {
 
 fn queues(name: &str, nic: &Nic, cpus: usize) -> Option<Finding> {
     let check = format!("{name} queues");
-    let queues = nic.queues?;
     // Without hardware there is nothing to set.
-    if nic.driver.is_none() {
-        return None;
-    }
+    nic.driver.as_ref()?;
+    let queues = nic.queues?;
     let found = format!("{queues} receive, {cpus} CPUs");
     if queues >= cpus.min(2) {
         return Some(ok(check, found));

@@ -1,5 +1,7 @@
 //! What `anylb doctor` tells.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 /// `anylb doctor`.

@@ -45,12 +45,12 @@ fn each_fact_that_is_not_well_is_one_finding() {
         (|facts| facts.jit = None, "BPF compiler", Unknown),
         (|facts| facts.bpf_fs = false, "BPF file system", Fail),
         (
-            |facts| facts.file = File::Bad("/etc/anylb/anylb.toml".into(), 3),
+            |facts| facts.file = ConfigFile::Bad("/etc/anylb/anylb.toml".into(), 3),
             "configuration",
             Fail,
         ),
         (
-            |facts| facts.file = File::Missing("/etc/anylb/anylb.toml".into()),
+            |facts| facts.file = ConfigFile::Missing("/etc/anylb/anylb.toml".into()),
             "configuration",
             Unknown,
         ),
