@@ -85,8 +85,10 @@ values! {
         tunnel_flags: u8,
         /// Goes into the tunnel header.
         site: u8,
-        /// Zero.
-        padding: [u8; 6],
+        /// Packets that one CPU may answer by itself per jiffy.
+        answers_per_jiffy: u16,
+        /// The same after a pause.
+        answers_max: u32,
     }
     /// An address that the datapath knows.
     VipEntry = 24 {
@@ -118,8 +120,8 @@ values! {
         tunnel_mtu: u16,
         /// Goes into the tunnel header with the bank's flags.
         tunnel_flags: u8,
-        /// Zero.
-        padding: u8,
+        /// See [`encap`].
+        encap: u8,
         /// First destination port.
         first_port: u16,
         /// Last destination port.
@@ -146,8 +148,8 @@ values! {
         flags: u32,
         /// MTU of the way.
         mtu: u32,
-        /// Zero.
-        padding: u32,
+        /// VLAN tag of its frames, EtherType first, as it lies on the wire; zero: none.
+        vlan: u32,
     }
     /// Packets and bytes of one exit. Bytes from the Ethernet header on.
     ExitCount = 16 {
@@ -279,6 +281,16 @@ pub mod kind {
     pub const VIP: u32 = 1;
     /// A node's or backend's own address: traffic to it is not ours, traffic from it to a VIP is refused.
     pub const OWN: u32 = 2;
+}
+
+/// Values of [`ServiceEntry::encap`].
+pub mod encap {
+    /// GUE with every hop of the row.
+    pub const ROWS: u8 = 0;
+    /// GUE without private data.
+    pub const GUE: u8 = 1;
+    /// IP in IP.
+    pub const IP: u8 = 2;
 }
 
 /// Bits of [`Backend::flags`].

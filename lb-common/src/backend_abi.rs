@@ -128,13 +128,6 @@ values! {
         /// Valid before this jiffy.
         expires: u64,
     }
-    /// The token bucket of one CPU.
-    Budget = 16 {
-        /// Packets that may be passed on.
-        tokens: u64,
-        /// Jiffy of the last refill.
-        refilled: u64,
-    }
 }
 
 impl PrefixV4 {
@@ -181,32 +174,6 @@ impl CachedMacs {
     }
 }
 
-impl Budget {
-    /// Takes one token at the jiffy `now`; false where none is left.
-    #[inline(always)]
-    pub fn take(&mut self, config: &Config, now: u64) -> bool {
-        if now != self.refilled {
-            // A pause longer than this fills any bucket; the bound keeps the product inside 64 bits.
-            let pause = if now.wrapping_sub(self.refilled) < 0xffff_ffff {
-                now.wrapping_sub(self.refilled)
-            } else {
-                0xffff_ffff
-            };
-            let tokens = self
-                .tokens
-                .wrapping_add(pause.wrapping_mul(config.budget_per_jiffy as u64));
-            let most = config.budget_max as u64;
-            self.tokens = if tokens < most { tokens } else { most };
-            self.refilled = now;
-        }
-        if self.tokens == 0 {
-            return false;
-        }
-        self.tokens -= 1;
-        true
-    }
-}
-
 /// Bucket of a VIP.
 #[inline(always)]
 pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
@@ -228,30 +195,6 @@ pub const fn cache_slot(address: [u64; 2]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMITED: fn() -> Config = || Config {
-        budget_per_jiffy: 2,
-        budget_max: 5,
-        ..Config::default()
-    };
-
-    fn drain(budget: &mut Budget, now: u64) -> usize {
-        core::iter::from_fn(|| budget.take(&LIMITED(), now).then_some(())).count()
-    }
-
-    #[test]
-    fn budget_fills_by_the_jiffy_up_to_its_maximum() {
-        let mut budget = Budget::default();
-        for (now, left, why) in [
-            (1_u64 << 33, 5, "the first packet finds it full"),
-            (1 << 33, 0, "no jiffy has passed"),
-            ((1 << 33) + 1, 2, "one jiffy"),
-            ((1 << 33) + 3, 4, "two jiffies"),
-            ((1 << 33) + 100, 5, "a long pause"),
-        ] {
-            assert_eq!(drain(&mut budget, now), left, "{why}");
-        }
-    }
 
     #[test]
     fn the_prefix_of_nothing_holds_nothing() {

@@ -9,6 +9,8 @@ pub enum Action {
     Drop,
     /// Back out of the interface it came in by.
     Transmit,
+    /// Out of another interface.
+    Redirect,
 }
 
 /// Leaves at `exit`.

@@ -1,6 +1,6 @@
 //! A packet in a buffer of its own: the host's side of [`Packet`].
 
-use crate::packet::{OFFSET_MASK, Packet, View};
+use crate::packet::{OFFSET_MASK, Packet, Transit, View};
 
 /// Bytes a packet can grow by at its head.
 const HEADROOM: usize = 256;
@@ -8,11 +8,16 @@ const HEADROOM: usize = 256;
 const SIZE: usize = HEADROOM + 9216;
 
 /// A packet with headroom, for tests and the simulator.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct Frame {
     buffer: [u8; SIZE],
     start: usize,
+    skipped: usize,
     end: usize,
+    /// Index of the interface that it came in by.
+    ingress: u32,
+    /// Index of the interface that it leaves by, where that is another.
+    pub egress: Option<u32>,
 }
 
 impl Frame {
@@ -25,19 +30,31 @@ impl Frame {
         Some(Self {
             buffer,
             start: HEADROOM,
+            skipped: 0,
             end,
+            ingress: 1,
+            egress: None,
         })
+    }
+
+    /// With another interface that it came in by than the first.
+    pub fn from_interface(self, ingress: u32) -> Self {
+        Self { ingress, ..self }
     }
 
     /// The packet as it is now.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
+
+    fn visible(&self) -> &[u8] {
+        self.bytes().get(self.skipped..).unwrap_or_default()
+    }
 }
 
 impl Packet for Frame {
     fn get<T: View>(&self, offset: usize) -> Option<&T> {
-        let (value, _) = T::ref_from_prefix(self.bytes().get(offset..)?).ok()?;
+        let (value, _) = T::ref_from_prefix(self.visible().get(offset..)?).ok()?;
         Some(value)
     }
 
@@ -46,23 +63,45 @@ impl Packet for Frame {
     }
 
     fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {
-        let (value, _) =
-            T::mut_from_prefix(self.buffer[self.start..self.end].get_mut(offset..)?).ok()?;
+        let from = self.skipped + offset;
+        let frame = &mut self.buffer[self.start..self.end];
+        let (value, _) = T::mut_from_prefix(frame.get_mut(from..)?).ok()?;
         Some(value)
     }
 
     fn len(&self) -> usize {
-        self.end - self.start
+        self.visible().len()
     }
 
     fn grow(&mut self, by: i32) -> bool {
-        match self.start.checked_add_signed(-by as isize) {
+        let start = self.start + self.skipped;
+        match start.checked_add_signed(-by as isize) {
             // The kernel keeps at least an Ethernet header.
             Some(start) if start + 14 <= self.end => {
                 self.start = start;
+                self.skipped = 0;
                 true
             }
             _ => false,
         }
+    }
+}
+
+impl Transit for Frame {
+    fn get_at_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {
+        self.get_mut(offset & OFFSET_MASK)
+    }
+
+    fn skip(&mut self, by: usize) {
+        self.skipped += by;
+    }
+
+    fn unskip(&mut self) {
+        self.skipped = 0;
+    }
+
+    fn leaves_by(&mut self, interface: u32) -> bool {
+        self.egress = (interface != self.ingress).then_some(interface);
+        self.egress.is_none()
     }
 }

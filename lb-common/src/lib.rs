@@ -12,6 +12,7 @@
 //! | [`lb`] | the LB node's decision |
 //! | [`backend`] | the backend's decision: accept or pass on |
 //! | [`backend_abi`] | values of the backend's BPF maps |
+//! | [`budget`] | a token bucket per CPU |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
 //! | [`ipv6`] | the walk over IPv6 extension headers |
 //!
@@ -27,6 +28,7 @@ extern crate std;
 pub mod abi;
 pub mod backend;
 pub mod backend_abi;
+pub mod budget;
 pub mod exit;
 pub mod flow;
 pub mod frame;

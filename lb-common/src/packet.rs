@@ -30,3 +30,15 @@ pub trait Packet {
     #[must_use]
     fn grow(&mut self, by: i32) -> bool;
 }
+
+/// A packet on its way through a node. A copy is another view of the same packet.
+pub trait Transit: Packet + Copy {
+    /// Like [`Packet::get_at`], to write.
+    fn get_at_mut<T: View>(&mut self, offset: usize) -> Option<&mut T>;
+    /// From here on, offsets count from `by` bytes further on. Nothing moves; [`Packet::grow`] takes the bytes skipped away.
+    fn skip(&mut self, by: usize);
+    /// Offsets count from the start of the frame again.
+    fn unskip(&mut self);
+    /// Where the packet is to go. True: the interface is the one it came in by.
+    fn leaves_by(&mut self, interface: u32) -> bool;
+}

@@ -82,6 +82,30 @@ pub struct Header {
     pub reserved: Be16,
 }
 
+/// The GUE header without private data, which any host's decapsulation understands.
+#[repr(C, packed)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+pub struct PlainHeader {
+    /// Zero.
+    pub variant_length: u8,
+    /// 4 or 41.
+    pub protocol: u8,
+    /// Zero.
+    pub flags: Be16,
+}
+
 impl Header {
     /// Bytes of this struct.
     pub const LENGTH: usize = size_of::<Self>();

@@ -155,6 +155,18 @@ wire! {
     }
 }
 
+impl Ethernet {
+    /// Both addresses in each other's place.
+    #[inline(always)]
+    pub const fn swapped(&self) -> (u64, u32) {
+        let (low, high) = (self.macs_low.to_le(), self.macs_high.to_le());
+        (
+            u64::from_le(low >> 48 | (high as u64) << 16 | low << 48),
+            u32::from_le((low >> 16) as u32),
+        )
+    }
+}
+
 impl Ipv6 {
     /// Sets both addresses, word by word: the assignment of an array in a packed structure copies bytes.
     #[inline(always)]
@@ -170,6 +182,10 @@ impl Ipv6 {
 pub const ETHERTYPE_IPV4: Be16 = Be16::new(0x0800);
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: Be16 = Be16::new(0x86dd);
+/// EtherType of a VLAN tag (IEEE 802.1Q).
+pub const ETHERTYPE_VLAN: Be16 = Be16::new(0x8100);
+/// EtherType of the outer one of two VLAN tags (IEEE 802.1ad).
+pub const ETHERTYPE_QINQ: Be16 = Be16::new(0x88a8);
 
 /// Protocol and next-header numbers (IANA).
 pub mod protocol {

@@ -4,13 +4,16 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::PROBE_MARK;
-use lb_common::packet::{OFFSET_MASK, Packet, View};
+use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
 
 /// The packet of an XDP program.
+#[derive(Clone, Copy)]
 pub struct XdpPacket {
     context: *mut xdp_md,
     data: usize,
+    skipped: usize,
     end: usize,
+    egress: u32,
 }
 
 impl XdpPacket {
@@ -20,7 +23,9 @@ impl XdpPacket {
         Self {
             context: context.ctx,
             data: context.data(),
+            skipped: 0,
             end: context.data_end(),
+            egress: 0,
         }
     }
 
@@ -34,6 +39,12 @@ impl XdpPacket {
         }
         // SAFETY: the check above proves to the verifier that eight bytes of metadata are there.
         unsafe { core::ptr::read_unaligned(mark as *const u64) == PROBE_MARK }
+    }
+
+    /// Index of the interface that the packet leaves by, where that is another than it came in by.
+    #[inline(always)]
+    pub fn egress(&self) -> u32 {
+        self.egress
     }
 
     /// The context, for helpers.
@@ -85,15 +96,48 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn grow(&mut self, by: i32) -> bool {
         // SAFETY: the context is valid; the helper checks the room.
-        if unsafe { bpf_xdp_adjust_head(self.context, -by) } != 0 {
+        if unsafe { bpf_xdp_adjust_head(self.context, self.skipped as i32 - by) } != 0 {
             return false;
         }
+        self.skipped = 0;
         // SAFETY: as above; the helper has moved `data`.
         unsafe {
             self.data = (*self.context).data as usize;
             self.end = (*self.context).data_end as usize;
         }
         true
+    }
+}
+
+impl Transit for XdpPacket {
+    #[inline(always)]
+    fn get_at_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {
+        // As in `get_at`.
+        let at = opaque(self.data + (opaque(offset) & OFFSET_MASK));
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `get_mut`.
+        Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, by: usize) {
+        self.data += by;
+        self.skipped += by;
+    }
+
+    #[inline(always)]
+    fn unskip(&mut self) {
+        self.data -= self.skipped;
+        self.skipped = 0;
+    }
+
+    #[inline(always)]
+    fn leaves_by(&mut self, interface: u32) -> bool {
+        self.egress = interface;
+        // SAFETY: the context of a running XDP program is valid.
+        unsafe { (*self.context).ingress_ifindex == interface }
     }
 }
 

@@ -193,12 +193,36 @@ impl std::fmt::Display for PoolName {
 pub struct Pool {
     /// Unique name.
     pub name: PoolName,
+    /// How packets reach the backends.
+    pub encap: Encap,
+    /// What keeps flows.
+    pub mode: Mode,
     /// Hops in a row, 1..=4; 1 switches the second chance off.
     pub hops: u8,
     /// The health check.
     pub check: Check,
     /// In the order of the file; all addresses of one family, none twice.
     pub backends: Vec<Backend>,
+}
+
+/// `pool.encap`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encap {
+    /// Generic UDP encapsulation.
+    #[default]
+    Gue,
+    /// IP in IP, of any two families.
+    IpIp,
+}
+
+/// `pool.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Packets carry every hop of their row, and backends have the second chance.
+    #[default]
+    Rows,
+    /// Rows without a second chance, for backends with nothing but the kernel's decapsulation.
+    Stateless,
 }
 
 /// `[[pool.backend]]`.
@@ -393,6 +417,32 @@ impl std::fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+        })
+    }
+}
+
+/// A VLAN tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// EtherType of the tag: 0x8100, or 0x88a8.
+    pub ethertype: u16,
+    /// VLAN identifier, 1 to 4094.
+    pub id: u16,
+}
+
+impl Vlan {
+    /// As it lies on the wire, priority zero.
+    pub fn to_wire(self) -> u32 {
+        let ([a, b], [c, d]) = (self.ethertype.to_be_bytes(), self.id.to_be_bytes());
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// From a tag as it lies on the wire.
+    pub fn from_wire(tag: u32) -> Option<Self> {
+        let [a, b, c, d] = tag.to_ne_bytes();
+        (tag != 0).then_some(Self {
+            ethertype: u16::from_be_bytes([a, b]),
+            id: u16::from_be_bytes([c, d]) & 0x0fff,
         })
     }
 }

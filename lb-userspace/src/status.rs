@@ -6,7 +6,6 @@
 
 mod bpf;
 mod checks;
-mod doctor;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
-pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 
 /// Name and version of every JSON answer.

@@ -170,18 +170,32 @@ impl Tunnel {
 
 /// An ICMP error of type `kind` from `source` about `quoted`, an IP packet, to whoever sent that.
 pub fn icmp_error(source: IpAddr, kind: u8, quoted: &[u8]) -> Vec<u8> {
-    let destination = source_of(quoted);
-    let mut icmp = vec![kind, 0, 0, 0, 0, 0, 5, 0];
-    icmp.extend(quoted);
-    let (protocol, sum) = match destination {
-        IpAddr::V4(_) => (1, checksum(&[&icmp])),
-        IpAddr::V6(_) => (
-            58,
-            checksum(&[&pseudo(source, destination, 58, icmp.len()), &icmp]),
-        ),
-    };
+    let body = [&[0, 0, 5, 0], quoted].concat();
+    icmp(source, source_of(quoted), kind, &body)
+}
+
+/// An echo request with 32 bytes of data.
+pub fn ping(source: IpAddr, destination: IpAddr) -> Vec<u8> {
+    let kind = if source.is_ipv4() { 8 } else { 128 };
+    let mut body = vec![0x12, 0x34, 0, 1];
+    body.extend(0..32);
+    icmp(source, destination, kind, &body)
+}
+
+fn icmp(source: IpAddr, destination: IpAddr, kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut icmp = vec![kind, 0, 0, 0];
+    icmp.extend(body);
+    let sum = icmp_checksum(source, destination, &icmp);
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+    let protocol = if source.is_ipv4() { 1 } else { 58 };
     ip(source, destination, protocol, 0, &[], &icmp)
+}
+
+fn icmp_checksum(source: IpAddr, destination: IpAddr, icmp: &[u8]) -> u16 {
+    match destination {
+        IpAddr::V4(_) => checksum(&[icmp]),
+        IpAddr::V6(_) => checksum(&[&pseudo(source, destination, 58, icmp.len()), icmp]),
+    }
 }
 
 /// A UDP datagram in its IP packet.
@@ -257,7 +271,7 @@ pub fn mend(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Whether an IPv4 header's checksum is true, and the transport checksum too where there is TCP.
+/// Whether an IPv4 header's checksum is true, and those of TCP and ICMP.
 pub fn checksums_hold(packet: &[u8]) -> bool {
     let (header, protocol, source, destination) = if packet[0] >> 4 == 4 {
         let header = usize::from(packet[0] & 15) * 4;
@@ -269,7 +283,11 @@ pub fn checksums_hold(packet: &[u8]) -> bool {
         (40, packet[6], source_of(packet), destination_of(packet))
     };
     let rest = &packet[header..];
-    protocol != 6 || checksum(&[&pseudo(source, destination, 6, rest.len()), rest]) == 0
+    match protocol {
+        6 => checksum(&[&pseudo(source, destination, 6, rest.len()), rest]) == 0,
+        1 | 58 => icmp_checksum(source, destination, rest) == 0,
+        _ => true,
+    }
 }
 
 /// Source of an IP packet.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{PoolName, Ports, Protocol};
+use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Observed, Slots, plan};
 use anylb::status::Health;
@@ -13,6 +13,9 @@ use lb_common::exit::Action;
 use lb_common::flow::FlowKey;
 use lb_common::lb::Exit;
 use lb_tests::harness::{bpffs::Bpffs, privileged};
+use lb_tests::packet::{
+    ACK, Segment, checksums_hold, destination_of, frame, ping, set_ttl, source_of,
+};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address in a test")
@@ -30,6 +33,7 @@ fn pool(backends: &[&str], hops: usize) -> DesiredPool {
             mtu: 1700,
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 2],
+            vlan: None,
         }),
         health: Health::Up,
     });
@@ -44,6 +48,8 @@ fn pool(backends: &[&str], hops: usize) -> DesiredPool {
         })
     };
     DesiredPool {
+        encap: Encap::Gue,
+        mode: Mode::Rows,
         members: members.collect(),
         rows: (0..abi::ROWS).map(|i| row(i as u16 % count)).collect(),
         settling: false,
@@ -74,6 +80,7 @@ fn desired() -> Desired {
         source_v4: Some([10, 0, 0, 11].into()),
         source_v6: Some("fd00::11".parse().expect("an address")),
         generation: 7,
+        jiffies_per_sec: 250,
         own: v4.iter().chain(&v6).copied().map(ip).collect(),
         pools: [("four", pool(&v4, 4)), ("six", pool(&v6, 4))]
             .map(|(name, pool)| (PoolName(name.into()), pool))
@@ -252,7 +259,39 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
             patched(&datagram, 16, &[0, 27]),
             Exit::Malformed,
         ),
-        ("ICMP", patched(&syn, 23, &[1]), Exit::NoService),
+        (
+            "a ping",
+            frame(&ping(ip("192.0.2.7"), ip("198.51.100.1"))),
+            Exit::EchoReply,
+        ),
+        (
+            "a ping over IPv6",
+            frame(&ping(ip("2001:db8:c::7"), ip("2001:db8:100::1"))),
+            Exit::EchoReply,
+        ),
+        (
+            "a ping from a backend",
+            frame(&ping(ip("10.1.0.1"), ip("198.51.100.1"))),
+            Exit::BadSource,
+        ),
+        ("ICMP of another type", patched(&syn, 23, &[1]), Exit::Icmp),
+        (
+            "a protocol without ports",
+            patched(&syn, 23, &[47]),
+            Exit::NoService,
+        ),
+        ("one tag", tagged(&syn, &[0x8100]), Exit::Sent),
+        ("two tags", tagged(&syn6, &[0x88a8, 0x8100]), Exit::Sent),
+        (
+            "three tags",
+            tagged(&syn, &[0x88a8, 0x8100, 0x8100]),
+            Exit::NotIp,
+        ),
+        (
+            "a tag and no more",
+            tagged(&syn, &[0x8100])[..18].to_vec(),
+            Exit::NotIp,
+        ),
         (
             "a backend as source",
             patched(&syn, 26, &[10, 1, 0, 1]),
@@ -332,9 +371,175 @@ fn every_exit_is_named_alike_by_kernel_and_host() {
         .collect();
     assert_eq!(
         counted,
-        BTreeMap::from([("probe", 26)]),
+        BTreeMap::from([("probe", 34)]),
         "probes count only as probes"
     );
+}
+
+/// Puts VLAN tags with these EtherTypes before the frame's own.
+fn tagged(frame: &[u8], ethertypes: &[u16]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    for ethertype in ethertypes.iter().rev() {
+        let tag = [ethertype.to_be_bytes(), [0x20, 0x64]].concat();
+        frame.splice(12..12, tag);
+    }
+    frame
+}
+
+/// What the program makes of `packet`.
+fn probe(loaded: &Loaded, packet: &[u8]) -> Vec<u8> {
+    let result = loaded.plane().probe(packet).expect("a test run");
+    assert!(result.agrees, "{result:?} for {packet:02x?}");
+    result.packet
+}
+
+#[test]
+fn tags_go_and_the_next_hops_comes() {
+    if !privileged::available("tags_go_and_the_next_hops_comes") {
+        return;
+    }
+    let mut state = desired();
+    let loaded = Loaded::new("tags", &state);
+    let packets = [
+        ("192.0.2.7:4001", "198.51.100.1:80"),
+        ("[2001:db8:c::7]:4001", "[2001:db8:100::1]:80"),
+    ]
+    .map(|(client, vip)| Dataplane::probe_packet(Protocol::Tcp, at(client), at(vip)));
+    let untagged = packets.each_ref().map(|packet| probe(&loaded, packet));
+    for tags in [&[0x8100][..], &[0x88a8, 0x8100]] {
+        for (packet, expected) in packets.iter().zip(&untagged) {
+            assert_eq!(
+                &probe(&loaded, &tagged(packet, tags)),
+                expected,
+                "{tags:x?}"
+            );
+        }
+    }
+    drop(loaded);
+    for pool in state.pools.values_mut() {
+        for member in &mut pool.members {
+            let hop = member.next_hop.as_mut().expect("a next hop");
+            hop.vlan = Some(Vlan {
+                ethertype: 0x8100,
+                id: 0x123,
+            });
+        }
+    }
+    let loaded = Loaded::new("tags", &state);
+    for (packet, untagged) in packets.iter().zip(untagged) {
+        let mut expected = untagged;
+        expected.splice(12..12, [0x81, 0, 0x01, 0x23]);
+        assert_eq!(probe(&loaded, packet), expected);
+        assert_eq!(probe(&loaded, &tagged(packet, &[0x8100])), expected);
+    }
+}
+
+#[test]
+fn a_ping_is_answered_with_its_own_bytes() {
+    if !privileged::available("a_ping_is_answered_with_its_own_bytes") {
+        return;
+    }
+    let loaded = Loaded::new("ping", &desired());
+    for (client, vip) in [
+        ("192.0.2.7", "198.51.100.1"),
+        ("2001:db8:c::7", "2001:db8:100::1"),
+    ] {
+        let question = ping(ip(client), ip(vip));
+        for tags in [&[][..], &[0x8100]] {
+            let packet = tagged(&frame(&question), tags);
+            let answer = probe(&loaded, &packet);
+            let start = 14 + 4 * tags.len();
+            assert_eq!(answer[..6], packet[6..12], "back to the sender");
+            assert_eq!(answer[6..12], packet[..6]);
+            assert_eq!(answer[12..start], packet[12..start], "the same tags");
+            let answer = &answer[start..];
+            assert!(checksums_hold(answer), "{answer:02x?}");
+            let addresses = (source_of(answer), destination_of(answer));
+            assert_eq!(addresses, (ip(vip), ip(client)));
+            let header = question.len() - 40;
+            assert_eq!(
+                answer[header + 4..],
+                question[header + 4..],
+                "what was sent"
+            );
+            assert_eq!(answer[header], if client.contains(':') { 129 } else { 0 });
+        }
+    }
+}
+
+/// Headers as hosts without any part of ours expect them.
+#[test]
+fn plain_tunnels_have_no_bytes_of_their_own() {
+    if !privileged::available("plain_tunnels_have_no_bytes_of_their_own") {
+        return;
+    }
+    let mut state = desired();
+    let pools = [
+        ("ipip-4", Encap::IpIp, "10.1.0.1"),
+        ("ipip-6", Encap::IpIp, "fd00:1::1"),
+        ("gue-4", Encap::Gue, "10.1.0.1"),
+        ("gue-6", Encap::Gue, "fd00:1::1"),
+    ];
+    state.services.clear();
+    for (n, (name, encap, backend)) in pools.iter().enumerate() {
+        let pool = DesiredPool {
+            encap: *encap,
+            mode: Mode::Stateless,
+            ..pool(&[backend], 1)
+        };
+        state.pools.insert(PoolName((*name).into()), pool);
+        for (family, vip) in [("4", "198.51.100.1"), ("6", "2001:db8:100::1")] {
+            state.services.push(DesiredService {
+                ports: vec![Ports::one(n as u16 + 1)],
+                ..service(&format!("{name}-{family}"), vip, name)
+            });
+        }
+    }
+    let loaded = Loaded::new("plain", &state);
+    for (n, (name, encap, backend)) in pools.iter().enumerate() {
+        for (client, vip, kind) in [
+            ("192.0.2.7:4001", "198.51.100.1", 4),
+            ("[2001:db8:c::7]:4001", "2001:db8:100::1", 41),
+        ] {
+            let segment = Segment {
+                tos: 0xb9,
+                payload: 10,
+                ..Segment::new(at(client), SocketAddr::new(ip(vip), n as u16 + 1), ACK)
+            };
+            let sent = probe(&loaded, &segment.frame());
+            let outer = &sent[14..];
+            let v4 = backend.contains('.');
+            assert_eq!(sent[12..14], if v4 { [8, 0] } else { [0x86, 0xdd] });
+            assert!(checksums_hold(outer), "{name} {vip}: {outer:02x?}");
+            assert_eq!(destination_of(outer), ip(backend));
+            let (header, next, tos) = if v4 {
+                (20, outer[9], outer[1])
+            } else {
+                (40, outer[6], outer[0] << 4 | outer[1] >> 4)
+            };
+            assert_eq!(
+                tos, 0xb9,
+                "{name} {vip}: DSCP and ECN are copied (RFC 6040)"
+            );
+            let inner = match encap {
+                Encap::IpIp => {
+                    assert_eq!(next, kind, "{name} {vip}");
+                    &outer[header..]
+                }
+                Encap::Gue => {
+                    assert_eq!(next, 17, "{name} {vip}");
+                    assert_eq!(outer[header + 2..header + 4], 6080_u16.to_be_bytes());
+                    let length = outer.len() - header;
+                    assert_eq!(outer[header + 4..header + 6], (length as u16).to_be_bytes());
+                    assert_eq!(outer[header + 8..header + 12], [0, kind, 0, 0]);
+                    &outer[header + 12..]
+                }
+            };
+            let mut expected = segment.ip();
+            set_ttl(&mut expected, 63);
+            assert_eq!(inner, expected, "{name} {vip}");
+        }
+    }
 }
 
 #[test]
@@ -419,6 +624,15 @@ fn kernel_and_host_agree_on_mutated_packets() {
             with_extensions(&mut packet, dice.next(6), &mut dice);
         }
         packet.extend(std::iter::repeat_n(0x5a, dice.next(40)));
+        if dice.next(5) == 0 {
+            packet = frame(&ping(at(client).ip(), vip));
+        }
+        if dice.next(20) == 0 {
+            let ttl = if v4 { 22 } else { 21 };
+            packet[ttl] = 1;
+        }
+        let tags = [0x88a8, 0x8100, 0x8100];
+        packet = tagged(&packet, &tags[dice.next(8).min(3)..]);
         for _ in 0..dice.next(3) {
             let offset = dice.next(packet.len());
             packet[offset] = dice.next(256) as u8;
@@ -432,6 +646,8 @@ fn kernel_and_host_agree_on_mutated_packets() {
     }
     for expected in [
         "sent",
+        "echo_reply",
+        "icmp",
         "not_ip",
         "not_vip",
         "malformed",

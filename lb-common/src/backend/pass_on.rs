@@ -59,22 +59,18 @@ pub(super) fn send<P: Packet, T: Tables>(
     let macs = match tables.next_hop(next) {
         Some(macs) => macs,
         // The router that sent the frame knows a way to wherever it sends frames.
-        None => swapped(ethernet),
+        None => {
+            let (low, high) = ethernet.swapped();
+            Macs {
+                low,
+                high,
+                padding: 0,
+            }
+        }
     };
     ethernet.macs_low = macs.low;
     ethernet.macs_high = macs.high;
     Ok(exit)
-}
-
-/// Both addresses in each other's place.
-#[inline(always)]
-const fn swapped(ethernet: &Ethernet) -> Macs {
-    let (low, high) = (ethernet.macs_low.to_le(), ethernet.macs_high.to_le());
-    Macs {
-        low: u64::from_le(low >> 48 | (high as u64) << 16 | low << 48),
-        high: u32::from_le((low >> 16) as u32),
-        padding: 0,
-    }
 }
 
 #[inline(always)]

@@ -14,9 +14,10 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{EXITS_MAX, ExitCount, VipBucket};
 use lb_common::backend::{self, Tables};
 use lb_common::backend_abi::{
-    BUCKETS, Budget, CACHE_SLOTS, CachedMacs, Config, Macs, NEXT_HOPS_MAX, ServiceBucket,
-    WANTED_BYTES, cache_slot,
+    BUCKETS, CACHE_SLOTS, CachedMacs, Config, Macs, NEXT_HOPS_MAX, ServiceBucket, WANTED_BYTES,
+    cache_slot,
 };
+use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::mss;
 use lb_common::packet::Packet;
@@ -84,7 +85,8 @@ impl Tables for Maps {
             return false;
         };
         // SAFETY: as in `next_hop`.
-        unsafe { &mut *budget }.take(config, jiffies())
+        let budget = unsafe { &mut *budget };
+        budget.take(config.budget_per_jiffy, config.budget_max, jiffies())
     }
 }
 
@@ -137,8 +139,9 @@ pub fn backend(context: XdpContext) -> u32 {
     });
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
         Action::Transmit => xdp_action::XDP_TX,
+        // No exit of the backend redirects.
+        Action::Drop | Action::Redirect => xdp_action::XDP_DROP,
     }
 }
 

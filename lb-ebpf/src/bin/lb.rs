@@ -8,9 +8,11 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
+use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::Packet;
@@ -38,6 +40,9 @@ static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usiz
 #[btf_map]
 static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
     PerCpuArray::new();
+
+#[btf_map]
+static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
 struct Maps;
 
@@ -72,10 +77,24 @@ impl Tables for Maps {
             count.bytes += u64::from(bytes);
         });
     }
+
+    #[inline(always)]
+    fn may_answer(&self, bank: &Bank) -> bool {
+        let Some(budget) = ANSWERS.get_ptr_mut(0) else {
+            return false;
+        };
+        let shared = &bank.shared;
+        // SAFETY: takes nothing, reads a counter.
+        let now = unsafe { bpf_jiffies64() };
+        // SAFETY: the pointer comes from a per-CPU array: valid while the program runs, written by nobody else meanwhile.
+        let budget = unsafe { &mut *budget };
+        budget.take(u32::from(shared.answers_per_jiffy), shared.answers_max, now)
+    }
 }
 
 /// Spreads packets for VIPs over backends; passes everything else.
 #[xdp]
+#[inline(always)]
 pub fn lb(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let bytes = packet.len() as u64;
@@ -90,6 +109,8 @@ pub fn lb(context: XdpContext) -> u32 {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Transmit => xdp_action::XDP_TX,
+        // SAFETY: takes numbers only; the agent gives out indexes of interfaces that there are.
+        Action::Redirect => unsafe { bpf_redirect(packet.egress(), 0) as u32 },
     }
 }
 

@@ -10,7 +10,7 @@ use lb_common::tunnel;
 
 use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{Pool, PoolName, Settings};
+use crate::model::{Pool, PoolName, Settings, Vlan};
 use crate::plan::desired::{NextHop, address_of, words};
 use crate::plan::{Image, Observed, Slots};
 use crate::status::Health;
@@ -140,6 +140,7 @@ fn next_hop(backend: &Backend) -> NextHop {
         mtu: backend.mtu,
         source_mac: [s0, s1, s2, s3, s4, s5],
         destination_mac: [d0, d1, d2, d3, d4, d5],
+        vlan: Vlan::from_wire(backend.vlan),
     }
 }
 

@@ -170,6 +170,7 @@ impl Core {
             source_v4,
             source_v6,
             generation: self.state.generation,
+            jiffies_per_sec: world.jiffies_per_sec,
             own,
             services: services.collect(),
             pools,

@@ -25,6 +25,8 @@ pub struct World<'a> {
     pub verdicts: &'a Verdicts,
     /// Of netlink.
     pub next_hops: &'a NextHops,
+    /// The kernel's tick.
+    pub jiffies_per_sec: u32,
     /// Now, for holds.
     pub now: Instant,
     /// Seconds since the epoch, for histories.
@@ -118,6 +120,8 @@ impl PoolRows {
             health: health(pool, world, address),
         });
         Some(DesiredPool {
+            encap: pool.encap,
+            mode: pool.mode,
             members: members.collect(),
             rows: Arc::clone(&current.table.rows),
             settling: self.settling_until.is_some_and(|until| world.now < until),

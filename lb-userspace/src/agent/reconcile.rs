@@ -23,6 +23,7 @@ use super::state::{StateError, StateFile};
 use super::wake::Bell;
 use super::ways::is_open;
 use crate::bgp::RouteSet;
+use crate::dataplane::jiffies;
 use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
@@ -102,6 +103,7 @@ pub struct Reconciler {
     config: ConfigStatus,
     started: Instant,
     ready: bool,
+    jiffies_per_sec: u32,
     /// The state in memory is not yet that in the file.
     unsaved: bool,
     /// Counters that start anew, to be zeroed before the plan that uses them.
@@ -135,6 +137,7 @@ impl Reconciler {
             },
             started: Instant::now(),
             ready: false,
+            jiffies_per_sec: jiffies::per_second(),
             unsaved: false,
             zeroing: Vec::new(),
             vips: Vips::new(),
@@ -188,12 +191,7 @@ impl Reconciler {
     /// One round, with its errors turned into problems: the loop never ends because of one.
     fn round(&mut self) {
         let (verdicts, next_hops) = self.snapshot();
-        let world = World {
-            verdicts: &verdicts,
-            next_hops: &next_hops,
-            now: Instant::now(),
-            now_secs: wall_secs(),
-        };
+        let world = self.world(&verdicts, &next_hops);
         if !self.ready && !self.is_ready(world) {
             return;
         }
@@ -557,6 +555,16 @@ impl Reconciler {
     fn datapath(&self) -> Result<&Dataplane, Refusal> {
         let plane = self.parts.plane.as_ref();
         plane.ok_or_else(|| Refusal::refused("this node has no datapath: node.interfaces is empty"))
+    }
+
+    fn world<'a>(&self, verdicts: &'a Verdicts, next_hops: &'a NextHops) -> World<'a> {
+        World {
+            verdicts,
+            next_hops,
+            now: Instant::now(),
+            now_secs: wall_secs(),
+            jiffies_per_sec: self.jiffies_per_sec,
+        }
     }
 
     fn snapshot(&self) -> (Arc<Verdicts>, Arc<NextHops>) {

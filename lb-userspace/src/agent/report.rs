@@ -362,6 +362,7 @@ fn action_name(action: Action) -> &'static str {
         Action::Pass => "pass",
         Action::Drop => "drop",
         Action::Transmit => "tx",
+        Action::Redirect => "redirect",
     }
 }
 

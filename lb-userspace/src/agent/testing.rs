@@ -94,6 +94,7 @@ pub fn hop(target: &str, mac: u8) -> NextHop {
         gateway: address(target),
         source_mac: [2, 0, 0, 0, 0, 1],
         destination_mac: [2, 0, 0, 0, 1, mac],
+        vlan: None,
     }
 }
 
@@ -163,6 +164,7 @@ impl Surroundings {
             next_hops: &self.next_hops,
             now: self.start + self.elapsed,
             now_secs: 1_700_000_000 + self.elapsed.as_secs(),
+            jiffies_per_sec: 250,
         }
     }
 }

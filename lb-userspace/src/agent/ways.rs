@@ -32,6 +32,7 @@ impl Ways {
                         mtu: hop.mtu,
                         source_mac: hop.source_mac,
                         destination_mac: hop.destination_mac,
+                        vlan: hop.vlan,
                     };
                     self.next_hops.insert(address, hop);
                 }

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
-use nix::time::{ClockId, clock_getres};
-
 use super::error::Error;
 use super::image::Endpoint;
 use super::kernel_types::Offsets;
@@ -69,17 +67,6 @@ pub async fn listening(endpoints: &BTreeSet<Endpoint>) -> Result<BTreeSet<Endpoi
         }
     }
     Ok(visible)
-}
-
-/// Jiffies per second: the coarse clocks tick by the jiffy.
-pub fn hertz() -> u32 {
-    const NS_PER_SEC: i64 = 1_000_000_000;
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    let tick_ns = tick.map_or(0, |tick| tick.tv_sec() * NS_PER_SEC + tick.tv_nsec());
-    match tick_ns {
-        1.. => u32::try_from((NS_PER_SEC + tick_ns / 2) / tick_ns).unwrap_or(1),
-        _ => 100,
-    }
 }
 
 /// Offsets in the running kernel; all zero where it has no type information.

@@ -23,6 +23,7 @@ use super::kernel_types::Offsets;
 use super::report::{self, Scene};
 use super::role::{self, ByLocal, Role};
 use crate::config;
+use crate::dataplane::jiffies;
 use crate::netlink::address::OwnAddresses;
 use crate::netlink::{self, NextHop, NextHops, Resolver, sock_diag};
 use crate::status::{BpfState, Command, ConfigStatus, Counters, Envelope, NodeStatus, Refusal};
@@ -57,7 +58,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Reads the host, loads and attaches the datapath, adds the VIPs.
     pub(super) async fn start(config: PathBuf, role: Role) -> Result<Self, Error> {
-        let (offsets, hertz) = (host::offsets(), host::hertz());
+        let (offsets, hertz) = (host::offsets(), jiffies::per_second());
         let facts = Facts::read(&role.interface).await?;
         let seen = host::listening(&role.endpoints()).await?;
         let wanted = role.wanted(&facts, &seen, hertz)?;

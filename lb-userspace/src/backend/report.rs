@@ -141,6 +141,7 @@ fn exit_count(exit: Exit, count: &ExitCount) -> status::ExitCount {
         Action::Pass => "pass",
         Action::Drop => "drop",
         Action::Transmit => "tx",
+        Action::Redirect => "redirect",
     };
     status::ExitCount {
         name: exit.name().to_owned(),

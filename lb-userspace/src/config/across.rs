@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::audience;
+use super::announce;
 use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
@@ -11,7 +11,7 @@ use super::fields::{Errors, NOT_SUPPORTED};
 use super::limits;
 use super::node::NodeDraft;
 use super::place::{Placed, Span};
-use super::pool::{Family, PoolDraft};
+use super::pool::PoolDraft;
 use super::ports;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
@@ -43,7 +43,7 @@ impl Draft {
         }
         ports::check(&self.services, errors);
         self.check_addresses(errors);
-        audience::check(self, errors);
+        announce::check(self, errors);
         limits::check(self, errors);
     }
 
@@ -134,7 +134,6 @@ impl Draft {
             None if self.pools.iter().any(|pool| pool.name.is_none()) => {}
             None => errors.add_absence(self.no_pool(name)),
             Some(pool) => {
-                check_family(service, pool, errors);
                 check_need(service, pool, errors);
             }
         }
@@ -214,24 +213,6 @@ impl Draft {
         }
         taken.extend(backends.map(|backend| (backend.value, ("a backend", &backend.span))));
         taken
-    }
-}
-
-fn check_family(service: &ServiceDraft, pool: &PoolDraft, errors: &Errors) {
-    let (Some(vip), Some(first)) = (&service.vip, pool.addresses().next()) else {
-        return;
-    };
-    let (vip_family, pool_family) = (Family::of(vip.value), Family::of(first.value));
-    if vip_family != pool_family && !pool.is_mixed() {
-        errors.add(
-            Diagnostic::at(
-                &vip.span,
-                format!("an {vip_family} VIP over {pool_family} backends {NOT_SUPPORTED}"),
-            )
-            .label(vip_family.to_string())
-            .related(&first.span, pool_family.to_string())
-            .help(format!("give it a pool with {vip_family} backends")),
-        );
     }
 }
 

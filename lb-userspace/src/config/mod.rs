@@ -8,7 +8,6 @@
 
 mod across;
 mod announce;
-mod audience;
 mod backend;
 mod bgp;
 mod check;

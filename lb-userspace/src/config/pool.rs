@@ -10,12 +10,14 @@ use super::schema::MEMBER;
 use super::secret::Secrets;
 use super::unique::repeated;
 use super::value;
-use crate::model::{Backend, Check, Pool, PoolName};
+use crate::model::{Backend, Check, Encap, Mode, Pool, PoolName};
 
 /// `[[pool]]` as far as it could be read.
 pub struct PoolDraft {
     /// Unique name.
     pub name: Option<Placed<String>>,
+    encap: Encap,
+    mode: Mode,
     hops: u8,
     check: Option<Check>,
     /// Its backends.
@@ -25,12 +27,12 @@ pub struct PoolDraft {
 impl PoolDraft {
     /// Reads the pool, its check and its backends.
     pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
-        // These have one value each in this version; reading them refuses all others.
-        fields.word("encap", &[("gue", ())]);
-        fields.word("mode", &[("rows", ())]);
+        let (encap, mode) = tunnel(fields);
         let draft = PoolDraft {
             name: fields.must("name", value::name),
-            hops: fields.integer_or("hops", 4, 1..=4),
+            encap,
+            mode,
+            hops: hops(fields, mode),
             check: check::read(fields, secrets),
             backends: fields
                 .tables("backend", &MEMBER)
@@ -106,6 +108,8 @@ impl PoolDraft {
     pub fn finish(self) -> Option<Pool> {
         Some(Pool {
             name: PoolName(self.name?.value),
+            encap: self.encap,
+            mode: self.mode,
             hops: self.hops,
             check: self.check?,
             backends: self
@@ -114,6 +118,47 @@ impl PoolDraft {
                 .map(BackendDraft::finish)
                 .collect::<Option<_>>()?,
         })
+    }
+}
+
+/// How packets travel. The second chance needs the list of hops, which only GUE has room for.
+fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
+    let encaps = [("gue", Encap::Gue), ("ipip", Encap::IpIp)];
+    let modes = [("rows", Mode::Rows), ("stateless", Mode::Stateless)];
+    let encap = fields.word("encap", &encaps);
+    let mode = fields.word("mode", &modes);
+    if encap == Some(Encap::IpIp)
+        && mode.unwrap_or_default() == Mode::Rows
+        && (mode.is_some() || fields.raw("mode").is_none())
+        && let Some(written) = fields.raw("encap")
+    {
+        fields.errors().add(
+            Diagnostic::at(
+                &written.span(),
+                "`encap = \"ipip\"` has no room for the hops of `mode = \"rows\"`",
+            )
+            .help("write `mode = \"stateless\"`: flows then break whenever their row moves"),
+        );
+    }
+    (encap.unwrap_or_default(), mode.unwrap_or_default())
+}
+
+fn hops(fields: &Fields<'_, '_>, mode: Mode) -> u8 {
+    match mode {
+        Mode::Rows => fields.integer_or("hops", 4, 1..=4),
+        Mode::Stateless => {
+            let hops = fields.integer_or("hops", 1, 1..=4);
+            if let (2.., Some(written)) = (hops, fields.raw("hops")) {
+                fields.errors().add(
+                    Diagnostic::at(
+                        &written.span(),
+                        "`hops` above 1 with `mode = \"stateless\"`",
+                    )
+                    .help("remove it: a second chance needs `mode = \"rows\"`"),
+                );
+            }
+            hops
+        }
     }
 }
 

@@ -327,21 +327,22 @@ pub static POOL: Section = Section {
             "Unique name; services refer to it.",
         ),
         Key {
-            reserved: &["ipip", "l2"],
+            reserved: &["l2"],
             ..optional(
                 "encap",
+                "\"gue\" or \"ipip\"",
                 "\"gue\"",
-                "\"gue\"",
-                "How packets reach the backends.",
+                "How packets reach the backends: GUE, or IP in IP of any two families.",
             )
         },
         Key {
-            reserved: &["flow-table", "stateless"],
+            reserved: &["flow-table"],
             ..optional(
                 "mode",
+                "\"rows\" or \"stateless\"",
                 "\"rows\"",
-                "\"rows\"",
-                "`rows`: no state on the node, a second chance on the backend.",
+                "`rows`: no state on the node, a second chance on the backend, which runs `anylb backend`. `stateless`: no state \
+                 and no second chance, for backends with nothing but the kernel's decapsulation; flows break when their row moves.",
             )
         },
         optional(
@@ -378,13 +379,7 @@ pub static POOL: Section = Section {
 /// `pool.check`.
 pub static CHECK: Section = Section {
     header: "check = { }",
-    about: "The health check of a pool's backends, made from every node to the backend's own address. One `timeout` covers \
-            all that a check does, from the connection to the last byte that it waits for; every check has a connection \
-            of its own. What a failed one met with stands in `anylb backend list` and `anylb health show`, such as \
-            `status 503, expected 2xx` or `certificate expired 3 days ago`. A check costs its node about 0.1 ms of CPU over \
-            HTTP and 0.3 ms over HTTPS, with a whole handshake each time, and all checks share one core. Most of HTTPS in \
-            one line: `check = { type = \"https\", port = 8443, path = \"/alive\", host = \"web.example\", expect = [200, 204], \
-            ca_file = \"backends.pem\" }`.",
+    about: "The health check of a pool's backends, made from every node to the backend's own address.",
     keys: &[
         Key {
             reserved: &["dns", "udp", "icmp", "grpc", "exec"],

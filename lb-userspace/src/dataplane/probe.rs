@@ -121,9 +121,11 @@ fn context(length: usize) -> [u8; 24] {
 fn action(verdict: u32) -> Action {
     const XDP_PASS: u32 = 2;
     const XDP_TX: u32 = 3;
+    const XDP_REDIRECT: u32 = 4;
     match verdict {
         XDP_PASS => Action::Pass,
         XDP_TX => Action::Transmit,
+        XDP_REDIRECT => Action::Redirect,
         _ => Action::Drop,
     }
 }
@@ -226,4 +228,8 @@ impl Tables for HostTables<'_> {
     fn count_service(&self, _: u32, _: u32, _: bool) {}
 
     fn count_backend(&self, _: u32, _: u32) {}
+
+    fn may_answer(&self, _: &Bank) -> bool {
+        true
+    }
 }

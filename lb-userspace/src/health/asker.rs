@@ -1,6 +1,7 @@
 //! Questions to a running checker: how its targets do, and one check out of turn.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -61,23 +62,25 @@ impl Asker {
 }
 
 /// One check out of turn; it ends early when nobody waits for it any more.
-pub(super) async fn once(
-    probe: &impl Probe,
+pub(super) fn once<'p>(
+    probe: &'p impl Probe,
     target: Target,
     check: Check,
     mut reply: oneshot::Sender<Option<Probed>>,
-) {
-    let started = Instant::now();
-    // Cancel-safe: a check that is dropped leaves nothing behind.
-    let outcome = tokio::select! {
-        outcome = probe.probe(target.address, &check) => outcome,
-        () = reply.closed() => return,
-    };
-    let probed = Probed {
-        outcome,
-        duration: started.elapsed(),
-        timeout: check.timeout,
-    };
-    // Whoever asked may have left in this moment.
-    let _ = reply.send(Some(probed));
+) -> impl Future<Output = ()> + Send + 'p {
+    async move {
+        let started = Instant::now();
+        // Cancel-safe: a check that is dropped leaves nothing behind.
+        let outcome = tokio::select! {
+            outcome = probe.probe(target.address, &check) => outcome,
+            () = reply.closed() => return,
+        };
+        let probed = Probed {
+            outcome,
+            duration: started.elapsed(),
+            timeout: check.timeout,
+        };
+        // Whoever asked may have left in this moment.
+        let _ = reply.send(Some(probed));
+    }
 }

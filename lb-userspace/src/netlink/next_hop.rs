@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::table::{Neighbour, Resolution};
+use crate::model::Vlan;
 
 /// All the datapath needs to put a frame on the wire towards an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct NextHop {
     pub source_mac: [u8; 6],
     /// MAC of the gateway.
     pub destination_mac: [u8; 6],
+    /// VLAN tag of the frames.
+    pub vlan: Option<Vlan>,
 }
 
 /// Why there is no next hop; its display is what an operator reads.
@@ -139,6 +142,7 @@ impl NextHop {
             gateway,
             source_mac,
             destination_mac,
+            vlan: None,
         })
     }
 }

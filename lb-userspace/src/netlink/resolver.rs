@@ -408,6 +408,7 @@ mod tests {
                 gateway: ip("10.0.0.1"),
                 source_mac: Peer::OUR_MAC,
                 destination_mac: Peer::MAC,
+                vlan: None,
             };
             assert_eq!(v4, expected);
             let v6 = wait_for(&resolver, "2001:db8::1", Result::is_ok).await;

@@ -288,6 +288,7 @@ mod tests {
             gateway: ip("10.1.0.1"),
             source_mac: OUR_MAC,
             destination_mac: PEER_MAC,
+            vlan: None,
         };
         assert_eq!(direct, expected);
         let routed = only(&table(

@@ -12,7 +12,7 @@ use lb_common::wire::{address_words, v4_mapped, v4_of};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{Image, Op, PlanError, Slots};
-use crate::model::{PoolName, Ports, Protocol};
+use crate::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan};
 use crate::status::Health;
 
 /// The whole desired state of the datapath.
@@ -26,6 +26,8 @@ pub struct Desired {
     pub source_v6: Option<Ipv6Addr>,
     /// Counts changes of inputs; its low 16 bits go into the tunnel header.
     pub generation: u64,
+    /// The kernel's tick.
+    pub jiffies_per_sec: u32,
     /// Addresses of nodes and backends: never clients of a VIP.
     pub own: BTreeSet<IpAddr>,
     /// By name; one that no service names has no place in the datapath.
@@ -37,6 +39,10 @@ pub struct Desired {
 /// A pool.
 #[derive(Clone, Debug)]
 pub struct DesiredPool {
+    /// How packets reach the backends.
+    pub encap: Encap,
+    /// What keeps flows.
+    pub mode: Mode,
     /// What the rows' indexes mean.
     pub members: Vec<DesiredBackend>,
     /// Indexes into `members`, [`abi::ABSENT`] where there is no hop; [`abi::ROWS`] of them.
@@ -67,6 +73,8 @@ pub struct NextHop {
     pub source_mac: [u8; 6],
     /// Destination MAC address.
     pub destination_mac: [u8; 6],
+    /// VLAN tag of the frames.
+    pub vlan: Option<Vlan>,
 }
 
 /// A service.
@@ -95,6 +103,8 @@ impl DesiredService {
     }
 }
 
+/// Pings that one CPU answers per second: enough for every client's monitoring, a thousandth of a core.
+const ANSWERS_PER_SEC: u32 = 10_000;
 /// Assumed until the first next hop is resolved.
 const MTU_DEFAULT: u32 = 1500;
 
@@ -190,7 +200,7 @@ impl Desired {
                     first_counter: block.first,
                     tunnel_mtu: place.pool.mtu(),
                     tunnel_flags: place.pool.tunnel_flags(),
-                    padding: 0,
+                    encap: place.pool.encap(),
                     first_port: ports.first(),
                     last_port: ports.last(),
                 }));
@@ -209,6 +219,8 @@ impl Desired {
                 .map_or([0; 2], |address| address_words(address.octets())),
             tunnel_port: tunnel::PORT.to_be(),
             generation: (self.generation as u16).to_be(),
+            answers_per_jiffy: (ANSWERS_PER_SEC.div_ceil(self.jiffies_per_sec.max(1))) as u16,
+            answers_max: ANSWERS_PER_SEC,
             ..Shared::default()
         }
     }
@@ -260,7 +272,7 @@ impl Desired {
             ifindex: hop.ifindex,
             flags: verdict | backend_flags::REACHABLE,
             mtu: hop.mtu,
-            padding: 0,
+            vlan: hop.vlan.map_or(0, Vlan::to_wire),
         }
     }
 }
@@ -277,6 +289,14 @@ struct Place<'a> {
 }
 
 impl DesiredPool {
+    fn encap(&self) -> u8 {
+        match (self.mode, self.encap) {
+            (Mode::Rows, _) => abi::encap::ROWS,
+            (Mode::Stateless, Encap::Gue) => abi::encap::GUE,
+            (Mode::Stateless, Encap::IpIp) => abi::encap::IP,
+        }
+    }
+
     fn tunnel_flags(&self) -> u8 {
         if self.settling {
             tunnel::flags::SETTLING

@@ -9,7 +9,7 @@ use lb_common::flow::FlowKey;
 
 use super::desired::{NextHop, address_of, words};
 use super::*;
-use crate::model::{PoolName, Ports, Protocol};
+use crate::model::{Encap, Mode, PoolName, Ports, Protocol};
 use crate::status::Health;
 
 fn backend(address: &str) -> DesiredBackend {
@@ -18,6 +18,7 @@ fn backend(address: &str) -> DesiredBackend {
         mtu: 1500,
         source_mac: [1; 6],
         destination_mac: [2; 6],
+        vlan: None,
     };
     DesiredBackend {
         address: address.parse().expect("an address"),
@@ -42,6 +43,8 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
             (
                 PoolName((*name).into()),
                 DesiredPool {
+                    encap: Encap::Gue,
+                    mode: Mode::Rows,
                     members,
                     rows: rows.collect(),
                     settling: false,
@@ -61,6 +64,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
         source_v4: Some([10, 0, 0, 1].into()),
         source_v6: None,
         generation: 1,
+        jiffies_per_sec: 250,
         own: std::collections::BTreeSet::new(),
         services: services.collect(),
         pools,

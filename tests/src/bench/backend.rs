@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use anylb::backend::datapath::Datapath;
 use anylb::backend::host;
 use anylb::backend::image::{Endpoint, Image, Wanted};
+use anylb::dataplane::jiffies;
 use lb_common::backend_abi::Macs;
 use lb_common::tunnel;
 use socket2::{Domain, Socket, Type};
@@ -114,7 +115,7 @@ impl Connection {
 fn image() -> Result<Image> {
     let mut wanted = Wanted {
         tunnel_port: tunnel::PORT,
-        hertz: host::hertz(),
+        hertz: jiffies::per_second(),
         ..Wanted::default()
     };
     for family in &FAMILIES {

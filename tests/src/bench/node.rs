@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{AdminState, HashKey, PoolName, Ports, Protocol};
+use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
 use anylb::rows::{self, Input, Member, View};
@@ -119,6 +119,7 @@ fn desired() -> Result<Desired> {
             IpAddr::V6(v6) => Some(*v6),
         }),
         generation: 1,
+        jiffies_per_sec: 250,
         own: pools
             .values()
             .flat_map(|pool| pool.members.iter().map(|member| member.address))
@@ -145,10 +146,13 @@ fn pool_of(family: &Family) -> Result<DesiredPool> {
             mtu: 1700,
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 3],
+            vlan: None,
         }),
         health: Health::Up,
     };
     Ok(DesiredPool {
+        encap: Encap::Gue,
+        mode: Mode::Rows,
         members: table.members.into_iter().map(member).collect(),
         rows: table.rows,
         settling: false,

@@ -2,12 +2,10 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use lb_common::lb::Exit;
 
-use super::{PROBE_PORT, Reconciler, wall_secs};
-use crate::agent::pool::World;
+use super::{PROBE_PORT, Reconciler};
 use crate::dataplane::{Dataplane, release_heap};
 use crate::model::Service;
 use crate::plan::{Image, differences, plan};
@@ -49,12 +47,7 @@ impl Reconciler {
     fn wanted(&self) -> Result<Image, Refusal> {
         let busy = || Refusal::refused("a change is being applied: try again in a moment");
         let (verdicts, next_hops) = self.snapshot();
-        let world = World {
-            verdicts: &verdicts,
-            next_hops: &next_hops,
-            now: Instant::now(),
-            now_secs: wall_secs(),
-        };
+        let world = self.world(&verdicts, &next_hops);
         let desired = self.parts.core.desired(world).filter(|_| self.ready);
         // Numbers that a plan would give out are not given out here.
         let mut slots = self.parts.core.state.slots.clone();

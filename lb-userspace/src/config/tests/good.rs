@@ -69,6 +69,8 @@ fn the_example_of_a_load_balancer() {
             web.clone(),
             Pool {
                 name: web.clone(),
+                encap: Encap::Gue,
+                mode: Mode::Rows,
                 hops: 4,
                 check: Check {
                     kind: CheckKind::Tcp { port: 8080 },

@@ -1,0 +1,88 @@
+//! Pings of a VIP, answered on the spot (RFC 792, RFC 4443).
+
+use super::inner::Inner;
+use super::{Exit, L3, Tables};
+use crate::abi::Bank;
+use crate::exit::{OrLeave as _, leave};
+use crate::packet::Transit;
+use crate::wire::{Be16, Ethernet, Icmp, Ipv4, Ipv6, fold, protocol};
+
+const TTL: u8 = 64;
+
+/// Turns the packet into its answer.
+#[inline(always)]
+pub(super) fn reply<P: Transit, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    inner: Inner,
+) -> Result<Exit, Exit> {
+    // A copy, so that the hot path's packet stays in registers.
+    let mut apart = *packet;
+    asks(&apart, &inner)?;
+    if !tables.may_answer(bank) {
+        return leave(Exit::EchoLimited);
+    }
+    turn(&mut apart, &inner)?;
+    *packet = apart;
+    Ok(Exit::EchoReply)
+}
+
+/// Types of request and reply.
+#[inline(always)]
+const fn types(inner: &Inner) -> (u8, u8) {
+    if inner.kind == protocol::IPV4 {
+        (8, 0)
+    } else {
+        (128, 129)
+    }
+}
+
+/// Whether it is a ping.
+#[inline(never)]
+fn asks<P: Transit>(packet: &P, inner: &Inner) -> Result<(), Exit> {
+    if inner.transport + size_of::<Icmp>() > L3 + inner.length as usize {
+        return leave(Exit::Malformed);
+    }
+    let icmp = packet
+        .get_at::<Icmp>(inner.transport)
+        .or_leave(Exit::Malformed)?;
+    if icmp.kind != types(inner).0 || icmp.code != 0 {
+        return leave(Exit::Icmp);
+    }
+    Ok(())
+}
+
+/// Addresses change places, and their part of the checksums stays.
+#[inline(never)]
+fn turn<P: Transit>(packet: &mut P, inner: &Inner) -> Result<(), Exit> {
+    if inner.kind == protocol::IPV4 {
+        let ip = packet.get_mut::<Ipv4>(L3).or_leave(Exit::Malformed)?;
+        (ip.source, ip.destination) = (ip.destination, ip.source);
+        ip.checksum = with_high_octet(ip.checksum, ip.ttl, TTL);
+        ip.ttl = TTL;
+    } else {
+        let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::Malformed)?;
+        ip.set_addresses(ip.destination, ip.source);
+        ip.hop_limit = TTL;
+    }
+    let icmp = packet
+        .get_at_mut::<Icmp>(inner.transport)
+        .or_leave(Exit::Malformed)?;
+    let (request, reply) = types(inner);
+    icmp.checksum = with_high_octet(icmp.checksum, request, reply);
+    icmp.kind = reply;
+    // Tags stay, and the answer leaves by the link that the question came by.
+    packet.unskip();
+    let ethernet = packet.get_mut::<Ethernet>(0).or_leave(Exit::Malformed)?;
+    (ethernet.macs_low, ethernet.macs_high) = ethernet.swapped();
+    Ok(())
+}
+
+/// A checksum after a change of an octet that is the first of its word (RFC 1624, equation 3).
+#[inline(always)]
+const fn with_high_octet(checksum: u16, before: u8, after: u8) -> u16 {
+    let before = Be16::new((before as u16) << 8).raw();
+    let after = Be16::new((after as u16) << 8).raw();
+    !fold(!checksum as u32 + !before as u32 + after as u32)
+}

@@ -1,0 +1,161 @@
+//! Headers that tunnels have in common.
+
+use super::{Exit, L3, TAG};
+use crate::abi::{Backend, Bank, Shared};
+use crate::exit::{OrLeave as _, leave};
+use crate::packet::Packet;
+use crate::wire::{
+    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Udp, fold, halves, protocol, v4_of,
+};
+
+#[repr(C, packed)]
+#[derive(
+    Clone,
+    Copy,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
+)]
+struct Address6 {
+    high: u64,
+    low: u64,
+}
+
+#[inline(always)]
+pub(super) fn put_v6<P: Packet>(
+    packet: &mut P,
+    offset: usize,
+    address: [u64; 2],
+) -> Result<(), Exit> {
+    let [high, low] = address;
+    let place = packet
+        .get_mut::<Address6>(offset)
+        .or_leave(Exit::NoHeadroom)?;
+    place.high = high;
+    place.low = low;
+    Ok(())
+}
+
+#[inline(always)]
+pub(super) fn ethernet<P: Packet>(
+    packet: &mut P,
+    to: &Backend,
+    ethertype: Be16,
+) -> Result<(), Exit> {
+    let ethernet = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
+    ethernet.macs_low = to.macs_low;
+    ethernet.macs_high = to.macs_high;
+    ethernet.ethertype = ethertype;
+    Ok(())
+}
+
+#[inline(always)]
+pub(super) fn udp<P: Packet>(
+    packet: &mut P,
+    offset: usize,
+    shared: &Shared,
+    source_port: Be16,
+    length: u32,
+) -> Result<(), Exit> {
+    *packet.get_mut::<Udp>(offset).or_leave(Exit::NoHeadroom)? = Udp {
+        ports: Ports {
+            source: source_port,
+            destination: Be16::from_raw(shared.tunnel_port),
+        },
+        length: Be16::new(length as u16),
+        checksum: 0,
+    };
+    Ok(())
+}
+
+/// The outer IPv4 header (RFC 2003, RFC 6040: DSCP and ECN are those of the inner one). `length`: all of the packet.
+#[inline(always)]
+pub(super) fn outer_ipv4<P: Packet>(
+    packet: &mut P,
+    bank: &Bank,
+    first: &Backend,
+    length: u32,
+    tos: u8,
+    payload: u8,
+) -> Result<(), Exit> {
+    let length = Be16::new(length as u16);
+    let mut sum =
+        first.checksum + u32::from(length.raw()) + u32::from(Be16::new(u16::from(tos)).raw());
+    if payload != protocol::UDP {
+        // The backend's part of the sum has UDP in it.
+        sum += u32::from(!Be16::new(u16::from(protocol::UDP)).raw());
+        sum += u32::from(Be16::new(u16::from(payload)).raw());
+    }
+    *packet.get_mut::<Ipv4>(L3).or_leave(Exit::NoHeadroom)? = Ipv4 {
+        version_ihl: 0x45,
+        tos,
+        total_length: length,
+        identification: Be16::new(0),
+        fragment: Be16::new(IPV4_DF),
+        ttl: 64,
+        protocol: payload,
+        checksum: !fold(sum),
+        source: bank.shared.source_v4,
+        destination: v4_of(first.address),
+    };
+    Ok(())
+}
+
+/// The outer IPv6 header (RFC 2473). `length`: what follows it; `label`: traffic class and flow label.
+#[inline(always)]
+pub(super) fn outer_ipv6<P: Packet>(
+    packet: &mut P,
+    bank: &Bank,
+    first: &Backend,
+    length: u32,
+    label: u32,
+    payload: u8,
+) -> Result<(), Exit> {
+    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
+    ip.version_class_label = Be32::new(6 << 28 | label);
+    ip.payload_length = Be16::new(length as u16);
+    ip.next_header = payload;
+    ip.hop_limit = 64;
+    ip.set_addresses(bank.shared.source_v6, first.address);
+    Ok(())
+}
+
+/// Puts the next hop's VLAN tag into the frame: EtherType and the rest stay where they are.
+#[inline(always)]
+pub(super) fn tag<P: Packet>(packet: &mut P, to: &Backend) -> Result<(), Exit> {
+    if !packet.grow(TAG as i32) {
+        return leave(Exit::NoHeadroom);
+    }
+    let tagged = packet.get_mut::<Tagged>(0).or_leave(Exit::NoHeadroom)?;
+    tagged.macs_low = to.macs_low;
+    tagged.macs_high = to.macs_high;
+    tagged.tag = to.vlan;
+    Ok(())
+}
+
+#[repr(C, packed)]
+#[derive(
+    Clone,
+    Copy,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
+)]
+struct Tagged {
+    macs_low: u64,
+    macs_high: u32,
+    tag: u32,
+}
+
+/// Sum of the outer IPv4 header's words that no packet changes, for [`Backend::checksum`]: version, identification, flags,
+/// TTL and protocol, source, destination.
+pub const fn outer_checksum(source: u32, destination: u32) -> u32 {
+    let constant = Be16::new(0x4500).raw() as u32
+        + Be16::new(IPV4_DF).raw() as u32
+        + Be16::new(0x4000 | protocol::UDP as u16).raw() as u32;
+    constant + halves(source) + halves(destination)
+}

@@ -1,0 +1,123 @@
+//! The client's packet: IP and transport headers that are sound, or a named way out.
+
+use super::{Exit, L3, L4_V6};
+use crate::exit::{OrLeave as _, leave};
+use crate::ipv6::{NoUpperLayer, upper_layer};
+use crate::packet::{Packet, View};
+use crate::wire::{IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol};
+
+/// A packet for a VIP, as far as the parser has come.
+#[derive(Clone, Copy)]
+pub(super) struct Inner {
+    pub protocol: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Offset of the transport header.
+    pub transport: usize,
+    /// IP header and payload, bytes.
+    pub length: u32,
+    /// 4 or 41, as the tunnel header names it.
+    pub kind: u8,
+}
+
+#[inline(always)]
+pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
+    let header = usize::from(ip.version_ihl & 15) * 4;
+    if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
+        return leave(Exit::Malformed);
+    }
+    if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
+        return leave(Exit::Fragment);
+    }
+    let length = usize::from(ip.total_length.value());
+    if length < header || L3 + length > packet.len() {
+        return leave(Exit::Malformed);
+    }
+    Ok(Inner {
+        protocol: ip.protocol,
+        tos: ip.tos,
+        transport: L3 + header,
+        length: length as u32,
+        kind: protocol::IPV4,
+    })
+}
+
+#[inline(always)]
+pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
+    let label = ip.version_class_label.value();
+    if label >> 28 != 6 {
+        return leave(Exit::Malformed);
+    }
+    let length = size_of::<Ipv6>() + usize::from(ip.payload_length.value());
+    if L3 + length > packet.len() {
+        return leave(Exit::Malformed);
+    }
+    let (protocol, transport) = match upper_layer(packet, ip.next_header, L4_V6) {
+        Ok(found) => found,
+        Err(NoUpperLayer::Fragment) => return leave(Exit::Fragment),
+        Err(NoUpperLayer::Malformed) => return leave(Exit::Malformed),
+    };
+    Ok(Inner {
+        protocol,
+        tos: (label >> 20) as u8,
+        transport,
+        length: length as u32,
+        kind: protocol::IPV6,
+    })
+}
+
+/// A transport header with ports. Each has code of its own to the end: joined behind the header, a packet cost 4 ns more.
+pub(super) trait Transport: View {
+    const PROTOCOL: u8;
+    fn ports(&self) -> Ports;
+    /// Of TCP.
+    fn flags(&self) -> u8;
+}
+
+impl Transport for Tcp {
+    const PROTOCOL: u8 = protocol::TCP;
+
+    #[inline(always)]
+    fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        self.flags
+    }
+}
+
+impl Transport for Udp {
+    const PROTOCOL: u8 = protocol::UDP;
+
+    #[inline(always)]
+    fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        0
+    }
+}
+
+/// Ports and TCP flags of a packet whose IP header is sound; the transport header lies inside the IP packet, at the constant
+/// offset `usual` where there are no options.
+#[inline(always)]
+pub(super) fn transport<H: Transport, P: Packet>(
+    packet: &P,
+    inner: &Inner,
+    usual: usize,
+) -> Result<(Ports, u8), Exit> {
+    if inner.transport + size_of::<H>() > L3 + inner.length as usize {
+        return leave(Exit::Malformed);
+    }
+    let header = if inner.transport == usual {
+        packet.get::<H>(usual)
+    } else {
+        packet.get_at::<H>(inner.transport)
+    };
+    let header = header.or_leave(Exit::Malformed)?;
+    Ok((header.ports(), header.flags()))
+}

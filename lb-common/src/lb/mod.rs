@@ -1,0 +1,346 @@
+//! The LB node's decision: is it for a VIP, which row, which hops; then the headers.
+//!
+//! | file | holds |
+//! |---|---|
+//! | this | the way of a packet: address, service, source, row, backend, headers, counters |
+//! | `inner` | what the client sent |
+//! | `rows` | the tunnel with every hop of the row |
+//! | `plain` | tunnels that any host can end |
+//! | `headers` | what tunnels have in common |
+//! | `echo` | pings of a VIP |
+//!
+//! One packet goes once through [`run`]. Foreign packets leave at the first address that is no VIP, untouched.
+
+mod echo;
+mod headers;
+mod inner;
+mod plain;
+mod rows;
+
+pub use headers::outer_checksum;
+
+use crate::abi::{self, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
+use crate::exit::{OrLeave as _, exits, leave};
+use crate::flow::FlowHash;
+use crate::packet::Transit;
+use crate::wire::{
+    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
+    Ports, Tcp, Udp, protocol, tcp_flags, v4_mapped,
+};
+use inner::{Inner, Transport};
+
+/// The maps, as the decision sees them. Indexes are those of [`crate::abi`].
+pub trait Tables {
+    /// The bank in use.
+    fn bank(&self) -> Option<&Bank>;
+    /// A packed row.
+    fn row(&self, table: u32, row: u32) -> Option<u64>;
+    /// Counts one packet of a service.
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool);
+    /// Counts one packet of a backend as first hop.
+    fn count_backend(&self, counter: u32, bytes: u32);
+    /// Takes one from the budget of packets that the node itself answers; false where it is used up.
+    fn may_answer(&self, bank: &Bank) -> bool;
+}
+
+exits! {
+    /// Neither IPv4 nor IPv6, or too short to tell.
+    NotIp = "not_ip", Pass, "";
+    /// The destination is no VIP.
+    NotVip = "not_vip", Pass, "";
+    /// No agent has applied anything yet.
+    NoRoot = "no_root", Pass, "start the agent";
+    /// A node's own probe; its real exit went to the prober.
+    Probe = "probe", Pass, "";
+    /// Sent to the first hop, by the interface that the packet came in by.
+    Sent = "sent", Transmit, "";
+    /// Sent to the first hop by another interface.
+    Redirected = "redirected", Redirect, "";
+    /// A ping of a VIP, answered.
+    EchoReply = "echo_reply", Transmit, "";
+    /// A ping of a VIP, one too many.
+    EchoLimited = "echo_limited", Drop, "more pings to VIPs than a CPU answers per second: somebody measures often, or a flood";
+    /// ICMP to a VIP that is no ping.
+    Icmp = "icmp", Drop, "ICMP errors to a VIP are not forwarded in this version";
+    /// Lengths or header fields lie.
+    Malformed = "malformed", Drop, "broken sender, or an attack";
+    /// The source is a VIP, a node, a backend, loopback or multicast.
+    BadSource = "bad_source", Drop, "spoofed sources: filter them at the edge; nodes and backends cannot be clients of a VIP";
+    /// The VIP has no such service.
+    NoService = "no_service", Drop, "clients use a port or protocol that no [[service]] has";
+    /// A fragment.
+    Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
+    /// TTL or hop limit is used up.
+    TtlExceeded = "ttl_exceeded", Drop, "a traceroute, or a routing loop";
+    /// It does not fit the tunnel.
+    TooBig = "too_big", Drop, "let [backend] mss = \"auto\" lower the MSS, or raise the MTU between nodes and backends";
+    /// The service's table is not there.
+    NoTable = "no_table", Drop, "the agent's maps do not agree: restart the agent";
+    /// The row names no backend.
+    NoBackend = "no_backend", Drop, "the pool has no backend";
+    /// The backend's next hop is not resolved.
+    NoNextHop = "no_next_hop", Drop, "no route or neighbour towards the backend: see `anylb backend list`";
+    /// No headroom for the headers.
+    NoHeadroom = "no_headroom", Drop, "the driver leaves too little room before a packet";
+}
+
+/// Decides about one packet and, where it is ours, puts the tunnel headers before it.
+#[inline(always)]
+pub fn run<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Exit {
+    match decide(packet, tables, probe) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+const L3: usize = size_of::<Ethernet>();
+const L4_V4: usize = L3 + size_of::<Ipv4>();
+const L4_V6: usize = L3 + size_of::<Ipv6>();
+
+#[inline(always)]
+fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
+    let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
+    let ethertype = untagged(packet, ethertype)?;
+    if ethertype == ETHERTYPE_IPV4 {
+        let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
+        let bank = tables.bank().or_leave(Exit::NoRoot)?;
+        let vip = find_vip(bank, v4_mapped(ip.destination))?;
+        let inner = inner::ipv4(packet, ip)?;
+        let addresses = (ip.source, ip.destination);
+        if inner.protocol == protocol::TCP {
+            flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+        } else if inner.protocol == protocol::UDP {
+            flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+        } else if inner.protocol == protocol::ICMP {
+            check_source_v4(bank, ip.source)?;
+            echo::reply(packet, tables, bank, inner)
+        } else {
+            leave(Exit::NoService)
+        }
+    } else if ethertype == ETHERTYPE_IPV6 {
+        let ip = packet.get::<Ipv6>(L3).or_leave(Exit::NotIp)?;
+        let bank = tables.bank().or_leave(Exit::NoRoot)?;
+        let vip = find_vip(bank, ip.destination)?;
+        let inner = inner::ipv6(packet, ip)?;
+        let addresses = (ip.source, ip.destination);
+        if inner.protocol == protocol::TCP {
+            flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+        } else if inner.protocol == protocol::UDP {
+            flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+        } else if inner.protocol == protocol::ICMPV6 {
+            check_source_v6(bank, addresses.0)?;
+            echo::reply(packet, tables, bank, inner)
+        } else {
+            leave(Exit::NoService)
+        }
+    } else {
+        leave(Exit::NotIp)
+    }
+}
+
+/// The EtherType behind at most two VLAN tags (IEEE 802.1Q); from here on, offsets count from the Ethernet header that the
+/// frame would have without them.
+#[inline(always)]
+fn untagged<P: Transit>(packet: &mut P, ethertype: Be16) -> Result<Be16, Exit> {
+    if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
+        return Ok(ethertype);
+    }
+    packet.skip(TAG);
+    let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
+    if ethertype != ETHERTYPE_VLAN {
+        return Ok(ethertype);
+    }
+    packet.skip(TAG);
+    Ok(packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype)
+}
+
+const TAG: usize = 4;
+
+#[inline(always)]
+fn flow_v4<H: Transport, P: Transit, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    vip: Vip,
+    inner: &Inner,
+    (source, destination): (u32, u32),
+    probe: bool,
+) -> Result<Exit, Exit> {
+    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V4)?;
+    let flow = &bank.shared.flow;
+    let hash = flow.ipv4(source, destination, ports, H::PROTOCOL);
+    let choice = choose(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    check_source_v4(bank, source)?;
+    age_ipv4(packet)?;
+    forward(packet, tables, bank, inner, &choice, flags, probe)
+}
+
+#[inline(always)]
+fn flow_v6<H: Transport, P: Transit, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    vip: Vip,
+    inner: &Inner,
+    (source, destination): ([u64; 2], [u64; 2]),
+    probe: bool,
+) -> Result<Exit, Exit> {
+    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V6)?;
+    let flow = &bank.shared.flow;
+    let hash = flow.ipv6(source, destination, ports, H::PROTOCOL);
+    let choice = choose(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    check_source_v6(bank, source)?;
+    age_ipv6(packet)?;
+    forward(packet, tables, bank, inner, &choice, flags, probe)
+}
+
+/// A VIP of the bank.
+#[derive(Clone, Copy)]
+struct Vip {
+    id: u32,
+    /// Its place in the indexes.
+    mixed: u64,
+}
+
+/// The VIP, or the way out for packets that are not ours.
+#[inline(always)]
+fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
+    let mixed = bank.mix(address);
+    match bank.find_address(address, mixed) {
+        Some(VipEntry {
+            kind: kind::VIP,
+            id,
+            ..
+        }) => Ok(Vip { id: *id, mixed }),
+        _ => leave(Exit::NotVip),
+    }
+}
+
+/// Where a packet goes.
+struct Choice<'b> {
+    service: &'b ServiceEntry,
+    row: u64,
+    /// For the outer source port.
+    entropy: u16,
+}
+
+/// The row is read as early as can be: it is the one read that misses the first-level cache, and what follows hides a part of
+/// that.
+#[inline(always)]
+fn choose<'b, T: Tables>(
+    tables: &T,
+    bank: &'b Bank,
+    vip: Vip,
+    protocol: u8,
+    ports: Ports,
+    hash: FlowHash,
+) -> Result<Choice<'b>, Exit> {
+    let key = abi::service_key(vip.id, protocol, ports.destination.value());
+    let service = bank
+        .find_service(key, vip.mixed)
+        .or_leave(Exit::NoService)?;
+    let row = tables
+        .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
+        .or_leave(Exit::NoTable)?;
+    Ok(Choice {
+        service,
+        row,
+        entropy: hash.entropy,
+    })
+}
+
+/// No client has an address that only this host may use, or that the datapath knows.
+#[inline(always)]
+fn check_source_v4(bank: &Bank, source: u32) -> Result<(), Exit> {
+    let first = source & u32::from_be(0xff00_0000);
+    if first == u32::from_be(0x7f00_0000)
+        || first == 0
+        || source & u32::from_be(0xe000_0000) == u32::from_be(0xe000_0000)
+    {
+        return leave(Exit::BadSource);
+    }
+    check_source(bank, v4_mapped(source))
+}
+
+#[inline(always)]
+fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+    let [high, low] = source;
+    let loopback_or_unspecified = high == 0 && u64::from_be(low) <= 1;
+    if loopback_or_unspecified || high.to_be() >> 56 == 0xff {
+        return leave(Exit::BadSource);
+    }
+    check_source(bank, source)
+}
+
+#[inline(always)]
+fn check_source(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+    if bank.find_address(source, bank.mix(source)).is_some() {
+        return leave(Exit::BadSource);
+    }
+    Ok(())
+}
+
+/// Takes one from the TTL (RFC 791, RFC 1624).
+#[inline(always)]
+fn age_ipv4<P: Transit>(packet: &mut P) -> Result<(), Exit> {
+    let ip = packet.get_mut::<Ipv4>(L3).or_leave(Exit::Malformed)?;
+    if ip.ttl <= 1 {
+        return leave(Exit::TtlExceeded);
+    }
+    ip.ttl -= 1;
+    let sum = u32::from(ip.checksum) + u32::from(0x0100_u16.to_be());
+    ip.checksum = (sum + u32::from(sum >= 0xffff)) as u16;
+    Ok(())
+}
+
+#[inline(always)]
+fn age_ipv6<P: Transit>(packet: &mut P) -> Result<(), Exit> {
+    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::Malformed)?;
+    if ip.hop_limit <= 1 {
+        return leave(Exit::TtlExceeded);
+    }
+    ip.hop_limit -= 1;
+    Ok(())
+}
+
+/// Headers and counters.
+#[inline(always)]
+fn forward<P: Transit, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    bank: &Bank,
+    inner: &Inner,
+    choice: &Choice<'_>,
+    flags: u8,
+    probe: bool,
+) -> Result<Exit, Exit> {
+    let &Choice { service, row, .. } = choice;
+    if row as u16 == abi::ABSENT {
+        return leave(Exit::NoBackend);
+    }
+    let first = bank.backend(service.first_backend + (row & 0xffff) as u32);
+    if first.address[1] == 0 {
+        return leave(Exit::NoBackend);
+    }
+    if first.flags & backend_flags::REACHABLE == 0 {
+        return leave(Exit::NoNextHop);
+    }
+    if service.encap == encap::ROWS {
+        rows::encapsulate(packet, bank, first, inner, choice, probe)?;
+    } else {
+        plain::encapsulate(packet, bank, first, inner, choice)?;
+    }
+    if first.vlan != 0 {
+        headers::tag(packet, first)?;
+    }
+    if probe {
+        return Ok(Exit::Sent);
+    }
+    let new_flow = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+    tables.count_service(service.service_counter, inner.length, new_flow);
+    tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
+    if packet.leaves_by(first.ifindex) {
+        Ok(Exit::Sent)
+    } else {
+        Ok(Exit::Redirected)
+    }
+}

@@ -1,0 +1,138 @@
+//! Tunnels that any host can end: GUE without private data, and IP in IP of both families.
+//!
+//! They have code of their own, out of the way of the rows' tunnel.
+
+use super::headers::{ethernet, outer_ipv4, outer_ipv6, udp};
+use super::inner::Inner;
+use super::{Choice, Exit, L4_V4, L4_V6};
+use crate::abi::{Backend, Bank, encap};
+use crate::exit::{OrLeave as _, leave};
+use crate::packet::Transit;
+use crate::tunnel::PlainHeader;
+use crate::wire::{Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Udp, protocol};
+
+/// Puts the headers before the packet.
+#[inline(always)]
+pub(super) fn encapsulate<P: Transit>(
+    packet: &mut P,
+    bank: &Bank,
+    first: &Backend,
+    inner: &Inner,
+    choice: &Choice<'_>,
+) -> Result<(), Exit> {
+    let task = Task {
+        bank,
+        first,
+        length: inner.length,
+        mtu: choice.service.tunnel_mtu,
+        entropy: choice.entropy,
+        gue: choice.service.encap == encap::GUE,
+        kind: inner.kind,
+        tos: inner.tos,
+    };
+    // A copy, so that the hot path's packet stays in registers.
+    let mut apart = *packet;
+    let result = put(&mut apart, &task);
+    *packet = apart;
+    result
+}
+
+/// All that decides about the headers.
+struct Task<'b> {
+    bank: &'b Bank,
+    first: &'b Backend,
+    length: u32,
+    mtu: u16,
+    entropy: u16,
+    gue: bool,
+    kind: u8,
+    tos: u8,
+}
+
+#[inline(never)]
+fn put<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
+    if task.first.address[0] == 0 {
+        over_ipv4(packet, task)
+    } else {
+        over_ipv6(packet, task)
+    }
+}
+
+const GUE: usize = size_of::<Udp>() + size_of::<PlainHeader>();
+
+impl Task<'_> {
+    /// Bytes between the outer IP header and the inner packet.
+    #[inline(always)]
+    const fn shim(&self) -> u32 {
+        if self.gue { GUE as u32 } else { 0 }
+    }
+
+    /// What the outer IP header says follows.
+    #[inline(always)]
+    const fn payload(&self) -> u8 {
+        if self.gue { protocol::UDP } else { self.kind }
+    }
+
+    #[inline(always)]
+    fn grow<P: Transit>(&self, packet: &mut P, ip: usize) -> Result<(), Exit> {
+        let headers = ip as u32 + self.shim();
+        if headers + self.length > u32::from(self.mtu) {
+            return leave(Exit::TooBig);
+        }
+        if !packet.grow(headers as i32) {
+            return leave(Exit::NoHeadroom);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn gue<P: Transit>(&self, packet: &mut P, at: usize) -> Result<(), Exit> {
+        let source_port = Be16::new(0xc000 | self.entropy & 0x3fff);
+        let length = self.shim() + self.length;
+        udp(packet, at, &self.bank.shared, source_port, length)?;
+        *packet
+            .get_mut::<PlainHeader>(at + size_of::<Udp>())
+            .or_leave(Exit::NoHeadroom)? = PlainHeader {
+            variant_length: 0,
+            protocol: self.kind,
+            flags: Be16::new(0),
+        };
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
+    const IP: usize = size_of::<Ipv4>();
+    task.grow(packet, IP)?;
+    ethernet(packet, task.first, ETHERTYPE_IPV4)?;
+    let length = IP as u32 + task.shim() + task.length;
+    outer_ipv4(
+        packet,
+        task.bank,
+        task.first,
+        length,
+        task.tos,
+        task.payload(),
+    )?;
+    if task.gue {
+        task.gue(packet, L4_V4)
+    } else {
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn over_ipv6<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
+    task.grow(packet, size_of::<Ipv6>())?;
+    ethernet(packet, task.first, ETHERTYPE_IPV6)?;
+    // Routers spread by the flow label where there are no ports (RFC 6438).
+    let label = u32::from(task.tos) << 20 | u32::from(task.entropy);
+    let length = task.shim() + task.length;
+    outer_ipv6(packet, task.bank, task.first, length, label, task.payload())?;
+    if task.gue {
+        task.gue(packet, L4_V6)
+    } else {
+        Ok(())
+    }
+}
