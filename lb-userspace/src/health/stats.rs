@@ -114,6 +114,7 @@ fn type_name(kind: &CheckKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{HttpCheck, TlsCheck, Trust};
 
     #[test]
     fn bounds_are_inclusive_and_cumulative() {
@@ -130,6 +131,28 @@ mod tests {
         );
         assert_eq!(histogram.count(), 4);
         assert!((histogram.sum_secs - 9.004).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_type_is_counted_apart() {
+        let http = crate::health::http_tests::http_check(80);
+        let https = HttpCheck {
+            tls: Some(TlsCheck {
+                server_name: None,
+                trust: Trust::Anything,
+            }),
+            ..http.clone()
+        };
+        let mut stats = Stats::default();
+        for kind in [
+            CheckKind::Tcp { port: 80 },
+            CheckKind::Http(http.into()),
+            CheckKind::Http(https.into()),
+        ] {
+            stats.checked(&kind, &Outcome::Success, Duration::from_millis(1));
+        }
+        let counted = ["http", "https", "tcp"].map(|kind| ((kind, CheckResult::Success), 1));
+        assert_eq!(stats.checks_total, BTreeMap::from(counted));
     }
 
     #[test]

@@ -116,10 +116,43 @@ fn verifier(roots: &Arc<Roots>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let by_chain = WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), provider())
         .build()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(ByRoots::new(by_chain, Arc::clone(roots))))
+    Ok(Arc::new(ByRoots::new(by_chain, roots)))
 }
 
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(ring::default_provider())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots() -> Arc<Roots> {
+        let made = rcgen::generate_simple_self_signed(["web.example".to_owned()]);
+        Arc::new(Roots(vec![made.expect("a certificate").cert.der().clone()]))
+    }
+
+    #[test]
+    fn settings_are_made_once_and_go_with_the_configuration_that_needs_them() {
+        let connectors = Connectors::default();
+        let config = |trust: &Trust| connectors.config(trust).expect("usable");
+        let (first, second) = (Trust::Roots(roots()), Trust::Roots(roots()));
+        for trust in [&first, &second, &Trust::Anything] {
+            assert!(Arc::ptr_eq(&config(trust), &config(trust)), "{trust:?}");
+        }
+        assert!(!Arc::ptr_eq(&config(&first), &config(&second)));
+        drop(first);
+        config(&Trust::Roots(roots()));
+        let known = connectors.by_roots.lock().expect("no panic");
+        assert_eq!(known.len(), 2, "those of the first are gone");
+    }
+
+    #[test]
+    fn no_session_is_resumed() {
+        let trust = Trust::Roots(roots());
+        let config = Connectors::default().config(&trust).expect("usable");
+        let shown = format!("{:?}", config.resumption);
+        assert!(shown.contains("NoClientSessionStorage"), "{shown}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Which certificates are taken.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -20,13 +20,22 @@ use crate::model::Roots;
 #[derive(Debug)]
 pub struct ByRoots {
     by_chain: Arc<WebPkiServerVerifier>,
-    roots: Arc<Roots>,
+    /// The check that is being made holds them; who has made this one can see when no check does any more.
+    roots: Weak<Roots>,
 }
 
 impl ByRoots {
     /// `by_chain` trusts `roots`.
-    pub fn new(by_chain: Arc<WebPkiServerVerifier>, roots: Arc<Roots>) -> Self {
-        ByRoots { by_chain, roots }
+    pub fn new(by_chain: Arc<WebPkiServerVerifier>, roots: &Arc<Roots>) -> Self {
+        ByRoots {
+            by_chain,
+            roots: Arc::downgrade(roots),
+        }
+    }
+
+    fn names(&self, certificate: &CertificateDer<'_>) -> bool {
+        let roots = self.roots.upgrade();
+        roots.is_some_and(|roots| roots.0.contains(certificate))
     }
 }
 
@@ -48,7 +57,7 @@ impl ServerCertVerifier for ByRoots {
         );
         match verified {
             Err(Error::InvalidCertificate(error))
-                if is_of_a_ca(&error) && self.roots.0.contains(end_entity) =>
+                if is_of_a_ca(&error) && self.names(end_entity) =>
             {
                 let certificate = ParsedCertificate::try_from(end_entity)?;
                 rustls::client::verify_server_name(&certificate, server_name)?;
