@@ -12,6 +12,7 @@
 //! | [`netlink`] | routes, neighbours, links, addresses | no |
 //! | [`agent`] | the reconcile loop that joins them | no |
 //! | [`backend`] | the backend role | no |
+//! | [`doctor`] | what of this host stands in the way | judging only |
 //! | [`status`] | what the agent tells: the shapes behind `--json` and the admin API | yes |
 //! | [`api`] | admin socket, metrics listener | no |
 //! | [`cli`] | commands, tables | no |
@@ -25,6 +26,7 @@ pub mod bgp;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod doctor;
 pub mod health;
 pub mod model;
 pub mod netlink;

@@ -6,6 +6,7 @@
 
 mod bpf;
 mod checks;
+mod doctor;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
+pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 
 /// Name and version of every JSON answer.

@@ -35,6 +35,11 @@ impl Lone {
     /// A node and so many backends with a web server each. `lab` is the program of that name, beside which `anylb` is unless
     /// `ANYLB_BIN` names another.
     pub async fn build(prefix: &str, lab: &str, backends: u8) -> Result<Self> {
+        Self::build_with(prefix, lab, 1, backends).await
+    }
+
+    /// The same with so many LB nodes, of which the first is the lone one.
+    pub async fn build_with(prefix: &str, lab: &str, lbs: u8, backends: u8) -> Result<Self> {
         let run_dir = Path::new("/run").join(prefix);
         leftovers::clear(prefix, &run_dir).await?;
         let lab = PathBuf::from(lab);
@@ -49,7 +54,7 @@ impl Lone {
         );
         let mut lone = Self {
             webs: (0..backends).map(|_| None).collect(),
-            star: Star::build(prefix, &run_dir, 1, backends)?,
+            star: Star::build(prefix, &run_dir, lbs, backends)?,
             anylb,
             lab,
         };

@@ -13,10 +13,16 @@ use lb_tests::lone::Lone;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(20);
+const NODE_ASN: u32 = 65001;
+const ROUTER_ASN: u32 = 65010;
 const VIPS: [&str; 3] = ["198.51.100.1/32", "198.51.100.2/32", "2001:db8:100::1/128"];
 
 /// The node's file: three VIPs over one backend, in sessions over IPv4 and over IPv6.
 struct File {
+    /// The routers' AS.
+    peer_asn: u32,
+    /// `node.drain_wait`.
+    drain_wait: &'static str,
     /// Lines of `[bgp]`.
     bgp: &'static str,
     /// Lines of the peer that is reached over IPv4, of the one over IPv6.
@@ -28,6 +34,8 @@ struct File {
 impl File {
     fn plain() -> Self {
         Self {
+            peer_asn: ROUTER_ASN,
+            drain_wait: "0s",
             bgp: "",
             peers: ["", ""],
             services: ["", "", ""],
@@ -41,12 +49,16 @@ impl File {
         let mut text = format!(
             "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.0.1.2\"\ninterfaces = [\"eth0\"]\n\
              hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
-             drain_wait = \"0s\"\nlinger = \"0s\"\n[bgp]\nasn = 65001\n{}\n",
+             drain_wait = \"{}\"\nlinger = \"0s\"\n[bgp]\nasn = {NODE_ASN}\n{}\n",
             pins.display(),
+            self.drain_wait,
             self.bgp
         );
         for (address, lines) in ["10.0.1.1", "fd00:0:1::1"].iter().zip(self.peers) {
-            text += &format!("[[bgp.peer]]\naddress = \"{address}\"\nasn = 65010\n{lines}\n");
+            text += &format!(
+                "[[bgp.peer]]\naddress = \"{address}\"\nasn = {}\n{lines}\n",
+                self.peer_asn
+            );
         }
         for (pool, backend) in [("v4", "10.1.1.2"), ("v6", "fd00:1:1::2")] {
             text += &format!(
@@ -69,9 +81,13 @@ impl File {
 
 /// BIRD's file: `lines` stand in both of its sessions, `over4` and `over6`. It gives up soon what leads nowhere.
 fn router(lines: &str) -> String {
+    router_of(ROUTER_ASN, lines)
+}
+
+fn router_of(asn: u32, lines: &str) -> String {
     let session = |name: &str, neighbor: &str| {
         format!(
-            "protocol bgp {name} {{\n local as 65010;\n neighbor {neighbor} as 65001;\n direct;\n connect delay time 1;\n \
+            "protocol bgp {name} {{\n local as {asn};\n neighbor {neighbor} as {NODE_ASN};\n direct;\n connect delay time 1;\n \
              startup hold time 3;\n error wait time 1, 2;\n \
              graceful restart on;\n {lines}\n ipv4 {{ import all; export none; }};\n ipv6 {{ import all; export none; }};\n}}\n"
         )
@@ -161,6 +177,7 @@ async fn policies_arrive_as_configured_and_change_without_a_reset() -> Result<()
             "announce = { peers = [\"10.0.1.1\"] }",
             "",
         ],
+        ..File::plain()
     };
     file.write(&lone)?;
     let agent = lone.start().await?;
@@ -266,6 +283,51 @@ fn sessions(bird: &Bird) -> Result<Vec<String>> {
         table.lines().last().map(str::to_owned).context("a line")
     };
     SESSIONS.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_router_of_our_own_as_gets_local_pref_and_a_drained_node_asks_to_be_avoided() -> Result<()>
+{
+    if !privileged::available(
+        "a_router_of_our_own_as_gets_local_pref_and_a_drained_node_asks_to_be_avoided",
+    ) {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-b-int", LAB, 1).await?;
+    let configuration = router_of(NODE_ASN, PASSIVE);
+    let bird = Bird::start(&lone.star.r1, &configuration, lone.star.run_dir()).await?;
+    let said = "announce = { communities = [\"65001:1\"], med = 10, prepend = 3 }";
+    File {
+        peer_asn: NODE_ASN,
+        // A second of silence ends it.
+        drain_wait: "20s",
+        services: [said, said, said],
+        ..File::plain()
+    }
+    .write(&lone)?;
+    let agent = lone.start().await?;
+    established(&bird).await?;
+    let names = ["as_path", "med", "local_pref", "community"];
+    for session in SESSIONS {
+        for found in attributes(&heard(&bird, session, &VIPS).await?, &names) {
+            assert_eq!(found, ["", "", "100", "(65001,1)"], "RFC 4271 5.1");
+        }
+    }
+    agent.terminate()?;
+    poll::until("the request to be avoided", SOON, async || {
+        for session in SESSIONS {
+            let routes = bird.routes(session)?;
+            let asked = |route: &&Route| route.attribute("community") == "(65001,1) (65535,0)";
+            let asking = routes.iter().filter(asked).count();
+            ensure!(asking == VIPS.len(), "{routes:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    for session in SESSIONS {
+        heard(&bird, session, &[]).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What an operator asks of a running node, by the program's own commands: answers, and exit codes.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -178,6 +179,66 @@ async fn a_probe_says_what_is_before_the_verdict_does() -> Result<()> {
         .args(["health", "probe", "web", "be9"])
         .output()?;
     ensure!(unknown.status.code() == Some(5), "{unknown:?}");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// `anylb doctor --json` in the node's network: verdicts by check, and the exit code.
+fn doctor(lone: &Lone) -> Result<(BTreeMap<String, String>, Option<i32>)> {
+    let output = lone
+        .node()
+        .netns
+        .command(lone.anylb())
+        .arg("--socket")
+        .arg(lone.node().dir.join("run/admin.sock"))
+        .args(["doctor", "--json", "-c"])
+        .arg(lone.config())
+        .output()?;
+    let answer: Value = serde_json::from_slice(&output.stdout)?;
+    let findings = answer["findings"].as_array().context("a list")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let verdicts = findings
+        .iter()
+        .map(|finding| (text(&finding["check"]), text(&finding["verdict"])));
+    Ok((verdicts.collect(), output.status.code()))
+}
+
+#[tokio::test]
+async fn the_doctor_sees_what_is_there_and_changes_nothing() -> Result<()> {
+    if !privileged::available("the_doctor_sees_what_is_there_and_changes_nothing") {
+        return Ok(());
+    }
+    let mut lone = Lone::build("anylb-c-doctor", LAB, 2).await?;
+    lone.write(&File::with(&[1, 2]))?;
+    let before = lone.footprint()?;
+    let (verdicts, code) = doctor(&lone)?;
+    for check in [
+        "kernel",
+        "privileges",
+        "BPF",
+        "BPF file system",
+        "configuration",
+        "eth0",
+        "pool web",
+    ] {
+        ensure!(verdicts[check] == "ok", "{check}: {verdicts:?}");
+    }
+    ensure!(
+        verdicts["peer 10.0.1.1"] == "fail",
+        "nobody is there: {verdicts:?}"
+    );
+    ensure!(code == Some(7), "{code:?}");
+    ensure!(lone.footprint()? == before, "nothing is attached or pinned");
+
+    lone.kill_web(1)?;
+    let agent = serving(&lone).await?;
+    let before = lone.footprint()?;
+    let (verdicts, _) = doctor(&lone)?;
+    ensure!(verdicts["backend 10.1.1.2"] == "warn", "{verdicts:?}");
+    ensure!(
+        lone.footprint()? == before,
+        "and the agent's own datapath stays"
+    );
     agent.stop(SOON).await?;
     Ok(())
 }

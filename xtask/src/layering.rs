@@ -32,6 +32,8 @@ const PURE: &[&str] = &[
     "lb-userspace/src/bgp/rib.rs",
     "lb-userspace/src/bgp/route.rs",
     "lb-userspace/src/config",
+    "lb-userspace/src/doctor/facts.rs",
+    "lb-userspace/src/doctor/judge.rs",
     "lb-userspace/src/health/board.rs",
     "lb-userspace/src/health/certificate.rs",
     "lb-userspace/src/health/jitter.rs",

@@ -68,10 +68,6 @@ impl Node for AgentNode {
 
     async fn health(&self) -> Result<HealthList, Refusal> {
         let progress = self.asker.progress().await.ok_or_else(ending)?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the edge: how long ago is said in the answer"
-        )]
         let now = Instant::now();
         Ok(checks::health_list(
             &self.status.borrow().body,

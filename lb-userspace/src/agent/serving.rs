@@ -60,9 +60,13 @@ pub fn route_set(
         ..Policy::default()
     };
     let peers = bgp.map_or(&[][..], |bgp| &bgp.peers);
+    let mut by_vip: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
+    for service in services {
+        by_vip.entry(service.vip).or_default().push(service);
+    }
     let announced = vips.iter().filter(|(_, state)| state.is_ok());
     let routes = announced.map(|(&vip, _)| {
-        let services: Vec<&Service> = services.iter().filter(|s| s.vip == vip).collect();
+        let services = by_vip.remove(&vip).unwrap_or_default();
         let prefix = ipnet::IpNet::from(vip);
         let route = Route {
             prefix,

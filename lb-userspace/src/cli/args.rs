@@ -3,6 +3,7 @@
 mod backend;
 mod bpf;
 mod config;
+mod doctor;
 mod health;
 mod service;
 
@@ -18,6 +19,7 @@ pub use self::backend::{
 };
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
+pub use self::doctor::DoctorArgs;
 pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
 use crate::model::Protocol;
@@ -109,6 +111,12 @@ pub enum Command {
     /// Start, show and describe a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at this host: what stands in the way of anylb, why, and what to do
+    ///
+    /// Kernel, BPF, interface, ways to backends, peers, clock. Nothing is changed and no program is attached; backends
+    /// are checked once, and a peer is connected to only while no agent has a session with it. Exits 7 when anything
+    /// fails.
+    Doctor(DoctorArgs),
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),

@@ -10,12 +10,14 @@
 //! | `remote` | commands that ask a running agent | no |
 //! | `local` | commands that ask nobody | no |
 //! | `config` | `anylb config` | no |
+//! | `doctor` | `anylb doctor` | no |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
 pub mod args;
 pub mod client;
 mod config;
+mod doctor;
 pub mod error;
 mod local;
 mod output;
@@ -46,6 +48,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(args) => role::node(args.config),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
         Command::Check(args) => local::check(&args.file, style),
+        Command::Doctor(args) => doctor::run(args, &cli.global.socket, style),
         Command::Config(command) => config::run(command, style),
         Command::Version => local::version(style),
         Command::Completions { shell } => Ok(support::completions(shell)),

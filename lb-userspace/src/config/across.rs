@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::announce;
+use super::audience;
 use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
@@ -43,7 +43,7 @@ impl Draft {
         }
         ports::check(&self.services, errors);
         self.check_addresses(errors);
-        announce::check(self, errors);
+        audience::check(self, errors);
         limits::check(self, errors);
     }
 

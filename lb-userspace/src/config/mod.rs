@@ -8,6 +8,7 @@
 
 mod across;
 mod announce;
+mod audience;
 mod backend;
 mod bgp;
 mod check;

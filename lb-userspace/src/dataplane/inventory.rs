@@ -85,8 +85,8 @@ pub(crate) fn describe(name: &str, map: BorrowedFd<'_>) -> io::Result<BpfMap> {
 
 fn parse(name: &str, fdinfo: &str) -> Option<BpfMap> {
     let field = |wanted: &str| -> Option<u64> {
-        let lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
-        let (_, value) = lines.filter(|(field, _)| *field == wanted).next_back()?;
+        let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = lines.find(|(field, _)| *field == wanted)?;
         value.trim().parse().ok()
     };
     let small = |wanted: &str| u32::try_from(field(wanted)?).ok();

@@ -85,6 +85,12 @@ pub(crate) fn prepare_directory(pin_dir: &Path, parts: &[&str]) -> Result<(), Da
     Ok(())
 }
 
+/// Whether a directory is, or would be, on a BPF file system.
+pub(crate) fn on_bpf_fs(directory: &Path) -> bool {
+    let exists = directory.ancestors().find(|path| path.exists());
+    exists.is_some_and(|path| is_bpf_fs(path).unwrap_or(false))
+}
+
 fn is_bpf_fs(path: &Path) -> io::Result<bool> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: `statfs` is plain data, for which zeroes are a value.

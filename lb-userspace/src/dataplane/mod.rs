@@ -10,6 +10,7 @@
 //! | `memory` | arrays through memory |
 //! | `link` | XDP links by their own system calls |
 //! | [`probe`] | the loaded program on a packet of our own |
+//! | [`features`] | what of BPF this kernel can do |
 //! | `inventory` | maps and programs as the kernel describes them |
 //! | `counters` | sums over CPUs |
 //!
@@ -24,6 +25,7 @@
 
 pub(crate) mod counters;
 pub mod error;
+pub mod features;
 pub(crate) mod inventory;
 pub mod jiffies;
 pub(crate) mod link;

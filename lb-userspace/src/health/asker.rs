@@ -1,7 +1,6 @@
 //! Questions to a running checker: how its targets do, and one check out of turn.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -62,25 +61,23 @@ impl Asker {
 }
 
 /// One check out of turn; it ends early when nobody waits for it any more.
-pub(super) fn once<'p>(
-    probe: &'p impl Probe,
+pub(super) async fn once(
+    probe: &impl Probe,
     target: Target,
     check: Check,
     mut reply: oneshot::Sender<Option<Probed>>,
-) -> impl Future<Output = ()> + Send + 'p {
-    async move {
-        let started = Instant::now();
-        // Cancel-safe: a check that is dropped leaves nothing behind.
-        let outcome = tokio::select! {
-            outcome = probe.probe(target.address, &check) => outcome,
-            () = reply.closed() => return,
-        };
-        let probed = Probed {
-            outcome,
-            duration: started.elapsed(),
-            timeout: check.timeout,
-        };
-        // Whoever asked may have left in this moment.
-        let _ = reply.send(Some(probed));
-    }
+) {
+    let started = Instant::now();
+    // Cancel-safe: a check that is dropped leaves nothing behind.
+    let outcome = tokio::select! {
+        outcome = probe.probe(target.address, &check) => outcome,
+        () = reply.closed() => return,
+    };
+    let probed = Probed {
+        outcome,
+        duration: started.elapsed(),
+        timeout: check.timeout,
+    };
+    // Whoever asked may have left in this moment.
+    let _ = reply.send(Some(probed));
 }

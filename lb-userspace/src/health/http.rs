@@ -165,6 +165,10 @@ fn broken(error: &hyper::Error, when: &'static str, deadline: Deadline) -> Troub
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
     use crate::health::http_tests::http_check;
@@ -180,6 +184,56 @@ mod tests {
             (v6, 8080, "[2001:db8::1]:8080"),
         ] {
             assert_eq!(own_host(address, &http_check(port)), expected);
+        }
+    }
+
+    /// Pieces that answers are made of, in any order.
+    const PIECES: &[&str] = &[
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 503 \r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "content-length: 5\r\n",
+        "content-length: -1\r\n",
+        "transfer-encoding: chunked\r\n",
+        "connection: keep-alive\r\n",
+        "\r\n",
+        "well",
+        "5\r\nwell!\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\n\r\n",
+        "\0\u{7f}:",
+    ];
+
+    fn answer() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..40),
+        ];
+        proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Whatever comes, there is a verdict at once, and a success only where the status and the text were there.
+        #[test]
+        fn any_answer_has_a_verdict(answer in answer(), with_body in any::<bool>()) {
+            let mut check = http_check(80);
+            check.body = with_body.then(|| "well".to_owned());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let said = runtime.expect("a runtime").block_on(async {
+                let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+                theirs.write_all(&answer).await.expect("there is room");
+                theirs.shutdown().await.expect("it is open");
+                let request = request([192, 0, 2, 1].into(), &check);
+                talk(ours, request, &check, Deadline::after(Duration::from_secs(1))).await
+            });
+            let text = String::from_utf8_lossy(&answer);
+            match said {
+                Ok(()) => prop_assert!(text.contains(" 200 ") && (!with_body || text.contains("well"))),
+                Err(Trouble::Backend(failure)) => {
+                    prop_assert_ne!(failure, Failure::AnswerTimeout(Duration::from_secs(1)));
+                }
+                Err(Trouble::Node(why)) => prop_assert!(false, "not this node's fault: {}", why),
+            }
         }
     }
 }

@@ -21,6 +21,7 @@
 //!
 //! Invariant: a result changes a verdict only through [`Machine::observe`]; a probe that failed for a reason of
 //! this node's own (no file descriptor, no port) changes none.
+//! Invariant: a probe spawns nothing; dropped, it leaves neither task nor socket.
 
 #![forbid(unsafe_code)]
 

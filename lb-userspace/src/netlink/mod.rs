@@ -8,6 +8,8 @@
 //! | `events` | what the kernel says unasked | no |
 //! | `resolver` | [`Resolver`]: the task that keeps next hops current | no |
 //! | [`address`] | addresses of interfaces, and which of ours faces a peer | no |
+//! | `generic` | generic netlink: families by name, one question, one answer | no |
+//! | [`nic`] | what an interface and its driver can do | no |
 //! | [`sock_diag`] | sockets by local address | no |
 //!
 //! Invariant: events only say sooner what a full round every few seconds finds out anyway.
@@ -17,8 +19,10 @@
 pub mod address;
 mod error;
 mod events;
+mod generic;
 mod kernel;
 mod next_hop;
+pub mod nic;
 mod resolver;
 pub mod sock_diag;
 mod table;

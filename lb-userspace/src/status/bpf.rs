@@ -1,5 +1,7 @@
 //! What is told about maps and programs in the kernel.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 /// `anylb bpf maps`, `anylb bpf progs`.

@@ -1,5 +1,7 @@
 //! What is told about health checks.
 
+#![forbid(unsafe_code)]
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

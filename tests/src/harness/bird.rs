@@ -70,6 +70,11 @@ impl Bird {
         Ok(rest.to_owned())
     }
 
+    /// Where `birdc` reaches it.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Takes another configuration; sessions that it leaves as they are stay.
     pub fn configure(&self, configuration: &str) -> Result<()> {
         std::fs::write(&self.file, configuration)?;

@@ -14,6 +14,7 @@ pub mod privileged;
 pub mod process;
 pub mod router;
 pub mod runtime;
+pub mod second_router;
 pub mod shell;
 pub mod star;
 pub mod xdp_pass;

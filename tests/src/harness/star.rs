@@ -34,6 +34,7 @@ pub struct Star {
     /// Backends, `be1` first.
     pub backends: Vec<Node>,
     run_dir: PathBuf,
+    pass: XdpPass,
     _bpffs: Bpffs,
 }
 
@@ -71,7 +72,17 @@ impl Star {
         let bpffs = Bpffs::mount(&run_dir.join("bpf"))?;
         let pass = XdpPass::load(bpffs.path())?;
         let r1 = router(&format!("{prefix}-r1"))?;
-        let client = client(&format!("{prefix}-client"), &r1, &pass)?;
+        let client = client(
+            &format!("{prefix}-client"),
+            &r1,
+            &pass,
+            (Ipv4Addr::new(192, 0, 2, 1), CLIENT_V4, 24),
+            (
+                Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1),
+                CLIENT_V6,
+                64,
+            ),
+        )?;
         let build =
             |kind: &str, net: u8, number: u8| node(prefix, run_dir, &r1, &pass, kind, net, number);
         let lbs = (1..=lbs)
@@ -86,8 +97,14 @@ impl Star {
             lbs,
             backends,
             run_dir: run_dir.to_owned(),
+            pass,
             _bpffs: bpffs,
         })
+    }
+
+    /// The program of devices that must forget what a sender's socket said.
+    pub(super) fn xdp_pass(&self) -> &XdpPass {
+        &self.pass
     }
 
     /// Where files of this network are.
@@ -133,7 +150,8 @@ impl Star {
     }
 }
 
-fn router(name: &str) -> Result<Netns> {
+/// A namespace that forwards and spreads flows as routers do.
+pub(super) fn router(name: &str) -> Result<Netns> {
     let r1 = Netns::create(name)?;
     for (key, value) in [
         ("net.ipv4.ip_forward", "1"),
@@ -151,20 +169,21 @@ fn router(name: &str) -> Result<Netns> {
     Ok(r1)
 }
 
-fn client(name: &str, r1: &Netns, pass: &XdpPass) -> Result<Netns> {
+/// A client on the device `client` of a router, with addresses and prefix lengths at both ends.
+pub(super) fn client(
+    name: &str,
+    router: &Netns,
+    pass: &XdpPass,
+    v4: (Ipv4Addr, Ipv4Addr, u8),
+    v6: (Ipv6Addr, Ipv6Addr, u8),
+) -> Result<Netns> {
     let client = Netns::create(name)?;
     // Thousands of connections to one address and port within a minute.
     client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
-    let v4 = (Ipv4Addr::new(192, 0, 2, 1), CLIENT_V4, 24);
-    let v6 = (
-        Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1),
-        CLIENT_V6,
-        64,
-    );
-    cable(r1, "client", &client, CLIENT_MTU, v4, v6)?;
+    cable(router, "client", &client, CLIENT_MTU, v4, v6)?;
     // Packets of a namespace bring their socket's hash along, and the router would spread them by it: not by addresses, ports and
     // the router's seed, and by another path after every timeout. A packet that has been through XDP comes without.
-    pass.attach(r1, "client")?;
+    pass.attach(router, "client")?;
     Ok(client)
 }
 
@@ -207,7 +226,7 @@ fn node(
 
 /// A veth pair from the router's `device` to a node's `eth0`, addresses at both ends (router, node, prefix length),
 /// default routes at the node.
-fn cable(
+pub(super) fn cable(
     r1: &Netns,
     device: &str,
     node: &Netns,

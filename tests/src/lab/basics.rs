@@ -129,7 +129,7 @@ pub fn afterwards(site: &Site, report: &mut Report) -> Result<()> {
         RESIDENT_MAX_MIB,
     ));
     let mut errors = 0;
-    for netns in site.star.namespaces() {
+    for netns in site.namespaces() {
         let counters = Counters::read(netns).with_context(|| netns.name().to_owned())?;
         errors += counters.value("Tcp.InCsumErrors") + counters.value("Udp.InCsumErrors");
     }

@@ -11,8 +11,10 @@ const LBS: [&str; 2] = [
     include_str!("../../lab/lb2.toml"),
 ];
 const BACKEND: &str = include_str!("../../lab/be.toml");
-/// The router's configuration.
+/// The configuration of r1, which is FRR.
 pub const ROUTER: &str = include_str!("../../lab/r1.conf");
+/// The configuration of r2, which is BIRD.
+pub const SECOND_ROUTER: &str = include_str!("../../lab/r2.conf");
 
 /// Backends in the files as they are.
 pub const BACKENDS_FIRST: u8 = 9;

@@ -8,7 +8,7 @@
 //! | `agent` | a running agent and its admin socket |
 //! | `site` | the whole site, running |
 //! | `trial` | long-lived connections through one event, and again without alternates |
-//! | `basics`, `tables`, `nodes`, `health`, `servers`, `upload` | the scenarios |
+//! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `upload` | the scenarios |
 //! | [`report`] | checks, table, JSON |
 //! | `about` | kernel, CPU and commit, for the report |
 //! | `dice` | choices that follow from the seed |
@@ -24,6 +24,7 @@ pub mod options;
 pub mod report;
 pub mod scenario;
 mod servers;
+mod sessions;
 mod site;
 mod tables;
 mod trial;
@@ -167,10 +168,11 @@ fn keep_logs(site: &Site) -> Result<()> {
 
 fn print_how_to_enter(site: &Site) {
     println!("\nThe lab stays up. Namespaces:");
-    for netns in site.star.namespaces() {
+    for netns in site.namespaces() {
         println!("  ip netns exec {} bash", netns.name());
     }
     println!("Router:  vtysh -N {}", site.star.r1.name());
+    println!("Second:  birdc -s {}", site.bird.socket().display());
     for lb in &site.star.lbs {
         println!(
             "Agent:   {} --socket {} status",

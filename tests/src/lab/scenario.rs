@@ -5,13 +5,15 @@ use clap::ValueEnum;
 
 use super::report::Report;
 use super::site::Site;
-use super::{basics, health, nodes, servers, tables, upload};
+use super::{basics, health, nodes, servers, sessions, tables, upload};
 
 /// Something that happens to the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Thousands of requests, nothing changes.
     Requests,
+    /// Two routers of two ASes hear what is meant for each, and both send traffic.
+    Sessions,
     /// Three backends are added at once.
     BackendsAdded,
     /// Two backends are drained.
@@ -40,8 +42,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 13] = [
+    pub const ALL: [Scenario; 14] = [
         Scenario::Requests,
+        Scenario::Sessions,
         Scenario::BackendsAdded,
         Scenario::BackendsDrained,
         Scenario::WeightsChanged,
@@ -60,6 +63,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Scenario::Requests => "requests",
+            Scenario::Sessions => "sessions",
             Scenario::BackendsAdded => "backends-added",
             Scenario::BackendsDrained => "backends-drained",
             Scenario::WeightsChanged => "weights-changed",
@@ -79,6 +83,7 @@ impl Scenario {
     pub(super) async fn run(self, site: &mut Site, report: &mut Report) -> Result<()> {
         match self {
             Scenario::Requests => basics::requests(site, report).await,
+            Scenario::Sessions => sessions::sessions(site, report).await,
             Scenario::BackendsAdded => tables::added(site, report).await,
             Scenario::BackendsDrained => tables::drained(site, report).await,
             Scenario::WeightsChanged => tables::weights_changed(site, report).await,

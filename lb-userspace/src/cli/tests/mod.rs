@@ -5,6 +5,7 @@ mod bgp;
 mod bpf;
 mod change;
 mod config;
+mod doctor;
 mod explain;
 mod health;
 mod help;
@@ -67,6 +68,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         | Command::Backend(_)
         | Command::Check(_)
         | Command::Config(_)
+        | Command::Doctor(_)
         | Command::Version
         | Command::Completions { .. }
         | Command::Man { .. } => panic!("`{line}` asks no agent"),

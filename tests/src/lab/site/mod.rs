@@ -1,4 +1,4 @@
-//! The whole site, running: router, LB nodes, backends with web servers, client.
+//! The whole site, running: routers, LB nodes, backends with web servers, clients.
 //!
 //! | module | holds |
 //! |---|---|
@@ -22,10 +22,13 @@ use super::agent::Agent;
 use super::dice::Dice;
 use super::files::{self, Pools};
 use super::{PREFIX, RUN_DIR, binary};
+use crate::harness::bird::Bird;
+use crate::harness::netns::Netns;
 use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::router::Router;
 use crate::harness::runtime::NetnsRuntime;
+use crate::harness::second_router::SecondRouter;
 use crate::harness::star::{Node, Star, UNDERLAY_MTU};
 
 /// The VIPs.
@@ -35,6 +38,8 @@ pub const VIPS: [IpAddr; 2] = [
 ];
 /// Their port.
 pub const PORT: u16 = 80;
+/// Where files of the second router are, in the lab's folder.
+const SECOND_DIR: &str = "r2";
 /// For what takes a moment.
 pub const SOON: Duration = Duration::from_secs(10);
 /// For a BGP session that has to come back, and checks that have to pass.
@@ -50,6 +55,12 @@ pub struct Site {
     backend_agents: Vec<Option<Agent>>,
     /// The router's control plane.
     pub router: Router,
+    /// The second router's.
+    pub bird: Bird,
+    /// Where the traffic of the client behind the second router runs.
+    pub second_client: NetnsRuntime,
+    /// The second router and its client.
+    pub second: SecondRouter,
     /// The network.
     pub star: Star,
     /// `anylb`.
@@ -75,6 +86,10 @@ impl Site {
         let star = Star::build(PREFIX, run_dir, 2, files::BACKENDS)?;
         star.reseed_multipath(dice.multipath_seed())?;
         let router = Router::start(&star.r1, files::ROUTER, run_dir).await?;
+        let second = SecondRouter::build(&star, PREFIX)?;
+        let second_dir = run_dir.join(SECOND_DIR);
+        std::fs::create_dir_all(&second_dir).with_context(|| second_dir.display().to_string())?;
+        let bird = Bird::start(&second.r2, files::SECOND_ROUTER, &second_dir).await?;
         let client = NetnsRuntime::start(&star.client)?;
         let mut site = Self {
             client,
@@ -82,6 +97,9 @@ impl Site {
             lb_agents: star.lbs.iter().map(|_| None).collect(),
             backend_agents: star.backends.iter().map(|_| None).collect(),
             router,
+            bird,
+            second_client: NetnsRuntime::start(&second.client)?,
+            second,
             star,
             binary,
             dice,
@@ -93,6 +111,11 @@ impl Site {
         site.start_backend_agents(true).await?;
         site.start_lb_agents().await?;
         Ok(site)
+    }
+
+    /// Every namespace.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Netns> {
+        self.star.namespaces().chain(self.second.namespaces())
     }
 
     /// VIPs and port.
@@ -148,7 +171,9 @@ impl Site {
             .star
             .nodes()
             .map(|node| (node.name.as_str(), node.dir.as_path()));
-        for (name, dir) in dirs.chain([("r1", self.star.run_dir())]) {
+        let second_dir = self.star.run_dir().join(SECOND_DIR);
+        let routers = [("r1", self.star.run_dir()), ("r2", second_dir.as_path())];
+        for (name, dir) in dirs.chain(routers) {
             for entry in std::fs::read_dir(dir)? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|extension| extension == "log") {

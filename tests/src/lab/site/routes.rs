@@ -1,4 +1,4 @@
-//! Where the router's kernel sends the packets of a VIP.
+//! Where the routers' kernels send the packets of a VIP.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::{Site, VIPS};
+use crate::harness::netns::Netns;
 use crate::harness::poll;
 
 impl Site {
     /// Names of the nodes that the router's kernel sends a VIP's packets to.
     pub fn serving(&self, vip: IpAddr) -> Result<BTreeSet<String>> {
-        let family = if vip.is_ipv4() { "-4" } else { "-6" };
-        let routes = self
-            .star
-            .r1
-            .ip_json(&format!("{family} route show {vip}"))?;
-        Ok(devices(&routes))
+        next_hops(&self.star.r1, vip)
+    }
+
+    /// The same of the second router.
+    pub fn serving_second(&self, vip: IpAddr) -> Result<BTreeSet<String>> {
+        next_hops(&self.second.r2, vip)
     }
 
     /// Waits until exactly `nodes` serve both VIPs; returns how long that took.
@@ -34,6 +35,12 @@ impl Site {
         .await?;
         Ok(took)
     }
+}
+
+fn next_hops(router: &Netns, vip: IpAddr) -> Result<BTreeSet<String>> {
+    let family = if vip.is_ipv4() { "-4" } else { "-6" };
+    let routes = router.ip_json(&format!("{family} route show {vip}"))?;
+    Ok(devices(&routes))
 }
 
 /// Devices of all next hops in `ip -j route` output.

@@ -1,0 +1,144 @@
+//! What an interface and its driver can do, as far as the kernel tells without anything being tried.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::generic::{NESTED, Question, ask, attribute, attributes, family};
+use super::kernel::Kernel;
+use super::{Error, Route, Unresolved};
+
+/// `linux/netdev.h`.
+const NETDEV_CMD_DEV_GET: u8 = 1;
+const NETDEV_A_DEV_IFINDEX: u16 = 1;
+const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+/// `linux/ethtool_netlink.h`.
+const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
+const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
+const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
+const ETHTOOL_A_BITSET_BITS: u16 = 3;
+const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
+const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
+
+/// What a driver does with XDP programs of its own (`enum netdev_xdp_act`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpFeatures(pub u64);
+
+impl XdpFeatures {
+    /// Runs programs, and sends packets back where they came from.
+    pub fn basic(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+
+    /// Lets programs send packets to other interfaces.
+    pub fn redirect(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+
+    /// Takes packets that programs on other interfaces send.
+    pub fn target(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+}
+
+/// What the driver of an interface says it does with XDP programs; none on kernels that do not tell (before Linux 6.3).
+pub async fn xdp_features(ifindex: u32) -> Result<Option<XdpFeatures>, Error> {
+    let Some(netdev) = family("netdev").await? else {
+        return Ok(None);
+    };
+    let question = Question {
+        family: netdev,
+        command: NETDEV_CMD_DEV_GET,
+        attributes: &attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()),
+    };
+    let answer = ask("XDP features", question).await?;
+    let features = attributes(&answer).find(|(kind, _)| *kind == NETDEV_A_DEV_XDP_FEATURES);
+    let word = features.and_then(|(_, value)| value.try_into().ok());
+    Ok(word.map(|word| XdpFeatures(u64::from_ne_bytes(word))))
+}
+
+/// Offloads that are switched on, by their names in `ethtool -k --json`-like long form (`rx-lro`, `rx-gro-hw`, ...); none
+/// on kernels that do not tell.
+pub async fn offloads(ifindex: u32) -> Result<Option<BTreeSet<String>>, Error> {
+    let Some(ethtool) = family("ethtool").await? else {
+        return Ok(None);
+    };
+    let device = attribute(ETHTOOL_A_HEADER_DEV_INDEX, &ifindex.to_ne_bytes());
+    let question = Question {
+        family: ethtool,
+        command: ETHTOOL_MSG_FEATURES_GET,
+        attributes: &attribute(NESTED | ETHTOOL_A_FEATURES_HEADER, &device),
+    };
+    let answer = ask("offloads", question).await?;
+    Ok(Some(active(&answer)))
+}
+
+/// Names of the bits in the bitset of active features.
+fn active(answer: &[u8]) -> BTreeSet<String> {
+    let within = |encoded: &[u8], wanted: u16| -> Vec<Vec<u8>> {
+        let found = attributes(encoded).filter(|(kind, _)| *kind == wanted);
+        found.map(|(_, value)| value.to_vec()).collect()
+    };
+    let sets = within(answer, ETHTOOL_A_FEATURES_ACTIVE).into_iter();
+    let bits = sets.flat_map(|set| within(&set, ETHTOOL_A_BITSET_BITS));
+    let bits = bits.flat_map(|bits| within(&bits, ETHTOOL_A_BITSET_BITS_BIT));
+    let names = bits.flat_map(|bit| within(&bit, ETHTOOL_A_BITSET_BIT_NAME));
+    names
+        .map(|name| {
+            String::from_utf8_lossy(&name)
+                .trim_end_matches('\0')
+                .to_owned()
+        })
+        .collect()
+}
+
+/// How packets to an address leave this node; nothing is sent.
+pub async fn route(target: IpAddr) -> Result<Result<Route, Unresolved>, Error> {
+    Kernel::connect()?.route(target).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::address;
+    use crate::netlink::testing::{Peer, in_namespace};
+
+    #[test]
+    fn bits_of_the_active_set_by_name() {
+        let bit = |name: &[u8]| {
+            attribute(
+                NESTED | ETHTOOL_A_BITSET_BITS_BIT,
+                &attribute(ETHTOOL_A_BITSET_BIT_NAME, name),
+            )
+        };
+        let bits = [bit(b"rx-lro\0"), bit(b"rx-gro\0")].concat();
+        let set = |kind: u16| {
+            attribute(
+                NESTED | kind,
+                &attribute(NESTED | ETHTOOL_A_BITSET_BITS, &bits),
+            )
+        };
+        assert_eq!(
+            active(&set(ETHTOOL_A_FEATURES_ACTIVE)),
+            ["rx-gro".to_owned(), "rx-lro".to_owned()].into()
+        );
+        assert_eq!(active(&set(3)), BTreeSet::new(), "wanted is not active");
+    }
+
+    #[test]
+    fn a_veth_runs_xdp_and_lo_does_not() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let veth = address::interface("eth0").await.unwrap().ifindex;
+            // Silence is the answer of older kernels.
+            if let Some(features) = xdp_features(veth).await.unwrap() {
+                assert!(features.basic() && features.redirect(), "{features:?}");
+                assert!(!xdp_features(1).await.unwrap().unwrap().basic(), "lo");
+            }
+            if let Some(offloads) = offloads(veth).await.unwrap() {
+                assert!(offloads.contains("tx-checksum-ip-generic"), "{offloads:?}");
+            }
+            assert!(xdp_features(9999).await.is_err(), "no such interface");
+        });
+    }
+}

@@ -1,0 +1,232 @@
+//! `docs/routers.md`, block by block in the real daemons.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::harness::bird::Bird;
+use lb_tests::harness::netns::Netns;
+use lb_tests::harness::router::Router;
+use lb_tests::harness::second_router::SecondRouter;
+use lb_tests::harness::star::Node;
+use lb_tests::harness::{poll, privileged, shell};
+use lb_tests::lab::agent::Agent;
+use lb_tests::lone::Lone;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+const DOCUMENT: &str = include_str!("../../docs/routers.md");
+const SOON: Duration = Duration::from_secs(30);
+/// For sessions after a flap of the link: retries of the node, and what the document tells BIRD to wait at most.
+const AFTER_FLAP: Duration = Duration::from_secs(20);
+const VIPS: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
+/// A VIP outside the prefixes of the document.
+const STRAY: &str = "203.0.113.200";
+
+/// The only block of the document in that language.
+fn block(language: &str) -> Result<&'static str> {
+    let fence = format!("```{language}\n");
+    let mut parts = DOCUMENT.split(&fence).skip(1);
+    let part = parts
+        .next()
+        .with_context(|| format!("a block of {language}"))?;
+    ensure!(parts.next().is_none(), "two blocks of {language}");
+    let (block, _) = part.split_once("```").context("an end of the block")?;
+    Ok(block)
+}
+
+/// The file of a node, with the block of the document in it.
+fn write_node(lone: &Lone, number: u8) -> Result<()> {
+    let node = &lone.star.lbs[usize::from(number) - 1];
+    for router in [1, 2] {
+        secret(
+            &node.dir.join(format!("r{router}.key")),
+            &format!("correct-horse-{router}\n"),
+        )?;
+    }
+    let key = node.dir.join("hash.key");
+    secret(&key, "000102030405060708090a0b0c0d0e0f\n")?;
+    let dir = node.dir.display().to_string();
+    let bgp = block("toml")?
+        .replace("10.0.1.", &format!("10.0.{number}."))
+        .replace("/etc/anylb", &dir);
+    let pins = node.bpffs.path().join("anylb");
+    let mut text = format!(
+        "version = 1\n[node]\nname = \"lb{number}\"\nrouter_id = \"10.0.{number}.2\"\ninterfaces = [\"eth0\"]\n\
+         hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
+         drain_wait = \"0s\"\nlinger = \"0s\"\n{bgp}\n",
+        pins.display()
+    );
+    for (pool, backend) in [("v4", "10.1.1.2"), ("v6", "fd00:1:1::2")] {
+        text += &format!(
+            "[[pool]]\nname = \"{pool}\"\n\
+             check = {{ type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"150ms\" }}\n\
+             backend = [{{ address = \"{backend}\" }}]\n"
+        );
+    }
+    for (name, vip, pool) in [
+        ("web4", VIPS[0], "v4"),
+        ("web6", VIPS[1], "v6"),
+        ("stray", STRAY, "v4"),
+    ] {
+        text += &format!(
+            "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{pool}\"\n"
+        );
+    }
+    Ok(std::fs::write(node.dir.join("anylb.toml"), text)?)
+}
+
+fn secret(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text)?;
+    Ok(std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(0o600),
+    )?)
+}
+
+async fn start(lone: &Lone, node: &Node) -> Result<Agent> {
+    let mut agent = Agent::lb(lone.anylb(), node)?;
+    agent.ready().await?;
+    Ok(agent)
+}
+
+/// Devices of the next hops of an address in a router's kernel, of routes by BGP.
+fn devices(router: &Netns, address: &str) -> Result<BTreeSet<String>> {
+    let family = if address.contains(':') { "-6" } else { "-4" };
+    let routes = router.ip_json(&format!("{family} route show {address}"))?;
+    let routes = routes.as_array().into_iter().flatten();
+    let hops = routes.flat_map(|route| match route["nexthops"].as_array() {
+        Some(hops) => hops.clone(),
+        None => vec![route.clone()],
+    });
+    Ok(hops
+        .filter_map(|hop| hop["dev"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// Both routers send both VIPs to these nodes.
+fn routed(routers: [&Netns; 2], nodes: &[&str]) -> Result<()> {
+    let wanted: BTreeSet<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
+    for router in routers {
+        for vip in VIPS {
+            let found = devices(router, vip)?;
+            ensure!(found == wanted, "{}: {vip} to {found:?}", router.name());
+        }
+    }
+    Ok(())
+}
+
+fn apply_sysctls(router: &Netns) -> Result<()> {
+    let lines = block("sysctl")?.lines();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let (key, value) = line.split_once(" = ").context("key and value")?;
+        router.sysctl(key, value)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_blocks_of_the_document_make_a_site() -> Result<()> {
+    if !privileged::available("the_blocks_of_the_document_make_a_site") {
+        return Ok(());
+    }
+    let prefix = "anylb-doc";
+    let lone = Lone::build_with(prefix, LAB, 2, 1).await?;
+    let second = SecondRouter::build(&lone.star, prefix)?;
+    let routers = [&lone.star.r1, &second.r2];
+    for router in routers {
+        apply_sysctls(router)?;
+    }
+    let dir = lone.star.run_dir();
+    let frr = Router::start(&lone.star.r1, block("frr")?, dir).await?;
+    let bird = Bird::start(&second.r2, block("bird")?, dir).await?;
+    let mut agents = Vec::new();
+    for number in [1, 2] {
+        write_node(&lone, number)?;
+        agents.push(start(&lone, &lone.star.lbs[usize::from(number) - 1]).await?);
+    }
+    poll::until("both routers with both nodes", SOON, async || {
+        routed(routers, &["lb1", "lb2"])
+    })
+    .await?;
+
+    // Passwords and TTL security are really on: the routers' own words.
+    let neighbor = frr.show("bgp neighbors 10.0.1.2")?;
+    let neighbor = &neighbor["10.0.1.2"];
+    assert_eq!(neighbor["bgpState"], "Established", "{neighbor}");
+    assert_eq!(neighbor["externalBgpNbrMaxHopsAway"], 1, "{neighbor}");
+    assert_eq!(neighbor["authenticationEnabled"], 1, "{neighbor}");
+    // Nothing but host routes of the VIPs passes.
+    for agent in &agents {
+        let told = agent.tell(&["bgp", "routes", "--json"])?;
+        assert_eq!(
+            told.matches(&format!("\"{STRAY}/32\"")).count(),
+            2,
+            "{told}"
+        );
+    }
+    for router in routers {
+        assert_eq!(devices(router, STRAY)?, BTreeSet::new(), "filtered");
+    }
+    let routes = bird.routes("lb1")?;
+    let paths: BTreeSet<&str> = routes
+        .iter()
+        .map(|route| route.attribute("as_path"))
+        .collect();
+    assert_eq!(paths, BTreeSet::from(["65001 65001"]), "{routes:?}");
+
+    // A link that flaps takes the node's sessions along, and brings them back soon.
+    let lb2 = &lone.star.lbs[1];
+    lone.star.set_link(lb2, false)?;
+    poll::until("the node with a link alone", SOON, async || {
+        routed(routers, &["lb1"])
+    })
+    .await?;
+    lone.star.set_link(lb2, true)?;
+    poll::until("both nodes again", AFTER_FLAP, async || {
+        routed(routers, &["lb1", "lb2"])
+    })
+    .await?;
+
+    // A killed agent leaves no gap in any kernel.
+    let agent = agents.remove(0);
+    agent.kill()?;
+    let restarted = Agent::lb(lone.anylb(), &lone.star.lbs[0])?;
+    poll::until("sessions with the successor", SOON, async || {
+        routed(routers, &["lb1", "lb2"])?;
+        let peers = restarted.status()?.peers;
+        ensure!(peers.iter().all(|peer| peer.established()), "{peers:?}");
+        Ok(())
+    })
+    .await?;
+    poll::holds(
+        "routes after the restart",
+        Duration::from_secs(2),
+        async || routed(routers, &["lb1", "lb2"]),
+    )
+    .await?;
+    // One that is stopped leaves at once.
+    restarted.stop(SOON).await?;
+    poll::until("the other node alone", SOON, async || {
+        routed(routers, &["lb2"])
+    })
+    .await?;
+    Ok(())
+}
+
+#[test]
+fn the_edge_filter_is_one() -> Result<()> {
+    if !privileged::available("the_edge_filter_is_one") {
+        return Ok(());
+    }
+    let netns = Netns::create("anylb-doc-edge")?;
+    let file = std::env::temp_dir().join("anylb-doc-edge.nft");
+    std::fs::write(&file, block("nft")?)?;
+    let loaded = shell::output(netns.command("nft").arg("-f").arg(&file));
+    std::fs::remove_file(&file)?;
+    loaded?;
+    let rules = shell::output(netns.command("nft").args(["list", "ruleset"]))?;
+    assert_eq!(rules.matches("drop").count(), 2, "{rules}");
+    Ok(())
+}
