@@ -168,6 +168,26 @@ impl Tunnel {
     }
 }
 
+/// `inner` in a tunnel that any host can end: IP in IP, or GUE without private data to the tunnel's port.
+pub fn plain_tunnel(
+    source: IpAddr,
+    destination: IpAddr,
+    gue: bool,
+    tos: u8,
+    inner: &[u8],
+) -> Vec<u8> {
+    let kind = if inner[0] >> 4 == 4 { 4 } else { 41 };
+    if !gue {
+        return ip(source, destination, kind, tos, &[], inner);
+    }
+    let mut udp = vec![0xc0, 1];
+    udp.extend(lb_common::tunnel::PORT.to_be_bytes());
+    udp.extend((12 + inner.len() as u16).to_be_bytes());
+    udp.extend([0, 0, 0, kind, 0, 0]);
+    udp.extend(inner);
+    ip(source, destination, 17, tos, &[], &udp)
+}
+
 /// An ICMP error of type `kind` from `source` about `quoted`, an IP packet, to whoever sent that.
 pub fn icmp_error(source: IpAddr, kind: u8, quoted: &[u8]) -> Vec<u8> {
     let body = [&[0, 0, 5, 0], quoted].concat();

@@ -60,6 +60,8 @@ exits! {
     AcceptedFinal = "accepted_final", Pass, "";
     /// A node's own probe.
     AcceptedProbe = "accepted_probe", Pass, "";
+    /// A tunnel without a list of hops.
+    AcceptedPlain = "accepted_plain", Pass, "";
     /// A SYN; there is a listener, or the flow's socket.
     AcceptedSyn = "accepted_syn", Pass, "";
     /// The flow's socket is here.
@@ -138,6 +140,7 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
     let step = match flagged(outer.flags) {
         Some(exit) => Step::Accept(exit),
+        None if outer.plain => Step::Accept(Exit::AcceptedPlain),
         None if inner.is_udp() => datagram::decide(tables, config, sockets, &outer, &inner, vip),
         None => segment(packet, tables, config, sockets, &outer, &inner, vip)?,
     };

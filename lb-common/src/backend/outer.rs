@@ -3,7 +3,7 @@
 use super::Exit;
 use crate::backend_abi::Config;
 use crate::packet::Packet;
-use crate::tunnel::{self, HOPS_MAX, Header, flags};
+use crate::tunnel::{self, HOPS_MAX, Header, PlainHeader, flags};
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Udp, protocol,
 };
@@ -17,6 +17,8 @@ pub(super) const GUE_V6: usize = UDP_V6 + size_of::<Udp>();
 /// A trusted tunnel packet for this host.
 #[derive(Clone, Copy)]
 pub(super) struct Outer {
+    /// There is no list of hops: GUE without private data, or IP in IP.
+    pub plain: bool,
     /// The outer family, and that of the hops.
     pub v6: bool,
     /// ECN of the outer header.
@@ -59,11 +61,16 @@ pub(super) fn read<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit
 #[inline(always)]
 fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotTunnel)?;
-    if ip.version_ihl != 0x45
-        || ip.protocol != protocol::UDP
-        || ip.fragment.value() & IPV4_FRAGMENT_MASK != 0
-    {
+    if ip.version_ihl != 0x45 || ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
         return Err(Exit::NotTunnel);
+    }
+    if ip.protocol != protocol::UDP {
+        let trusted = || config.sources_v4.iter().any(|from| from.holds(ip.source));
+        if !is_ip(ip.protocol) || !own_v4(config, ip.destination) || !trusted() {
+            return Err(Exit::NotTunnel);
+        }
+        let end = L3 + usize::from(ip.total_length.value());
+        return ip_in_ip(packet, UDP_V4, ip.protocol, end, ip.tos);
     }
     let udp = packet.get::<Udp>(UDP_V4).ok_or(Exit::NotTunnel)?;
     if udp.ports.destination != Be16::from_raw(config.tunnel_port)
@@ -78,6 +85,9 @@ fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     if UDP_V4 + usize::from(udp.length.value()) != end || end > packet.len() {
         return Err(Exit::Malformed);
     }
+    if let Some(plain) = plain(packet, GUE_V4, end, ip.tos)? {
+        return Ok(plain);
+    }
     let header = packet.get::<Header>(GUE_V4).ok_or(Exit::Malformed)?;
     check(header, false)?;
     Ok(outer(header, GUE_V4, 4, end, ip.tos))
@@ -87,8 +97,16 @@ fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
 fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     let ip = packet.get::<Ipv6>(L3).ok_or(Exit::NotTunnel)?;
     let label = ip.version_class_label.value();
-    if label >> 28 != 6 || ip.next_header != protocol::UDP {
+    if label >> 28 != 6 {
         return Err(Exit::NotTunnel);
+    }
+    if ip.next_header != protocol::UDP {
+        let trusted = || config.sources_v6.iter().any(|from| from.holds(ip.source));
+        if !is_ip(ip.next_header) || !own_v6(config, ip.destination) || !trusted() {
+            return Err(Exit::NotTunnel);
+        }
+        let end = UDP_V6 + usize::from(ip.payload_length.value());
+        return ip_in_ip(packet, UDP_V6, ip.next_header, end, (label >> 20) as u8);
     }
     let udp = packet.get::<Udp>(UDP_V6).ok_or(Exit::NotTunnel)?;
     if udp.ports.destination != Be16::from_raw(config.tunnel_port)
@@ -102,6 +120,9 @@ fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     let end = UDP_V6 + usize::from(ip.payload_length.value());
     if UDP_V6 + usize::from(udp.length.value()) != end || end > packet.len() {
         return Err(Exit::Malformed);
+    }
+    if let Some(plain) = plain(packet, GUE_V6, end, (label >> 20) as u8)? {
+        return Ok(plain);
     }
     let header = packet.get::<Header>(GUE_V6).ok_or(Exit::Malformed)?;
     check(header, true)?;
@@ -122,6 +143,56 @@ fn own_v6(config: &Config, [high, low]: [u64; 2]) -> bool {
             .any(|own| own[1] == low && own[0] == high)
 }
 
+/// 4 or 41.
+#[inline(always)]
+const fn is_ip(protocol: u8) -> bool {
+    protocol == protocol::IPV4 || protocol == protocol::IPV6
+}
+
+/// IP in IP (RFC 2003, RFC 2473). From strangers it is none of ours: the host may have tunnels of its own.
+#[inline(always)]
+fn ip_in_ip<P: Packet>(
+    packet: &P,
+    inner: usize,
+    kind: u8,
+    end: usize,
+    tos: u8,
+) -> Result<Outer, Exit> {
+    if end > packet.len() {
+        return Err(Exit::Malformed);
+    }
+    Ok(without_hops(inner, kind, end, tos))
+}
+
+/// GUE without private data; `None`: there is more in the header.
+#[inline(always)]
+fn plain<P: Packet>(packet: &P, gue: usize, end: usize, tos: u8) -> Result<Option<Outer>, Exit> {
+    let header = packet.get::<PlainHeader>(gue).ok_or(Exit::Malformed)?;
+    if header.variant_length != 0 {
+        return Ok(None);
+    }
+    if header.flags.raw() != 0 || !is_ip(header.protocol) {
+        return Err(Exit::Malformed);
+    }
+    let inner = gue + size_of::<PlainHeader>();
+    Ok(Some(without_hops(inner, header.protocol, end, tos)))
+}
+
+#[inline(always)]
+const fn without_hops(inner: usize, kind: u8, end: usize, tos: u8) -> Outer {
+    Outer {
+        plain: true,
+        v6: false,
+        ecn: tos & 3,
+        flags: 0,
+        kind,
+        index: 0,
+        count: 1,
+        inner,
+        end,
+    }
+}
+
 /// Whether the tunnel header says what this version understands, and agrees with itself.
 #[inline(always)]
 fn check(header: &Header, v6: bool) -> Result<(), Exit> {
@@ -135,7 +206,7 @@ fn check(header: &Header, v6: bool) -> Result<(), Exit> {
         && header.index() < count
         && header.variant_length == Header::length_words(count, if v6 { 4 } else { 1 })
         && (header.flags & flags::V6 != 0) == v6
-        && (header.protocol == protocol::IPV4 || header.protocol == protocol::IPV6);
+        && is_ip(header.protocol);
     if sound { Ok(()) } else { Err(Exit::Malformed) }
 }
 
@@ -143,6 +214,7 @@ fn check(header: &Header, v6: bool) -> Result<(), Exit> {
 fn outer(header: &Header, gue: usize, address: usize, end: usize, tos: u8) -> Outer {
     let count = header.count();
     Outer {
+        plain: false,
         v6: address == 16,
         ecn: tos & 3,
         flags: header.flags,

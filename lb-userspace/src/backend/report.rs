@@ -70,17 +70,6 @@ fn problems(scene: &Scene<'_>) -> Vec<String> {
                 service.name, endpoint.vip, endpoint.ports
             )
         }));
-        if !scene
-            .wanted
-            .own
-            .iter()
-            .any(|own| own.is_ipv4() == service.vip.is_ipv4())
-        {
-            problems.push(format!(
-                "{}: {} has no address of the VIP's family, so no packet for {} can come: give it one",
-                service.name, scene.role.interface, service.vip
-            ));
-        }
     }
     if scene.facts.rp_filter == 1 {
         problems.push(format!(
@@ -198,11 +187,6 @@ mod tests {
         assert!(
             unknown.len() == 1 && unknown[0].contains("BTF"),
             "{unknown:?}"
-        );
-        let family = problems_of(|_, _, wanted| wanted.own.retain(|own| own.is_ipv4()));
-        assert!(
-            family.len() == 1 && family[0].starts_with("six: eth0 has no"),
-            "{family:?}"
         );
     }
 

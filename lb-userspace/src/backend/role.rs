@@ -78,7 +78,6 @@ impl Role {
         }
         let endpoints = self.endpoints();
         Ok(Wanted {
-            own,
             tunnel_port: tunnel::PORT,
             trusted_lbs: self.backend.trusted_lbs.clone(),
             trusted_backends: self.backend.trusted_backends.clone(),
@@ -88,7 +87,8 @@ impl Role {
                 .copied()
                 .collect(),
             endpoints,
-            mss: self.mss(facts.mtu),
+            mss: self.mss(&own, facts.mtu),
+            own,
             hertz,
         })
     }
@@ -112,17 +112,20 @@ impl Role {
         own.filter(|address| !vips.contains(address)).collect()
     }
 
-    /// A VIP is reached over tunnels of its own family.
-    fn mss(&self, mtu: u32) -> (u16, u16) {
-        let fits = |overhead: u16, headers: u16| {
+    /// A VIP is reached over tunnels of its own family, where one ends here.
+    fn mss(&self, own: &BTreeSet<IpAddr>, mtu: u32) -> (u16, u16) {
+        let fits = |v4: bool, headers: u16| {
+            let same_family = own.iter().any(|own| own.is_ipv4() == v4);
+            let overhead = if v4 == same_family {
+                tunnel::OVERHEAD_V4
+            } else {
+                tunnel::OVERHEAD_V6
+            };
             let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
             mtu.saturating_sub(overhead + headers).max(MSS_MIN)
         };
         match self.backend.mss {
-            Mss::Auto => (
-                fits(tunnel::OVERHEAD_V4, HEADERS_V4),
-                fits(tunnel::OVERHEAD_V6, HEADERS_V6),
-            ),
+            Mss::Auto => (fits(true, HEADERS_V4), fits(false, HEADERS_V6)),
             Mss::Max(most) => (most, most),
             Mss::Off => (0, 0),
         }

@@ -1,15 +1,18 @@
 //! The decision about UDP, for both families.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Result;
 use anylb::backend::image::{Endpoint, Wanted};
 use anylb::model::{Ports, Protocol};
 use lb_common::backend::{Exit, Found};
 use lb_tests::packet::{Tunnel, datagram, icmp_error};
+use socket2::{Domain, Socket, Type};
 
 use crate::cases::{FAMILIES, Family, ip, wanted};
 use crate::check::{check, forwarded, swapped};
 use crate::host::Host;
+use crate::kernel::staged_with;
 
 const FINAL: u8 = 2;
 
@@ -144,4 +147,38 @@ fn an_error_follows_its_flow_and_begins_none() {
         };
         check("last hop", &host, &last, &error, Exit::AcceptedLastHop);
     }
+}
+
+#[test]
+fn sockets_of_the_kernel() {
+    let mut wanted = udp(ip(FAMILIES[0].hops[0]), true);
+    wanted.own.insert(ip(FAMILIES[1].hops[0]));
+    staged_with("udp", &wanted, |mut stage| {
+        for family in &FAMILIES {
+            let (tunnel, inner, go) = (family.tunnel(), question(family), forwarded(family));
+            stage.same("nothing", &tunnel, &inner, Found::Nothing, go)?;
+            let _bound = bound(family.vip())?;
+            stage.same("bound", &tunnel, &inner, Found::Listener, go)?;
+            let connected = bound(family.vip())?;
+            connected.connect(&family.client().into())?;
+            let exit = Exit::AcceptedSocket;
+            stage.same("connected", &tunnel, &inner, Found::Live, exit)?;
+            let other = datagram((family.client().ip(), 40001).into(), family.vip());
+            stage.same("another's", &tunnel, &other, Found::Listener, go)?;
+            drop(connected);
+            stage.same("closed", &tunnel, &inner, Found::Listener, go)?;
+            let last = Tunnel { index: 3, ..tunnel };
+            let (exit, _) = stage.kernel(&last.frame(&inner))?;
+            assert_eq!(exit, go, "back to the first hop");
+        }
+        Ok(())
+    });
+}
+
+/// A socket beside others on the same address.
+fn bound(address: SocketAddr) -> Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }

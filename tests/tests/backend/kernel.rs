@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use anyhow::{Result, ensure};
 use anylb::backend::datapath::Datapath;
 use anylb::backend::host;
-use anylb::backend::image::Image;
+use anylb::backend::image::{Image, Wanted};
 use anylb::backend::kernel_types::Offsets;
 use lb_common::backend::{Exit, Found};
 use lb_common::backend_abi::Macs;
@@ -16,13 +16,17 @@ use crate::cases::{FAMILIES, Family, ip, wanted};
 use crate::check::forwarded;
 use crate::stage::{Stage, connection, ghost, half_open, namespace};
 
-/// Runs `work` in a namespace of its own, where that is possible.
 fn staged(test: &str, work: impl FnOnce(Stage) -> Result<()> + Send) {
+    staged_with(test, &wanted(), work);
+}
+
+/// Runs `work` on a backend in a namespace of its own, where that is possible.
+pub fn staged_with(test: &str, wanted: &Wanted, work: impl FnOnce(Stage) -> Result<()> + Send) {
     if !privileged::available(test) {
         return;
     }
     let netns = namespace(test).expect("a namespace");
-    let outcome = netns.run(|| work(Stage::set(&wanted())?));
+    let outcome = netns.run(|| work(Stage::set(wanted)?));
     outcome.unwrap_or_else(|error| panic!("{error:#}"));
 }
 

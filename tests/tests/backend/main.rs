@@ -9,4 +9,5 @@ mod headers;
 mod host;
 mod kernel;
 mod mss;
+mod plain;
 mod stage;
