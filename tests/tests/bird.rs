@@ -317,7 +317,10 @@ async fn a_router_of_our_own_as_gets_local_pref_and_a_drained_node_asks_to_be_av
     poll::until("the request to be avoided", SOON, async || {
         for session in SESSIONS {
             let routes = bird.routes(session)?;
-            let asked = |route: &&Route| route.attribute("community") == "(65001,1) (65535,0)";
+            let asked = |route: &&Route| {
+                route.attribute("community") == "(65001,1) (65535,0)"
+                    && route.attribute("local_pref") == "0"
+            };
             let asking = routes.iter().filter(asked).count();
             ensure!(asking == VIPS.len(), "{routes:?}");
         }

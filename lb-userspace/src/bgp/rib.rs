@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::codec::{Attributes, Update, nlri_room, prefix_len};
+use super::community::Community;
 use super::fsm::{Negotiated, Settings};
 use super::route::{Family, Policy};
 
@@ -16,6 +17,8 @@ mod tests;
 
 /// LOCAL_PREF towards internal peers, the value everybody uses by default.
 const LOCAL_PREF: u32 = 100;
+/// LOCAL_PREF of routes that ask to be avoided: internal peers go by it and not by the community (RFC 8326 section 4).
+const LOCAL_PREF_AVOIDED: u32 = 0;
 
 /// What one Established session has been told. A new session begins with an empty one.
 #[derive(Clone, Debug)]
@@ -105,7 +108,7 @@ impl AdjRibOut {
             as_path: vec![self.asn; own],
             next_hop: self.session.next_hops.of(family)?,
             med: policy.med.filter(|_| external),
-            local_pref: self.internal.then_some(LOCAL_PREF),
+            local_pref: self.internal.then_some(local_pref(policy)),
             communities: policy.communities.clone().bounded(),
         })
     }
@@ -165,6 +168,14 @@ impl AdjRibOut {
             updates.extend(pack(&prefixes, room).map(announce));
         }
         updates
+    }
+}
+
+fn local_pref(policy: &Policy) -> u32 {
+    let communities = &policy.communities.standard;
+    match communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+        true => LOCAL_PREF_AVOIDED,
+        false => LOCAL_PREF,
     }
 }
 

@@ -328,6 +328,18 @@ fn internal_peers_get_local_pref_and_neither_path_nor_med() {
         communities,
     };
     assert_eq!(attributes, &expected);
+
+    let drained = Policy {
+        communities: [AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN)]
+            .into_iter()
+            .collect(),
+        ..Policy::default()
+    };
+    let updates = rib.updates(&BTreeMap::from([route("192.0.2.10/32", drained)]));
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    assert_eq!(attributes.local_pref, Some(0), "RFC 8326 section 4");
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn template(kind: &Template) -> String {
         out.push('\n');
         for key in section
             .built()
-            .filter(|key| section.below(key).is_none() || key.name == "check")
+            .filter(|key| section.below(key).is_none() || key.values == "inline table")
         {
             out.push('\n');
             out.push_str(&comment(key.about));
@@ -66,7 +66,10 @@ fn setting(kind: &Template, section: &Section, key: &Key) -> String {
         Presence::Default(default) if literal(default).is_some() => {
             format!("#{name} = {default}\n")
         }
-        Presence::Default(words) => comment(&format!("{name}: {words}")),
+        Presence::Default(words) => match section.below(key) {
+            Some(below) => comment(below.about) + &inline(name, below),
+            None => comment(&format!("{name}: {words}")),
+        },
         Presence::Reserved => String::new(),
     }
 }
@@ -81,6 +84,18 @@ fn example(kind: &Template, section: &Section, key: &str) -> Option<String> {
         (Template::Backend, "node", "name") => text("web1"),
         _ => None,
     }
+}
+
+/// An inline table that says nothing but what holds without it.
+fn inline(name: &str, below: &Section) -> String {
+    let defaults = below.built().filter_map(|key| match key.presence {
+        Presence::Default(default) => {
+            literal(default).map(|default| format!("{} = {default}", key.name))
+        }
+        Presence::Required(_) | Presence::Reserved => None,
+    });
+    let defaults: Vec<String> = defaults.collect();
+    format!("#{name} = {{ {} }}\n", defaults.join(", "))
 }
 
 /// The keys that every type of check has.

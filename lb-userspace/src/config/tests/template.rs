@@ -52,6 +52,7 @@ fn every_key_of_its_sections_is_explained() {
         "need",
         "hops",
         "next_hop_v6",
+        "announce = { communities",
     ] {
         assert!(text.contains(word), "{word}");
     }
