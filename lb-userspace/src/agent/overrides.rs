@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::Core;
 use crate::model::{AdminState, Backend, Pool, PoolName};
+use crate::rows::History;
 use crate::status::Refusal;
 
 /// By pool and backend.
@@ -159,14 +160,21 @@ impl Core {
         said.copied().unwrap_or_default()
     }
 
-    /// What was said of pools and backends that left the configuration is forgotten.
+    /// What was said of pools and backends that left the configuration is forgotten; a backend that was disabled stays so
+    /// while rows remember it, or its removal would make it an alternate.
     pub(super) fn forget_overrides(&mut self) {
-        let pools = &self.settings.pools;
+        let (pools, histories) = (&self.settings.pools, &self.state.histories);
         self.state.overrides.retain(|name, overrides| {
             let configured = pools.get(name).map(|pool| pool.backends.as_slice());
             let configured = configured.unwrap_or_default();
-            overrides
-                .retain(|address, _| configured.iter().any(|backend| backend.address == *address));
+            overrides.retain(|address, said| {
+                configured.iter().any(|backend| backend.address == *address)
+                    || said.admin() == AdminState::Disabled
+                        && pools.contains_key(name)
+                        && histories
+                            .get(name)
+                            .is_some_and(|of| remembers(of, *address))
+            });
             !overrides.is_empty()
         });
     }
@@ -231,6 +239,13 @@ impl Core {
     }
 }
 
+/// Whether a backend is in the current input or in one before.
+fn remembers(history: &History, address: IpAddr) -> bool {
+    let inputs = history.current().into_iter().chain(history.previous());
+    let mut members = inputs.flat_map(|input| input.members());
+    members.any(|member| member.address == address)
+}
+
 /// How long what was said holds, in words behind "this node only".
 fn span(is_said: bool, persist: bool) -> &'static str {
     match (is_said, persist) {
@@ -273,7 +288,10 @@ mod tests {
             .members
             .iter()
             .position(|&one| one == address(backend));
-        let number = found.expect("a member") as u16;
+        // A table has no number for who is in none of its rows.
+        let Some(number) = found.map(|found| found as u16) else {
+            return (0, 0);
+        };
         let first = table.rows.iter().filter(|hops| hops[0] == number).count();
         let any = table
             .rows
@@ -390,6 +408,32 @@ mod tests {
         assert_eq!(
             obstacle(&core, &surroundings).as_deref(),
             Some("0 of 2 backends healthy and ready, 1 needed")
+        );
+    }
+
+    #[test]
+    fn a_disabled_backend_that_leaves_does_not_come_back_as_an_alternate() {
+        let settings = web(&[1, 2, 3], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let mut core = core(&settings);
+        core.update(surroundings.world()).expect("few members");
+        core.set_admin(None, "be1", AdminState::Disabled, false)
+            .expect("others stay");
+        core.update(surroundings.world()).expect("few members");
+        core.settings = web(&[2, 3], "");
+        for _ in 0..2 {
+            surroundings.pass(std::time::Duration::from_secs(60));
+            core.update(surroundings.world()).expect("few members");
+            assert_eq!(rows(&core, "10.1.0.1"), (0, 0));
+        }
+        surroundings.pass(std::time::Duration::from_secs(25 * 3600));
+        for _ in 0..2 {
+            core.update(surroundings.world()).expect("few members");
+        }
+        assert_eq!(
+            core.state.overrides,
+            Overrides::new(),
+            "nothing remembers it"
         );
     }
 

@@ -118,9 +118,12 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
         BackendStatus {
             address,
             name: configured.and_then(|backend| backend.name.clone()),
-            // One that left the configuration drains, whatever was said of it.
+            // One that left the configuration drains, unless it was disabled.
             weight: configured.map_or(0, |backend| said.weight(backend.weight)),
-            admin: configured.map_or(AdminState::Draining, |_| said.admin()),
+            admin: match (configured, said.admin()) {
+                (None, AdminState::Ready) => AdminState::Draining,
+                (_, admin) => admin,
+            },
             configured_weight: configured.map(|backend| backend.weight),
             admin_until_reboot: said.admin.is_some_and(|said| !said.persist),
             weight_until_reboot: said.weight.is_some_and(|said| !said.persist),
