@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::dataplane::features::Feature;
-use crate::model::PoolName;
+use crate::model::{Mode, PoolName};
 use crate::netlink::nic::XdpFeatures;
 
 /// Everything that was found.
@@ -21,6 +21,8 @@ pub struct Facts {
     pub features: Vec<Feature>,
     /// `net.core.bpf_jit_enable`; none where it cannot be read.
     pub jit: Option<bool>,
+    /// The file makes this host a backend.
+    pub backend: bool,
     /// Where pins would be.
     pub pin_dir: PathBuf,
     /// There is a BPF file system there.
@@ -76,6 +78,8 @@ pub struct Nic {
     pub offloads: Option<BTreeSet<String>>,
     /// Receive queues; none where they cannot be counted.
     pub queues: Option<usize>,
+    /// The reverse path filter in force for IPv4: 0 off, 1 strict, 2 loose; none where it cannot be read.
+    pub rp_filter: Option<u64>,
 }
 
 /// A pool.
@@ -83,6 +87,10 @@ pub struct Nic {
 pub struct Pool {
     /// Its name.
     pub name: PoolName,
+    /// What keeps its flows: decides who tells TCP what fits the tunnel.
+    pub mode: Mode,
+    /// Bytes of the largest headers before a packet in its tunnel.
+    pub overhead: u32,
     /// Its backends.
     pub backends: Vec<Backend>,
 }
@@ -103,6 +111,8 @@ pub struct Backend {
 pub struct Way {
     /// The interface.
     pub interface: String,
+    /// Who takes them there: a router, or the address itself.
+    pub neighbour: IpAddr,
     /// Largest IP packet.
     pub mtu: u32,
 }
@@ -144,6 +154,7 @@ pub(crate) mod testing {
             address: [10, 1, 0, last].into(),
             way: Ok(Way {
                 interface: "eth0".into(),
+                neighbour: [10, 0, 0, 254].into(),
                 mtu: 1500,
             }),
             answer: Ok(()),
@@ -160,12 +171,14 @@ pub(crate) mod testing {
             xdp: Some(XdpFeatures(0x7)),
             offloads: Some(["rx-gro".into()].into()),
             queues: Some(8),
+            rp_filter: Some(2),
         };
         Facts {
             kernel: "6.12.9".into(),
             privileged: true,
             features: vec![feature("XDP programs"), feature("arrays of maps")],
             jit: Some(true),
+            backend: false,
             pin_dir: "/sys/fs/bpf/anylb".into(),
             bpf_fs: true,
             clock: Some(true),
@@ -177,6 +190,8 @@ pub(crate) mod testing {
             }],
             pools: vec![Pool {
                 name: PoolName("web".into()),
+                mode: Mode::Rows,
+                overhead: 56,
                 backends: vec![backend(1), backend(2)],
             }],
             peers: vec![Peer {

@@ -1,10 +1,12 @@
 //! Finding out: kernel, interface, ways, peers.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lb_common::tunnel;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -13,8 +15,8 @@ use super::facts::{Backend, ConfigFile, Facts, Interface, Nic, Peer, PeerState, 
 use crate::config;
 use crate::dataplane::{features, maps, privileges};
 use crate::health::{NetworkProbe, Outcome, Probe as _};
-use crate::model::{BgpPeer, Settings};
-use crate::netlink::{address, nic};
+use crate::model::{self, BgpPeer, Encap, Mode, Settings};
+use crate::netlink::{Neighbour, Resolution, Unresolved, address, nic};
 use crate::status::PeerStatus;
 
 /// Checks of backends under way at once.
@@ -53,6 +55,7 @@ pub async fn examine(
         kernel: kernel_release(),
         privileged: privileges::check().is_ok(),
         features: features::features(backend),
+        backend,
         jit: number("/proc/sys/net/core/bpf_jit_enable").map(|level| level > 0),
         bpf_fs: maps::on_bpf_fs(&pin_dir),
         pin_dir,
@@ -100,11 +103,18 @@ async fn look_at(name: String) -> Interface {
         xdp: nic::xdp_features(link.ifindex).await.unwrap_or_default(),
         offloads: nic::offloads(link.ifindex).await.unwrap_or_default(),
         queues: receive_queues(&sysfs),
+        rp_filter: rp_filter(&name),
     };
     Interface {
         name,
         nic: Some(nic),
     }
+}
+
+/// The stricter of what is set for all and for this one.
+fn rp_filter(interface: &str) -> Option<u64> {
+    let set = |name: &str| number(&format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+    set("all").max(set(interface))
 }
 
 fn receive_queues(sysfs: &Path) -> Option<usize> {
@@ -131,15 +141,60 @@ async fn pools(settings: Option<&Settings>) -> Vec<Pool> {
             },
         });
         let checked = futures_util::stream::iter(checked).buffered(AT_ONCE);
+        let mut backends: Vec<Backend> = checked.collect().await;
+        blame_neighbours(&mut backends).await;
         all.push(Pool {
             name: pool.name.clone(),
-            backends: checked.collect().await,
+            mode: pool.mode,
+            overhead: overhead(pool),
+            backends,
         });
     }
     all
 }
 
-async fn way(target: std::net::IpAddr) -> Result<Way, String> {
+/// Of the family that needs more, where there are backends of both.
+fn overhead(pool: &model::Pool) -> u32 {
+    let v6 = pool
+        .backends
+        .iter()
+        .any(|backend| backend.address.is_ipv6());
+    let ip = if v6 { 40 } else { 20 };
+    match (pool.mode, pool.encap) {
+        (Mode::Rows, _) if v6 => tunnel::OVERHEAD_V6.into(),
+        (Mode::Rows, _) => tunnel::OVERHEAD_V4.into(),
+        // UDP and the first word of GUE.
+        (Mode::Stateless, Encap::Gue) => ip + 8 + 4,
+        (Mode::Stateless, Encap::IpIp) => ip,
+    }
+}
+
+/// The checks have made the kernel ask for the neighbours: who has not answered stands in the way.
+async fn blame_neighbours(backends: &mut [Backend]) {
+    let mut known = BTreeMap::new();
+    for backend in backends {
+        let Ok(way) = &backend.way else {
+            continue;
+        };
+        if !known.contains_key(&way.interface) {
+            known.insert(way.interface.clone(), neighbours(&way.interface).await);
+        }
+        let found = known[&way.interface].get(&way.neighbour);
+        if found.is_some_and(|found| found.resolution == Resolution::Failed) {
+            backend.way = Err(Unresolved::NeighbourFailed(way.neighbour).to_string());
+        }
+    }
+}
+
+/// Of an interface that is gone, none.
+async fn neighbours(interface: &str) -> BTreeMap<IpAddr, Neighbour> {
+    let Ok(index) = nix::net::if_::if_nametoindex(interface) else {
+        return BTreeMap::new();
+    };
+    nic::neighbours(index).await.unwrap_or_default()
+}
+
+async fn way(target: IpAddr) -> Result<Way, String> {
     let route = nic::route(target)
         .await
         .map_err(|error| error.to_string())?;
@@ -151,6 +206,7 @@ async fn way(target: std::net::IpAddr) -> Result<Way, String> {
         .await
         .map_err(|error| error.to_string())?;
     Ok(Way {
+        neighbour: route.neighbour_of(target),
         mtu: route.mtu.map_or(link, |mtu| mtu.min(link)),
         interface,
     })

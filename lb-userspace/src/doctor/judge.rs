@@ -2,9 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use lb_common::tunnel;
-
 use super::facts::{Backend, ConfigFile, Facts, Interface, Nic, Peer, PeerState, Pool, Way};
+use crate::model::Mode;
 use crate::status::{DoctorReport, Finding, FindingVerdict};
 
 /// The oldest kernel on which the programs have been loaded.
@@ -25,7 +24,7 @@ pub fn judge(facts: &Facts) -> DoctorReport {
     ];
     findings.push(file(&facts.file));
     for interface in &facts.interfaces {
-        findings.extend(of_interface(interface, facts.cpus));
+        findings.extend(of_interface(interface, facts));
     }
     findings.extend(facts.pools.iter().flat_map(|pool| of_pool(pool, facts)));
     findings.extend(facts.peers.iter().map(peer));
@@ -162,7 +161,7 @@ fn file(file: &ConfigFile) -> Finding {
     }
 }
 
-fn of_interface(interface: &Interface, cpus: usize) -> Vec<Finding> {
+fn of_interface(interface: &Interface, facts: &Facts) -> Vec<Finding> {
     let name = &interface.name;
     let Some(nic) = &interface.nic else {
         return vec![
@@ -171,7 +170,8 @@ fn of_interface(interface: &Interface, cpus: usize) -> Vec<Finding> {
     };
     let mut all = vec![link(name, nic), xdp(name, nic)];
     all.extend(offloads(name, nic));
-    all.extend(queues(name, nic, cpus));
+    all.extend(queues(name, nic, facts.cpus));
+    all.extend(facts.backend.then(|| rp_filter(name, nic)));
     all
 }
 
@@ -265,6 +265,25 @@ fn queues(name: &str, nic: &Nic, cpus: usize) -> Option<Finding> {
     )
 }
 
+/// Packets out of a tunnel come from anywhere.
+fn rp_filter(name: &str, nic: &Nic) -> Finding {
+    let check = format!("{name} reverse path");
+    match nic.rp_filter {
+        Some(1) => fail(
+            check,
+            "the filter is strict and may drop packets out of the tunnel",
+        )
+        .fix(format!(
+            "sysctl net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{name}.rp_filter=2"
+        )),
+        Some(_) => ok(check, "the filter is not strict"),
+        None => unknown(
+            check,
+            format!("net.ipv4.conf.{name}.rp_filter cannot be read"),
+        ),
+    }
+}
+
 /// A line for each backend that is not well, and one for the others.
 fn of_pool(pool: &Pool, facts: &Facts) -> Vec<Finding> {
     let backends = pool.backends.iter();
@@ -275,12 +294,12 @@ fn of_pool(pool: &Pool, facts: &Facts) -> Vec<Finding> {
     let well = pool.backends.len() - all.len();
     all.push(match (well, pool.backends.len()) {
         (0, total) => warn(
-            check.clone(),
+            check,
             format!("none of {total} backends is reached and passes its check"),
         )
         .fix("look at the lines of its backends"),
         (well, total) => ok(
-            check.clone(),
+            check,
             format!("{well} of {total} backends are reached and pass its check"),
         ),
     });
@@ -289,11 +308,7 @@ fn of_pool(pool: &Pool, facts: &Facts) -> Vec<Finding> {
         .iter()
         .filter_map(|backend| backend.way.as_ref().ok());
     let narrowest = ways.map(|way| way.mtu).min();
-    let v6 = pool
-        .backends
-        .iter()
-        .any(|backend| backend.address.is_ipv6());
-    all.extend(narrowest.map(|narrowest| mtu(&check, narrowest, v6)));
+    all.extend(narrowest.map(|narrowest| mtu(pool, narrowest)));
     all
 }
 
@@ -319,34 +334,27 @@ fn carries_vips(way: &Way, facts: &Facts) -> bool {
     facts.interfaces.is_empty() || facts.interfaces.iter().any(|one| one.name == way.interface)
 }
 
-fn mtu(pool: &str, mtu: u32, v6: bool) -> Finding {
-    let check = format!("{pool} MTU");
-    let overhead = u32::from(if v6 {
-        tunnel::OVERHEAD_V6
-    } else {
-        tunnel::OVERHEAD_V4
-    });
-    let inner = mtu.saturating_sub(overhead);
-    if mtu >= ETHERNET + overhead {
+fn mtu(pool: &Pool, mtu: u32) -> Finding {
+    let check = format!("pool {} MTU", pool.name);
+    let wanted = ETHERNET + pool.overhead;
+    let inner = mtu.saturating_sub(pool.overhead);
+    let found = format!("{mtu} on the way: {inner} bytes fit the tunnel");
+    if mtu >= wanted {
         return ok(
             check,
-            format!("{mtu} or more on the way: full-size packets fit the tunnel"),
+            format!("{mtu} on the way: full-size packets fit the tunnel"),
         );
     }
-    if mtu >= ETHERNET {
-        let found = format!(
-            "{mtu} on the way: {inner} bytes fit the tunnel, which backends tell TCP (mss = \"auto\")"
-        );
-        return ok(check, found);
+    let raise = format!("raise the MTU on the way to {wanted} or more");
+    match pool.mode {
+        Mode::Rows if mtu >= ETHERNET => ok(
+            check,
+            format!("{found}, which backends tell TCP (mss = \"auto\")"),
+        ),
+        Mode::Rows => warn(check, found).fix(raise),
+        Mode::Stateless => warn(check, format!("{found}, and nobody tells TCP"))
+            .fix(format!("{raise}, or lower the MSS on the backends")),
     }
-    warn(
-        check,
-        format!("{mtu} on the way: only {inner} bytes fit the tunnel"),
-    )
-    .fix(format!(
-        "raise the MTU on the way to {} or more",
-        ETHERNET + overhead
-    ))
 }
 
 fn peer(peer: &Peer) -> Finding {

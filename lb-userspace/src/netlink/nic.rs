@@ -1,11 +1,11 @@
 //! What an interface and its driver can do, as far as the kernel tells without anything being tried.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::generic::{NESTED, Question, ask, attribute, attributes, family};
 use super::kernel::Kernel;
-use super::{Error, Route, Unresolved};
+use super::{Error, Neighbour, Route, Unresolved};
 
 /// `linux/netdev.h`.
 const NETDEV_CMD_DEV_GET: u8 = 1;
@@ -95,6 +95,11 @@ fn active(answer: &[u8]) -> BTreeSet<String> {
 /// How packets to an address leave this node; nothing is sent.
 pub async fn route(target: IpAddr) -> Result<Result<Route, Unresolved>, Error> {
     Kernel::connect()?.route(target).await
+}
+
+/// What is known of the neighbours on an interface; nobody is asked.
+pub async fn neighbours(ifindex: u32) -> Result<BTreeMap<IpAddr, Neighbour>, Error> {
+    Kernel::connect()?.neighbours(ifindex).await
 }
 
 #[cfg(test)]

@@ -185,7 +185,11 @@ fn differs(subject: &str, fields: &[(&str, bool)]) -> Difference {
         .filter(|(_, same)| !same)
         .map(|(name, _)| *name)
         .collect();
-    difference(subject, &format!("differs in {}", names.join(", ")))
+    match names.is_empty() {
+        // A field that is not among those told by name.
+        true => difference(subject, "differs"),
+        false => difference(subject, &format!("differs in {}", names.join(", "))),
+    }
 }
 
 /// What a header or a next hop is made of, and whether both have it alike.
@@ -203,6 +207,10 @@ fn shared_fields(a: &Shared, b: &Shared) -> Fields {
         (
             "tunnel flags",
             (a.tunnel_flags, a.site) == (b.tunnel_flags, b.site),
+        ),
+        (
+            "rate of answers",
+            (a.answers_per_jiffy, a.answers_max) == (b.answers_per_jiffy, b.answers_max),
         ),
     ]
 }
@@ -222,6 +230,7 @@ fn service_fields(a: &ServiceEntry, b: &ServiceEntry) -> Fields {
         ),
         ("tunnel MTU", a.tunnel_mtu == b.tunnel_mtu),
         ("tunnel flags", a.tunnel_flags == b.tunnel_flags),
+        ("encapsulation", a.encap == b.encap),
     ]
 }
 
@@ -236,5 +245,6 @@ fn backend_fields(a: &Backend, b: &Backend) -> Fields {
         ("interface", a.ifindex == b.ifindex),
         ("verdict or reachability", a.flags == b.flags),
         ("MTU", a.mtu == b.mtu),
+        ("VLAN tag", a.vlan == b.vlan),
     ]
 }

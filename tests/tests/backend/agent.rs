@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use anylb::backend;
-use anylb::status::{Counters, Envelope, NodeStatus};
+use anylb::status::{BpfState, Counters, Envelope, NodeStatus};
 use lb_tests::harness::bpffs::Bpffs;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::poll::until;
@@ -101,6 +101,11 @@ impl Place {
         Ok(self.ask::<Envelope<Counters>>(request).await?.body)
     }
 
+    async fn bpf(&self) -> Result<BpfState> {
+        let request = "GET /v1/bpf HTTP/1.1\r\nHost: anylb\r\n\r\n";
+        Ok(self.ask::<Envelope<BpfState>>(request).await?.body)
+    }
+
     async fn command(&self, command: &str) -> Result<serde_json::Value> {
         let body = format!("{{\"command\":\"{command}\"}}");
         self.ask(&format!(
@@ -157,6 +162,15 @@ async fn a_whole_life() -> Result<()> {
     for vip in VIPS {
         assert!(place.on_lo(vip)?, "{vip}");
     }
+
+    let bpf = place.bpf().await?;
+    let programs: Vec<_> = bpf.programs.iter().map(|one| one.kind.as_str()).collect();
+    assert_eq!(programs, ["xdp", "tc"]);
+    assert_eq!(u64::from(bpf.programs[0].id), first);
+    let exits = bpf.maps.iter().find(|map| map.name == "EXITS");
+    assert_eq!(exits.context("EXITS")?.kind, "percpu_array");
+    let memory = bpf.maps.iter().map(|map| map.memory_bytes.unwrap_or(0));
+    assert!(memory.sum::<u64>() > 0, "{:?}", bpf.maps);
 
     // A listener ends blindness, for good: one that goes away is a dead server.
     let v4 = runtime

@@ -27,7 +27,22 @@ fn a_host_that_is_well() {
 #[test]
 fn each_fact_that_is_not_well_is_one_finding() {
     type Spoil = fn(&mut Facts);
-    let cases: [(Spoil, &str, FindingVerdict); 29] = [
+    let cases: [(Spoil, &str, FindingVerdict); 32] = [
+        (
+            |facts| facts.pools[0].mode = Mode::Stateless,
+            "pool web MTU",
+            Warn,
+        ),
+        (
+            |facts| (facts.backend, nic(facts).rp_filter) = (true, Some(1)),
+            "eth0 reverse path",
+            Fail,
+        ),
+        (
+            |facts| (facts.backend, nic(facts).rp_filter) = (true, None),
+            "eth0 reverse path",
+            Unknown,
+        ),
         (
             |facts| facts.kernel = "5.15.0-91-generic".into(),
             "kernel",
