@@ -134,6 +134,24 @@ impl Lone {
         Ok((status.code(), std::fs::read_to_string(log)?))
     }
 
+    /// Waits until the settling flag has gone from the datapath: it goes with the last switch of the bank.
+    pub async fn settled(&self) -> Result<Footprint> {
+        let mut last = self.footprint()?;
+        let mut since = tokio::time::Instant::now();
+        // 3 x 200 ms + 150 ms after the last change, found by the tick of a second.
+        let quiet = Duration::from_secs(2);
+        let (footprint, _) = poll::until("a quiet datapath", SOON, async || {
+            let now = self.footprint()?;
+            if now != last {
+                (last, since) = (now, tokio::time::Instant::now());
+            }
+            ensure!(since.elapsed() >= quiet, "it still changes");
+            Ok(last.clone())
+        })
+        .await?;
+        Ok(footprint)
+    }
+
     /// What is in the kernel because of an agent.
     pub fn footprint(&self) -> Result<Footprint> {
         Footprint::of(self.node())

@@ -63,26 +63,8 @@ async fn serving(lone: &Lone, services: usize) -> Result<Agent> {
         announced(status).len() == services
     })
     .await?;
-    settled(lone).await?;
+    lone.settled().await?;
     Ok(agent)
-}
-
-/// Waits until the settling flag has gone from the datapath: it goes with the last switch of the bank.
-async fn settled(lone: &Lone) -> Result<Footprint> {
-    let mut last = lone.footprint()?;
-    let mut since = tokio::time::Instant::now();
-    // 3 x 200 ms + 150 ms after the last change, found by the tick of a second.
-    let quiet = Duration::from_secs(2);
-    let (footprint, _) = poll::until("a quiet datapath", SOON, async || {
-        let now = lone.footprint()?;
-        if now != last {
-            (last, since) = (now, tokio::time::Instant::now());
-        }
-        ensure!(since.elapsed() >= quiet, "it still changes");
-        Ok(last.clone())
-    })
-    .await?;
-    Ok(footprint)
 }
 
 #[tokio::test]
@@ -164,7 +146,7 @@ async fn a_killed_agent_is_replaced_without_a_change_in_the_kernel() -> Result<(
     lone.write(&File::with(&[1, 2]))?;
     agent.tell(&["reload"])?;
     agent.tell(&["backend", "drain", "be1"])?;
-    let before = settled(&lone).await?;
+    let before = lone.settled().await?;
     agent.kill()?;
     assert_eq!(lone.footprint()?, before, "nothing dies with it");
 
@@ -191,7 +173,7 @@ async fn a_killed_agent_is_replaced_without_a_change_in_the_kernel() -> Result<(
     })
     .await?;
     assert!(attached > 0);
-    let after = settled(&lone).await?;
+    let after = lone.settled().await?;
     assert_eq!(after.bank(), before.bank());
     for ((name, now), (_, then)) in after.maps.iter().zip(&before.maps) {
         assert!(now == then, "{name} was written");

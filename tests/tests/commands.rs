@@ -31,7 +31,7 @@ fn ask(lone: &Lone, line: &str) -> Result<(Value, Option<i32>)> {
     Ok((answer, output.status.code()))
 }
 
-/// Starts the agent and waits until the kernel holds what it should.
+/// Starts the agent and waits until the kernel holds what it should, and nothing more is to be changed there.
 async fn serving(lone: &Lone) -> Result<Agent> {
     let agent = lone.start().await?;
     poll::until("the datapath", SOON, async || {
@@ -40,6 +40,7 @@ async fn serving(lone: &Lone) -> Result<Agent> {
         Ok(())
     })
     .await?;
+    lone.settled().await?;
     Ok(agent)
 }
 

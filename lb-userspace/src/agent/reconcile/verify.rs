@@ -43,24 +43,22 @@ impl Reconciler {
         })
     }
 
-    /// What the last round has applied; refused while there is more to apply.
+    /// What the kernel should hold now: the desired image, or while a change of that waits for its round, what the last
+    /// round has left there.
     fn wanted(&self) -> Result<Image, Refusal> {
-        let busy = || Refusal::refused("a change is being applied: try again in a moment");
+        let starting =
+            || Refusal::refused("the agent has applied nothing yet: try again in a moment");
         let (verdicts, next_hops) = self.snapshot();
         let world = self.world(&verdicts, &next_hops);
         let desired = self.parts.core.desired(world).filter(|_| self.ready);
         // Numbers that a plan would give out are not given out here.
         let mut slots = self.parts.core.state.slots.clone();
-        let (image, _) = desired
-            .ok_or_else(busy)?
-            .image(&mut slots)
-            .map_err(failed)?;
-        match plan(&image, &self.parts.observed)
-            .map_err(failed)?
-            .is_empty()
-        {
+        let desired = desired.ok_or_else(starting)?;
+        let (image, _) = desired.image(&mut slots).map_err(failed)?;
+        let applied = &self.parts.observed;
+        match plan(&image, applied).map_err(failed)?.is_empty() {
             true => Ok(image),
-            false => Err(busy()),
+            false => applied.image.clone().ok_or_else(starting),
         }
     }
 
