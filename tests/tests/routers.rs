@@ -220,8 +220,8 @@ fn the_edge_filter_is_one() -> Result<()> {
     if !privileged::available("the_edge_filter_is_one") {
         return Ok(());
     }
-    let netns = Netns::create("anylb-doc-edge")?;
-    let file = std::env::temp_dir().join("anylb-doc-edge.nft");
+    let netns = Netns::create("anylb-edge")?;
+    let file = std::env::temp_dir().join("anylb-edge.nft");
     std::fs::write(&file, block("nft")?)?;
     let loaded = shell::output(netns.command("nft").arg("-f").arg(&file));
     std::fs::remove_file(&file)?;
