@@ -111,7 +111,7 @@ pub enum Command {
     /// Start, show and describe a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at this host: what stands in the way of anylb, why, and what to do
+    /// Look at this host: what stands in the way, why, and what to do
     ///
     /// Kernel, BPF, interface, ways to backends, peers, clock. Nothing is changed and no program is attached; backends
     /// are checked once, and a peer is connected to only while no agent has a session with it. Exits 7 when anything

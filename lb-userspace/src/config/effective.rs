@@ -114,7 +114,7 @@ fn content(
         return Some(Content::Written(written.clone()));
     }
     match key.presence {
-        Presence::Default(_) if !applies(section, key, table) => None,
+        Presence::Default(_) if !applies(section, key, table, context) => None,
         Presence::Default(words) => Some(
             derived(section, key, context)
                 .or_else(|| literal(words))
@@ -125,8 +125,9 @@ fn content(
     }
 }
 
-/// Whether a key has a meaning in this table: some are of one type of check or one protocol only.
-fn applies(section: &Section, key: &Key, table: &Table) -> bool {
+/// Whether a key has a meaning in this table: some are of one type of check, one protocol, one mode or other ASes only, and
+/// refused where they have none.
+fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -> bool {
     let is = |name: &str, wanted: &[&str]| {
         table
             .get(name)
@@ -146,6 +147,12 @@ fn applies(section: &Section, key: &Key, table: &Table) -> bool {
             _ => true,
         },
         ("service", "udp") => is("protocol", &["udp"]),
+        ("pool", "hops") => !is("mode", &["stateless"]),
+        ("bgp.peer", "med" | "prepend") => {
+            let ours = context.settings.bgp.as_ref().map(|bgp| bgp.asn);
+            let theirs = table.get("asn").and_then(Value::as_integer);
+            theirs != ours.map(i64::from)
+        }
         _ => true,
     }
 }

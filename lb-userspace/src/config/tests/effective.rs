@@ -25,6 +25,31 @@ fn what_is_shown_means_the_same_and_leaves_nothing_out() {
     }
 }
 
+#[test]
+fn defaults_that_would_be_refused_are_left_out() {
+    for (right, other) in [
+        ("asn = 65000", "asn = 65001"),
+        ("protocol = \"tcp\"", "protocol = \"udp\""),
+        ("mode = \"rows\"", "mode = \"stateless\""),
+        (
+            "encap = \"gue\"\nmode = \"rows\"",
+            "encap = \"ipip\"\nmode = \"stateless\"",
+        ),
+        ("type = \"tcp\"", "type = \"http\""),
+        ("type = \"tcp\"", "type = \"https\", verify = false"),
+        ("ports = [443, 80]", "ports = \"any\""),
+        ("ports = [443, 80]", "ports = [443, \"8000-8999\"]"),
+        ("need = 1", "announce = { med = 10 }"),
+    ] {
+        let text = GOOD.replace(right, other);
+        assert_ne!(text, GOOD, "{right}");
+        let shown = effective(&text).to_string();
+        let again =
+            read(&shown).unwrap_or_else(|e| panic!("{other}: {}\n{shown}", e.render(false)));
+        assert_eq!(read(&text).ok(), Some(again), "{other}:\n{shown}");
+    }
+}
+
 /// With `BLESS=1` in the environment the file is written instead.
 #[test]
 fn a_backends_file() {
