@@ -56,12 +56,60 @@ fn an_unreachable_agent_is_one_line_on_standard_error_and_4() {
 }
 
 #[test]
+fn every_question_to_an_agent_that_is_not_there_ends_with_4() {
+    let socket = nowhere();
+    for line in [
+        "service list",
+        "service show web",
+        "service withdraw web",
+        "service announce web",
+        "health show",
+        "health probe web b1",
+        "bpf maps",
+        "bpf progs",
+        "bpf verify",
+        "drops",
+    ] {
+        let mut arguments = vec!["--socket", socket.to_str().unwrap()];
+        arguments.extend(line.split(' '));
+        let (code, stdout, stderr) = shown(anylb(&arguments));
+        assert_eq!((code, stdout.as_str()), (Some(4), ""), "{line}");
+        assert!(
+            stderr.starts_with("anylb: no agent answers at "),
+            "{line}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_overwritten_and_6() {
+    let file = nowhere().with_extension("kept");
+    std::fs::write(&file, "mine").unwrap();
+    let (code, stdout, stderr) = shown(anylb(&["config", "init", file.to_str().unwrap()]));
+    let kept = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        (code, stdout.as_str(), kept.as_str()),
+        (Some(6), "", "mine")
+    );
+    assert!(stderr.contains("stays as it is"), "{stderr}");
+}
+
+#[test]
 fn a_wrong_command_line_is_2() {
     for arguments in [
         &["stauts"][..],
         &[],
         &["status", "-o", "xml"],
         &["backend", "drain"],
+        &["service"],
+        &["service", "show"],
+        &["health", "probe", "web"],
+        &["bpf"],
+        &["config"],
+        &["config", "init", "--backend", "--key", "hash.key"],
+        &["completions", "csh"],
+        &["man", "--json"],
         &["explain", "192.0.2.1:4000"],
         &["explain", "192.0.2.1:4000", "198.51.100.10:80/sctp"],
         &["explain", "192.0.2.1:4000", "[2001:db8::10]:80"],
