@@ -78,8 +78,21 @@ pub struct Nic {
     pub offloads: Option<BTreeSet<String>>,
     /// Receive queues; none where they cannot be counted.
     pub queues: Option<usize>,
+    /// By which fields UDP over IPv4 and IPv6 is spread over the queues; none where the driver does not tell.
+    pub udp_fields: [Option<HashFields>; 2],
     /// The reverse path filter in force for IPv4: 0 off, 1 strict, 2 loose; none where it cannot be read.
     pub rp_filter: Option<u64>,
+}
+
+/// Fields of a packet that choose its queue (RXH_* of `linux/ethtool.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashFields(pub u64);
+
+impl HashFields {
+    /// The source port is among them: where tunnels carry the flow.
+    pub fn source_port(self) -> bool {
+        self.0 & (1 << 6) != 0
+    }
 }
 
 /// A pool.
@@ -171,6 +184,7 @@ pub(crate) mod testing {
             xdp: Some(XdpFeatures(0x7)),
             offloads: Some(["rx-gro".into()].into()),
             queues: Some(8),
+            udp_fields: [Some(HashFields(0xf0)); 2],
             rp_filter: Some(2),
         };
         Facts {

@@ -10,8 +10,10 @@ use lb_common::tunnel;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::clock;
-use super::facts::{Backend, ConfigFile, Facts, Interface, Nic, Peer, PeerState, Pool, Way};
+use super::facts::{
+    Backend, ConfigFile, Facts, HashFields, Interface, Nic, Peer, PeerState, Pool, Way,
+};
+use super::{clock, rss};
 use crate::config;
 use crate::dataplane::{features, maps, privileges};
 use crate::health::{NetworkProbe, Outcome, Probe as _};
@@ -103,6 +105,7 @@ async fn look_at(name: String) -> Interface {
         xdp: nic::xdp_features(link.ifindex).await.unwrap_or_default(),
         offloads: nic::offloads(link.ifindex).await.unwrap_or_default(),
         queues: receive_queues(&sysfs),
+        udp_fields: [false, true].map(|v6| rss::udp_fields(&name, v6).map(HashFields)),
         rp_filter: rp_filter(&name),
     };
     Interface {

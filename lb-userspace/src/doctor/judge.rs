@@ -171,7 +171,10 @@ fn of_interface(interface: &Interface, facts: &Facts) -> Vec<Finding> {
     let mut all = vec![link(name, nic), xdp(name, nic)];
     all.extend(offloads(name, nic));
     all.extend(queues(name, nic, facts.cpus));
-    all.extend(facts.backend.then(|| rp_filter(name, nic)));
+    if facts.backend {
+        all.extend(spread(name, nic));
+        all.push(rp_filter(name, nic));
+    }
     all
 }
 
@@ -262,6 +265,47 @@ fn queues(name: &str, nic: &Nic, cpus: usize) -> Option<Finding> {
     Some(
         warn(check, format!("{found}: one CPU does all the work"))
             .fix(format!("ethtool -L {name} combined {cpus}")),
+    )
+}
+
+/// All tunnels of one LB node have the same addresses; only the source port tells their flows apart.
+fn spread(name: &str, nic: &Nic) -> Option<Finding> {
+    let check = format!("{name} RSS");
+    nic.queues.filter(|queues| *queues > 1)?;
+    let told: Vec<_> = [("udp4", nic.udp_fields[0]), ("udp6", nic.udp_fields[1])]
+        .into_iter()
+        .filter_map(|(family, fields)| Some((family, fields?)))
+        .collect();
+    let blind: Vec<&str> = told
+        .iter()
+        .filter(|(_, fields)| !fields.source_port())
+        .map(|(family, _)| *family)
+        .collect();
+    if told.is_empty() {
+        return Some(unknown(
+            check,
+            "the driver does not tell how it spreads UDP over the queues",
+        ));
+    }
+    if blind.is_empty() {
+        return Some(ok(
+            check,
+            "UDP is spread by ports, and so are the flows in tunnels",
+        ));
+    }
+    let fixes: Vec<String> = blind
+        .iter()
+        .map(|family| format!("ethtool -N {name} rx-flow-hash {family} sdfn"))
+        .collect();
+    Some(
+        warn(
+            check,
+            format!(
+                "{} is not spread by ports: all packets of one LB node come to one queue",
+                blind.join(" and ")
+            ),
+        )
+        .fix(fixes.join("; ")),
     )
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::dataplane::features::Feature;
+use crate::doctor::facts::HashFields;
 use crate::doctor::facts::testing::well;
 use crate::netlink::nic::XdpFeatures;
 use FindingVerdict::{Fail, Ok as Well, Unknown, Warn};
@@ -27,7 +28,17 @@ fn a_host_that_is_well() {
 #[test]
 fn each_fact_that_is_not_well_is_one_finding() {
     type Spoil = fn(&mut Facts);
-    let cases: [(Spoil, &str, FindingVerdict); 32] = [
+    let cases: [(Spoil, &str, FindingVerdict); 34] = [
+        (
+            |facts| (facts.backend, nic(facts).udp_fields[0]) = (true, Some(HashFields(0x30))),
+            "eth0 RSS",
+            Warn,
+        ),
+        (
+            |facts| (facts.backend, nic(facts).udp_fields) = (true, [None; 2]),
+            "eth0 RSS",
+            Unknown,
+        ),
         (
             |facts| facts.pools[0].mode = Mode::Stateless,
             "pool web MTU",
@@ -225,6 +236,19 @@ fn a_virtual_interface_has_no_queues_to_set() {
             .iter()
             .all(|finding| finding.check != "eth0 queues")
     );
+}
+
+#[test]
+fn what_concerns_backends_only_is_looked_at_on_backends_only() {
+    let checks = |backend: bool| -> Vec<String> {
+        let mut facts = well();
+        facts.backend = backend;
+        let findings = judge(&facts).findings.into_iter();
+        findings.map(|finding| finding.check).collect()
+    };
+    let (lb, backend) = (checks(false), checks(true));
+    let more: Vec<_> = backend.iter().filter(|check| !lb.contains(check)).collect();
+    assert_eq!(more, ["eth0 RSS", "eth0 reverse path"]);
 }
 
 #[test]
