@@ -44,6 +44,8 @@ pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
 pub const BACKEND_COUNTERS_MAX: u32 = 131_072;
 /// Slots for counters by exit.
 pub const EXITS_MAX: u32 = 64;
+/// Blocks of such slots: interfaces whose indexes differ in their last six bits are told apart.
+pub const EXIT_BLOCKS: u32 = 64;
 /// A hop that is not there.
 pub const ABSENT: u16 = 0xffff;
 
@@ -314,6 +316,12 @@ pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
 pub const fn ranges_key(key: u64) -> u64 {
     // No packet has such a key: 0 is a port too.
     key & !0xffff | 1 << 24
+}
+
+/// Counter of an exit, for packets that came in by this interface.
+#[inline(always)]
+pub const fn exit_counter(ifindex: u32, exit: u32) -> u32 {
+    (ifindex & (EXIT_BLOCKS - 1)) * EXITS_MAX + exit
 }
 
 /// Number of the VIP in a [`service_key`].

@@ -41,6 +41,13 @@ impl XdpPacket {
         unsafe { core::ptr::read_unaligned(mark as *const u64) == PROBE_MARK }
     }
 
+    /// Index of the interface that the packet came in by.
+    #[inline(always)]
+    pub fn ingress(&self) -> u32 {
+        // SAFETY: the context of a running XDP program is valid.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
     /// Index of the interface that the packet leaves by, where that is another than it came in by.
     #[inline(always)]
     pub fn egress(&self) -> u32 {
@@ -136,8 +143,7 @@ impl Transit for XdpPacket {
     #[inline(always)]
     fn leaves_by(&mut self, interface: u32) -> bool {
         self.egress = interface;
-        // SAFETY: the context of a running XDP program is valid.
-        unsafe { (*self.context).ingress_ifindex == interface }
+        self.ingress() == interface
     }
 }
 

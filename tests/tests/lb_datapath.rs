@@ -131,7 +131,7 @@ impl Loaded {
             .expect("a BPF file system");
         let options = Options {
             pin_dir: bpffs.path().join("anylb"),
-            interface: None,
+            interfaces: Vec::new(),
         };
         let plane = Dataplane::open(&options).expect("the program loads");
         let mut loaded = Self {
@@ -783,7 +783,7 @@ fn a_second_agent_adopts_the_pinned_state() {
     let observed = loaded.plane().observed().expect("readable");
     let options = Options {
         pin_dir: loaded._bpffs.path().join("anylb"),
-        interface: None,
+        interfaces: Vec::new(),
     };
     loaded.plane = None;
     let second = Dataplane::open(&options).expect("adopted");

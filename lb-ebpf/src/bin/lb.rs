@@ -33,7 +33,8 @@ static TABLES: ArrayOfMaps<
     { abi::TABLES_MAX as usize + 1 },
 > = ArrayOfMaps::new();
 #[btf_map]
-static EXITS: PerCpuArray<ExitCount, { abi::EXITS_MAX as usize }> = PerCpuArray::new();
+static EXITS: PerCpuArray<ExitCount, { (abi::EXIT_BLOCKS * abi::EXITS_MAX) as usize }> =
+    PerCpuArray::new();
 #[btf_map]
 static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usize }> =
     PerCpuArray::new();
@@ -101,7 +102,8 @@ pub fn lb(context: XdpContext) -> u32 {
     let probe = packet.is_probe();
     let exit = lb::run(&mut packet, &Maps, probe);
     let counted = if probe { Exit::Probe } else { exit };
-    bump(EXITS.get_ptr_mut(counted as u32), |count| {
+    let counter = abi::exit_counter(packet.ingress(), counted as u32);
+    bump(EXITS.get_ptr_mut(counter), |count| {
         count.packets += 1;
         count.bytes += bytes;
     });

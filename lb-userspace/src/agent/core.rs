@@ -15,6 +15,7 @@ use super::state::State;
 use super::ways::Ways;
 use crate::health::Target;
 use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Settings};
+use crate::plan::desired::NextHop;
 use crate::plan::{Desired, DesiredService};
 use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
@@ -134,6 +135,11 @@ impl Core {
                 rows.settle(&pool.check, now);
             }
         }
+    }
+
+    /// The way to a backend.
+    pub fn way_to(&self, address: IpAddr) -> Option<NextHop> {
+        self.ways.to(address)
     }
 
     /// What the datapath should hold.

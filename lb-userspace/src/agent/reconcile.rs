@@ -5,7 +5,7 @@
 
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,7 +27,7 @@ use crate::dataplane::jiffies;
 use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
-use crate::netlink::{NextHops, Resolver};
+use crate::netlink::{NextHops, Resolver, interface_name};
 use crate::plan::{Observed, Op, PlanError, plan};
 use crate::rows::input::TooManyMembers;
 use crate::status::{
@@ -368,7 +368,7 @@ impl Reconciler {
             world,
             services,
             announced: &self.vips,
-            attached: self.parts.plane.as_ref().map(Dataplane::attached),
+            attached: self.attached(),
             adopted: self.parts.plane.as_ref().is_some_and(Dataplane::adopted),
             config: &self.config,
             start_time_secs: self.parts.start_time_secs,
@@ -539,12 +539,12 @@ impl Reconciler {
             .probe(&packet)
             .map_err(|error| Refusal::failed(error.to_string()))?;
         let (verdicts, _) = self.snapshot();
-        Ok(report::explanation(
-            &self.parts.core,
-            &verdicts,
-            request,
-            &result,
-        ))
+        let core = &self.parts.core;
+        let way = result.hops.first().and_then(|first| core.way_to(*first));
+        Ok(Explanation {
+            interface: way.map(|way| interface_name(way.ifindex)),
+            ..report::explanation(core, &verdicts, request, &result)
+        })
     }
 
     fn inventory(&self) -> Result<BpfState, Refusal> {
@@ -555,6 +555,17 @@ impl Reconciler {
     fn datapath(&self) -> Result<&Dataplane, Refusal> {
         let plane = self.parts.plane.as_ref();
         plane.ok_or_else(|| Refusal::refused("this node has no datapath: node.interfaces is empty"))
+    }
+
+    fn attached(&self) -> BTreeSet<String> {
+        let Some(plane) = &self.parts.plane else {
+            return BTreeSet::new();
+        };
+        let interfaces = self.parts.core.settings.node.interfaces.iter();
+        interfaces
+            .filter(|name| plane.attached_to(name))
+            .cloned()
+            .collect()
     }
 
     fn world<'a>(&self, verdicts: &'a Verdicts, next_hops: &'a NextHops) -> World<'a> {

@@ -1,6 +1,6 @@
 //! What the agent tells: status, counters, explanations. Pure but for the counters' map reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::exit::Action;
@@ -29,8 +29,8 @@ pub struct Facts<'a> {
     pub services: &'a [(Service, Servable)],
     /// Per VIP: announced, or why not.
     pub announced: &'a BTreeMap<IpAddr, Result<(), String>>,
-    /// Whether the interface carries the program; none without a datapath.
-    pub attached: Option<bool>,
+    /// The interfaces that carry the program.
+    pub attached: BTreeSet<String>,
     /// Whether the datapath was taken over.
     pub adopted: bool,
     /// The file's fate.
@@ -47,7 +47,7 @@ pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
     let interfaces = node.interfaces.iter().map(|name| InterfaceStatus {
         name: name.clone(),
         mode: "native".into(),
-        attached: facts.attached.unwrap_or(false),
+        attached: facts.attached.contains(name),
     });
     NodeStatus {
         node: node.name.clone(),
@@ -177,10 +177,8 @@ pub fn counters(
     let Some(plane) = plane else {
         return Ok(counters);
     };
-    let mut received = Count::default();
-    for (exit, count) in plane.counters()?.exits {
-        received.packets += count.packets;
-        received.bytes += count.bytes;
+    let counted = plane.counters()?;
+    for (exit, count) in counted.exits {
         let advice = exit.advice();
         counters.exits.push(ExitCount {
             name: exit.name().into(),
@@ -189,13 +187,14 @@ pub fn counters(
             advice: (!advice.is_empty()).then(|| advice.into()),
         });
     }
-    counters.received.extend(
-        core.settings
-            .node
-            .interfaces
-            .first()
-            .map(|name| (name.clone(), received)),
-    );
+    let received = counted.received.into_iter().map(|(name, count)| {
+        let count = Count {
+            packets: count.packets,
+            bytes: count.bytes,
+        };
+        (name, count)
+    });
+    counters.received.extend(received);
     for service in &core.settings.services {
         let (Some((counter, block)), Some(pool)) =
             (core.state.slots.of_service(&service.name), &service.pool)
@@ -271,7 +270,7 @@ fn checks(stats: &Stats) -> BTreeMap<String, CheckCount> {
     checks
 }
 
-/// `anylb explain`.
+/// `anylb explain`, but for the interface.
 pub fn explanation(
     core: &Core,
     verdicts: &Verdicts,
@@ -306,10 +305,7 @@ pub fn explanation(
         row: result.sent().then_some(result.row),
         because: because(result, pool, &hops),
         hops,
-        interface: result
-            .sent()
-            .then(|| core.settings.node.interfaces.first().cloned())
-            .flatten(),
+        interface: None,
     }
 }
 
@@ -406,7 +402,7 @@ mod tests {
             world,
             services: &services,
             announced: &[(address("198.51.100.1"), vip)].into(),
-            attached: Some(true),
+            attached: BTreeSet::from(["eth0".into()]),
             adopted: true,
             config: &ConfigStatus::default(),
             start_time_secs: 7,

@@ -72,7 +72,8 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
     let (events, queue) = mpsc::channel(QUEUE);
     let bell = Bell::new(events.clone());
     let checker = Checker::start(adopted.verdicts.clone());
-    let resolver = settings.node.interfaces.first().map(Resolver::start);
+    let resolver = (!settings.node.interfaces.is_empty())
+        .then(|| Resolver::start(settings.node.interfaces.clone()));
     bell.on_change(checker.watch());
     if let Some(resolver) = &resolver {
         bell.on_change(resolver.watch());
@@ -120,8 +121,8 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
 /// Signals first: one that comes while the agent starts must find it.
 async fn prepare(settings: &Settings) -> Result<Ground, Error> {
     let signals = Signals::handle().map_err(start_error)?;
-    let interface = settings.node.interfaces.first().cloned();
-    if interface.is_some() {
+    let interfaces = &settings.node.interfaces;
+    if !interfaces.is_empty() {
         privileges::check()?;
     }
     let socket = AdminSocket::bind(&settings.node.runtime_dir).map_err(start_error)?;
@@ -129,12 +130,12 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         Some(address) => Some(scrape::bind(address).await.map_err(start_error)?),
         None => None,
     };
-    let options = |name| Options {
+    let options = Options {
         pin_dir: settings.node.pin_dir.clone(),
-        interface: Some(name),
+        interfaces: interfaces.clone(),
     };
-    let plane = interface
-        .map(|name| Dataplane::open(&options(name)))
+    let plane = (!interfaces.is_empty())
+        .then(|| Dataplane::open(&options))
         .transpose()?;
     let running = plane.as_ref().is_some_and(Dataplane::adopted);
     let mut problems = Vec::new();

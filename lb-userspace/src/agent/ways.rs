@@ -77,7 +77,7 @@ pub fn is_open(reason: &Unresolved) -> bool {
         | Unresolved::NoRoute
         | Unresolved::Local
         | Unresolved::NotUnicast
-        | Unresolved::OtherInterface { .. }
+        | Unresolved::OtherInterface(_)
         | Unresolved::NoSource(_)
         | Unresolved::NeighbourFailed(_)
         | Unresolved::Refused(..) => false,

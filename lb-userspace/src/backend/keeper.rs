@@ -72,7 +72,7 @@ impl Keeper {
             role.lowers_mss(),
         )?;
         let failures = set_vips(&mut vips, &role).await;
-        let resolver = Resolver::start(role.interface.clone());
+        let resolver = Resolver::start(vec![role.interface.clone()]);
         let status = watch::Sender::new(Arc::new(Envelope::new(1, first_status(&role, adopted))));
         let keeper = Self {
             next_hops: resolver.watch(),

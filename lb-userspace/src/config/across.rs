@@ -58,6 +58,16 @@ impl Draft {
         let Some(backend) = &self.backend else {
             return;
         };
+        let mut interfaces = self.node.iter().flat_map(|node| &node.interfaces);
+        if let Some(second) = interfaces.nth(1) {
+            errors.add(
+                Diagnostic::at(
+                    &second.span,
+                    format!("a backend with more than one interface {NOT_SUPPORTED}"),
+                )
+                .help("name the one that encapsulated packets come in by"),
+            );
+        }
         if !self.pools.is_empty() {
             errors.add(
                 Diagnostic::at(

@@ -121,11 +121,6 @@ fn of_words(words: &str) -> Option<Value> {
         };
         return Some(json!({ "anyOf": [one, other] }));
     }
-    if let Some(one) = words.strip_prefix("list of one ") {
-        return Some(
-            json!({ "type": "array", "items": of_words(one)?, "minItems": 1, "maxItems": 1 }),
-        );
-    }
     if let Some(items) = words.strip_prefix("list of ") {
         let item = of_words(&singular(items)).or_else(|| of_words(items))?;
         return Some(json!({ "type": "array", "items": item }));

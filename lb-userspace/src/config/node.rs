@@ -9,6 +9,7 @@ use super::fields::{Fields, NOT_SUPPORTED};
 use super::place::{Placed, Span};
 use super::secret::Secrets;
 use super::suggest::nearest;
+use super::unique::repeated;
 use super::value;
 use crate::model::{HashKey, Node, XdpMode};
 
@@ -18,7 +19,8 @@ pub struct NodeDraft {
     router_id: Option<Placed<Ipv4Addr>>,
     /// Whether `router_id` is there, readable or not.
     pub router_id_named: bool,
-    interfaces: Vec<String>,
+    /// `interfaces`.
+    pub interfaces: Vec<Placed<String>>,
     xdp_mode: XdpMode,
     /// Whether `hash_key_file` is there, readable or not.
     pub hash_key_named: bool,
@@ -76,7 +78,7 @@ impl NodeDraft {
         Some(Node {
             name: self.name?,
             router_id: self.router_id.map(|id| id.value),
-            interfaces: self.interfaces,
+            interfaces: self.interfaces.into_iter().map(|name| name.value).collect(),
             xdp_mode: self.xdp_mode,
             hash_key: self.hash_key,
             tunnel_source_v4: self.tunnel_source_v4.map(|address| address.value),
@@ -119,7 +121,7 @@ fn hash_key(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<HashKey> {
     secrets.hash_key(&path, fields.errors())
 }
 
-fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<String> {
+fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<Placed<String>> {
     fields.demand("interfaces");
     let Some(list) = fields.list("interfaces", interface_name) else {
         return Vec::new();
@@ -139,13 +141,10 @@ fn interfaces(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Vec<String> {
             fields.errors().add(no_interface(name, &existing));
         }
     }
-    if let [_, second, ..] = list.value.as_slice() {
-        fields.errors().add(Diagnostic::at(
-            &second.span,
-            format!("more than one interface {NOT_SUPPORTED}"),
-        ));
-    }
-    list.value.into_iter().map(|name| name.value).collect()
+    repeated(fields.errors(), &list.value, |name| {
+        format!("interface {name} is listed twice")
+    });
+    list.value
 }
 
 /// What the kernel takes as a name (IFNAMSIZ is 16 with the zero byte).

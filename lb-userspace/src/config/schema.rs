@@ -111,9 +111,10 @@ pub static NODE: Section = Section {
         ),
         required(
             "interfaces",
-            "list of one interface name",
+            "list of interface names",
             r#"interfaces = ["eth0"]"#,
-            "The interface that carries the traffic of VIPs. In this version exactly one.",
+            "The interfaces that carry the traffic of VIPs, in and out; backends may also be on VLANs on them. A backend has \
+             one.",
         ),
         Key {
             reserved: &["generic"],

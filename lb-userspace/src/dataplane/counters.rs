@@ -1,11 +1,12 @@
 //! Counters of the programs, summed over CPUs.
 
+use std::collections::BTreeMap;
 use std::ops::Add;
 
 use aya::Ebpf;
 use aya::Pod;
 use aya::maps::PerCpuValues;
-use lb_common::abi::{BackendCount, ExitCount, ServiceCount};
+use lb_common::abi::{self, BackendCount, ExitCount, ServiceCount};
 use lb_common::lb::Exit;
 
 use super::{DataplaneError, PerCpu, maps};
@@ -15,6 +16,8 @@ use super::{DataplaneError, PerCpu, maps};
 pub struct DatapathCounters {
     /// Packets and bytes of every exit, in the order of [`Exit::ALL`].
     pub exits: Vec<(Exit, ExitCount)>,
+    /// All exits of the packets that came in by an interface; several whose numbers share a block are told together.
+    pub received: BTreeMap<String, ExitCount>,
 }
 
 /// A count in a per-CPU map.
@@ -28,6 +31,9 @@ unsafe impl Pod for Cell<ExitCount> {}
 unsafe impl Pod for Cell<ServiceCount> {}
 // SAFETY: as above.
 unsafe impl Pod for Cell<BackendCount> {}
+
+/// Test runs come in by the loopback interface.
+const PROBE_INTERFACE: u32 = 1;
 
 pub(super) struct Maps {
     exits: PerCpu<Cell<ExitCount>>,
@@ -50,14 +56,36 @@ impl Maps {
         })
     }
 
-    pub(super) fn read(&self) -> Result<DatapathCounters, DataplaneError> {
-        let exits = Exit::ALL.iter().map(|exit| {
-            let sum = sum(&self.exits, *exit as u32, "EXITS")?;
-            Ok((*exit, sum))
-        });
-        Ok(DatapathCounters {
-            exits: exits.collect::<Result<_, DataplaneError>>()?,
-        })
+    /// The exits of these interfaces, by name and index, and of probes.
+    pub(super) fn read<'a>(
+        &self,
+        interfaces: impl Iterator<Item = (&'a str, u32)>,
+    ) -> Result<DatapathCounters, DataplaneError> {
+        let mut blocks = BTreeMap::from([(PROBE_INTERFACE, Vec::new())]);
+        for (name, ifindex) in interfaces {
+            let block = blocks.entry(ifindex % abi::EXIT_BLOCKS).or_default();
+            block.push(name);
+        }
+        let mut counters = DatapathCounters {
+            exits: Exit::ALL
+                .iter()
+                .map(|exit| (*exit, ExitCount::default()))
+                .collect(),
+            received: BTreeMap::new(),
+        };
+        for (block, names) in blocks {
+            let mut received = ExitCount::default();
+            for (exit, all) in &mut counters.exits {
+                let counter = abi::exit_counter(block, *exit as u32);
+                let count = sum(&self.exits, counter, "EXITS")?;
+                *all = *all + count;
+                received = received + count;
+            }
+            if !names.is_empty() {
+                counters.received.insert(names.join("+"), received);
+            }
+        }
+        Ok(counters)
     }
 
     pub(super) fn service(&self, counter: u32) -> Result<ServiceCount, DataplaneError> {

@@ -42,10 +42,10 @@ impl Dataplane {
         })
     }
 
-    /// What is wrong with the way from the interface to the program, where anything is.
-    pub fn misattached(&self) -> Option<String> {
+    /// What is wrong with the way from an interface to the program, where anything is.
+    pub fn misattached(&self, interface: &str) -> Option<String> {
         let loaded = self.program().ok()?.info().ok()?.id();
-        match self.link.as_ref()?.program_id() {
+        match self.links.get(interface)?.as_ref()?.program_id() {
             Ok(found) if found == loaded => None,
             Ok(found) => Some(format!(
                 "carries program {found}, and not {loaded}, which this agent has loaded"

@@ -83,6 +83,11 @@ impl Link {
         link_update(&self.fd, program).map_err(|source| attach_error(hook, interface, source))
     }
 
+    /// Index of the interface.
+    pub(crate) fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
     /// Number of the program that the link holds on its interface.
     pub(crate) fn program_id(&self) -> io::Result<u32> {
         link_info(&self.fd).map(|info| info.prog_id)

@@ -60,7 +60,7 @@ pub(super) static SHAPES: [Shape; 6] = [
     shape::<Root>("ROOT", 1),
     shape::<Bank>("BANKS", abi::BANKS),
     shape::<u32>("TABLES", abi::TABLES_MAX + 1),
-    shape::<ExitCount>("EXITS", abi::EXITS_MAX),
+    shape::<ExitCount>("EXITS", abi::EXIT_BLOCKS * abi::EXITS_MAX),
     shape::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
     shape::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
 ];

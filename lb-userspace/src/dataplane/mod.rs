@@ -61,20 +61,20 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb
 pub struct Options {
     /// Directory of the pins, on a BPF file system.
     pub pin_dir: PathBuf,
-    /// The interface that carries VIP traffic; none: loaded and pinned, but not attached (benchmarks and tests).
-    pub interface: Option<String>,
+    /// The interfaces that carry VIP traffic; none: loaded and pinned, but not attached (benchmarks and tests).
+    pub interfaces: Vec<String>,
 }
 
 /// A loaded, pinned and attached datapath.
 pub struct Dataplane {
-    interface: Option<String>,
+    /// With the link to each, where there is one.
+    links: BTreeMap<String, Option<Link>>,
     object: Ebpf,
     root: Memory<Root>,
     banks: Mappable<Bank>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
     inner: BTreeMap<u32, Table>,
     counters: counters::Maps,
-    link: Option<Link>,
     adopted: bool,
     pins: Pins,
 }
@@ -97,10 +97,10 @@ impl Dataplane {
             .and_then(|program| program.try_into().ok())
             .ok_or(DataplaneError::Object("no XDP program named lb"))?;
         program.load().map_err(DataplaneError::load)?;
-        let link = match &options.interface {
-            Some(name) => Link::find(&pins.link(name), name)?,
-            None => None,
-        };
+        let mut links = BTreeMap::new();
+        for name in &options.interfaces {
+            links.insert(name.clone(), Link::find(&pins.link(name), name)?);
+        }
         Ok(Self {
             root: Memory::of_map(&maps::take_array(&mut object, "ROOT")?, "ROOT")?,
             banks: Mappable::new(maps::take_array(&mut object, "BANKS")?, "BANKS"),
@@ -108,29 +108,44 @@ impl Dataplane {
             tables: ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
                 .map_err(DataplaneError::map("TABLES"))?,
             inner: open_tables(&pins.tables())?,
-            link,
+            links,
             adopted: pins.kept(),
-            interface: options.interface.clone(),
             object,
             pins,
         })
     }
 
-    /// Puts the program on the interface: in the place of a former agent's without a gap, or where there was none. Interfaces
-    /// that a former agent used lose theirs.
+    /// Puts the program on every interface: in the place of a former agent's without a gap, or where there was none. One that
+    /// fails keeps the others from nothing. Interfaces that a former agent used lose theirs.
     pub fn attach(&mut self) -> Result<(), DataplaneError> {
-        let Some(interface) = self.interface.clone() else {
-            return Ok(());
-        };
-        let program = self.program()?.fd().map_err(DataplaneError::load)?.as_fd();
-        match &self.link {
-            Some(link) if link.is_attached() => link.update(Hook::Xdp, &interface, program)?,
-            _ => {
-                let pin = self.pins.link(&interface);
-                self.link = Some(Link::create(Hook::Xdp, &pin, &interface, program)?);
-            }
+        let program = self.program()?.fd().map_err(DataplaneError::load)?;
+        let program =
+            program
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|source| DataplaneError::Attach {
+                    interface: "every interface".into(),
+                    source,
+                })?;
+        let mut outcome = Ok(());
+        for (interface, link) in &mut self.links {
+            let attached = match link {
+                Some(link) if link.is_attached() => {
+                    link.update(Hook::Xdp, interface, program.as_fd())
+                }
+                _ => {
+                    let pin = self.pins.link(interface);
+                    Link::create(Hook::Xdp, &pin, interface, program.as_fd())
+                        .map(|made| *link = Some(made))
+                }
+            };
+            outcome = outcome.and(attached);
         }
-        self.pins.remove_links_but(&interface)
+        outcome?;
+        if self.links.is_empty() {
+            return Ok(());
+        }
+        self.pins.remove_links_but(&self.links.keys().collect())
     }
 
     /// Whether a former agent's state was found.
@@ -151,9 +166,15 @@ impl Dataplane {
         Ok(self.program()?.fd().map_err(DataplaneError::load)?.as_fd())
     }
 
-    /// Whether the interface carries our program, or that of the agent before.
+    /// Whether every interface carries our program, or that of the agent before.
     pub fn attached(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_attached)
+        !self.links.is_empty() && self.links.keys().all(|name| self.attached_to(name))
+    }
+
+    /// Whether this one does.
+    pub fn attached_to(&self, interface: &str) -> bool {
+        let link = self.links.get(interface);
+        link.is_some_and(|link| link.as_ref().is_some_and(Link::is_attached))
     }
 
     /// What the kernel holds: the bank in use and the tables it points to.
@@ -226,7 +247,11 @@ impl Dataplane {
 
     /// Counters, summed over CPUs.
     pub fn counters(&self) -> Result<DatapathCounters, DataplaneError> {
-        self.counters.read()
+        self.counters
+            .read(self.links.iter().filter_map(|(name, link)| {
+                let link = link.as_ref()?;
+                Some((name.as_str(), link.ifindex()))
+            }))
     }
 
     /// Packets and bytes of one service counter.
@@ -243,7 +268,7 @@ impl Dataplane {
         self.counters.backends(first, count)
     }
 
-    /// Ends the datapath: the program comes off the interface and every pin goes away.
+    /// Ends the datapath: the program comes off its interfaces and every pin goes away.
     pub fn remove(self) -> Result<(), DataplaneError> {
         self.pins.remove()
     }

@@ -1,5 +1,7 @@
 //! The directory of pins: held by one agent at a time, and nothing left there of a datapath that never carried anything.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,12 +71,16 @@ impl Pins {
         self.path.join("links").join(interface)
     }
 
-    /// Takes the program off every interface but this one, which the configuration of a former agent named.
-    pub(super) fn remove_links_but(&self, interface: &str) -> Result<(), DataplaneError> {
+    /// Takes the program off every interface but these, which the configuration of a former agent named.
+    pub(super) fn remove_links_but(
+        &self,
+        interfaces: &BTreeSet<&String>,
+    ) -> Result<(), DataplaneError> {
         let links = self.path.join("links");
         for entry in fs::read_dir(&links).map_err(DataplaneError::pin(links.clone()))? {
             let path = entry.map_err(DataplaneError::pin(links.clone()))?.path();
-            if path.file_name().is_none_or(|name| name != interface) {
+            let is_used = |name: &OsStr| interfaces.iter().any(|used| name == used.as_str());
+            if !path.file_name().is_some_and(is_used) {
                 fs::remove_file(&path).map_err(DataplaneError::pin(path))?;
             }
         }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState,
@@ -17,7 +19,9 @@ use netlink_packet_route::route::{
 use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
+use super::table::Gateway;
 use super::{Error, Link, Neighbour, Resolution, Route, Unresolved, Upkeep};
+use crate::model::Vlan;
 
 /// A route netlink socket and the task that serves it.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ impl Kernel {
     pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
         let mut answers = Box::pin(self.handle.link().get().match_name(name).execute());
         match answers.next().await {
-            Some(Ok(message)) => Ok(Some(link(name, &message))),
+            Some(Ok(message)) => Ok(link(&message)),
             Some(Err(error)) => match Error::from_rtnetlink(format!("interface {name}"), error) {
                 error if errno(&error) == Some(Errno::ENODEV) => Ok(None),
                 error => Err(error),
@@ -59,6 +63,20 @@ impl Kernel {
                 what: format!("interface {name}"),
             }),
         }
+    }
+
+    /// All links.
+    pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
+        let mut links = Vec::new();
+        let mut answers = Box::pin(self.handle.link().get().execute());
+        while let Some(message) = answers
+            .try_next()
+            .await
+            .map_err(|error| Error::from_rtnetlink("links", error))?
+        {
+            links.extend(link(&message));
+        }
+        Ok(links)
     }
 
     /// How `target` is reached, or why not; an error only where the kernel gave no answer.
@@ -82,11 +100,8 @@ impl Kernel {
         }
     }
 
-    /// The neighbour table of one interface.
-    pub(super) async fn neighbours(
-        &self,
-        ifindex: u32,
-    ) -> Result<BTreeMap<IpAddr, Neighbour>, Error> {
+    /// The neighbour tables.
+    pub(super) async fn neighbours(&self) -> Result<BTreeMap<Gateway, Neighbour>, Error> {
         let mut neighbours = BTreeMap::new();
         let mut answers = Box::pin(self.handle.neighbours().get().execute());
         while let Some(message) = answers
@@ -94,10 +109,8 @@ impl Kernel {
             .await
             .map_err(|error| Error::from_rtnetlink("neighbours", error))?
         {
-            if message.header.ifindex == ifindex
-                && let Some((address, neighbour)) = neighbour(&message)
-            {
-                neighbours.insert(address, neighbour);
+            if let Some((address, neighbour)) = neighbour(&message) {
+                neighbours.insert((message.header.ifindex, address), neighbour);
             }
         }
         Ok(neighbours)
@@ -105,16 +118,16 @@ impl Kernel {
 
     /// Asks the kernel to resolve a neighbour and to keep it so. Kernels before 5.16 ignore the second half: there
     /// the request is a poke that has to be repeated.
-    pub(super) async fn keep_resolved(&self, ifindex: u32, address: IpAddr) -> Result<(), Error> {
-        self.touch(ifindex, address, true).await
+    pub(super) async fn keep_resolved(&self, gateway: Gateway) -> Result<(), Error> {
+        self.touch(gateway, true).await
     }
 
     /// Lets a neighbour age again.
-    pub(super) async fn let_age(&self, ifindex: u32, address: IpAddr) -> Result<(), Error> {
-        self.touch(ifindex, address, false).await
+    pub(super) async fn let_age(&self, gateway: Gateway) -> Result<(), Error> {
+        self.touch(gateway, false).await
     }
 
-    async fn touch(&self, ifindex: u32, address: IpAddr, managed: bool) -> Result<(), Error> {
+    async fn touch(&self, (ifindex, address): Gateway, managed: bool) -> Result<(), Error> {
         let mut request = self
             .handle
             .neighbours()
@@ -133,38 +146,52 @@ impl Kernel {
     }
 }
 
-/// Name of an interface for a message; its number where it has vanished.
-fn interface_name(ifindex: u32) -> String {
-    let name = nix::net::if_::if_indextoname(ifindex)
-        .ok()
-        .map(CString::into_string);
-    name.and_then(Result::ok)
-        .unwrap_or_else(|| format!("interface {ifindex}"))
-}
-
 fn errno(error: &Error) -> Option<Errno> {
     error.errno().map(Errno::from_raw)
 }
 
-fn link(name: &str, message: &LinkMessage) -> Link {
+/// What a message says of a link; none where it has no name.
+fn link(message: &LinkMessage) -> Option<Link> {
+    let header = &message.header;
     let mut link = Link {
-        name: name.to_owned(),
-        ifindex: message.header.index,
-        up: message
-            .header
-            .flags
-            .contains(LinkFlags::Up | LinkFlags::LowerUp),
+        name: String::new(),
+        ifindex: header.index,
+        up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         mtu: 0,
         mac: None,
+        vlan: None,
     };
+    let (mut below, mut tag) = (None, None);
     for attribute in &message.attributes {
         match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Address(bytes) => link.mac = mac(bytes),
+            LinkAttribute::Link(ifindex) => below = Some(*ifindex),
+            LinkAttribute::LinkInfo(infos) => tag = infos.iter().find_map(vlan),
             _ => {}
         }
     }
-    link
+    link.vlan = below.zip(tag);
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn vlan(info: &LinkInfo) -> Option<Vlan> {
+    let LinkInfo::Data(InfoData::Vlan(attributes)) = info else {
+        return None;
+    };
+    let mut vlan = Vlan {
+        ethertype: VlanProtocol::Ieee8021Q.into(),
+        id: 0,
+    };
+    for attribute in attributes {
+        match attribute {
+            InfoVlan::Id(id) => vlan.id = *id,
+            InfoVlan::Protocol(protocol) => vlan.ethertype = (*protocol).into(),
+            _ => {}
+        }
+    }
+    Some(vlan)
 }
 
 fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
@@ -268,22 +295,44 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour
     Some((address?, Neighbour { resolution, upkeep }))
 }
 
-impl Kernel {
-    /// Route of `target` if it leads out of `link`, else why it does not help.
-    pub(super) async fn route_by(
-        &self,
-        link: &Link,
-        target: IpAddr,
-    ) -> Result<Result<Route, Unresolved>, Error> {
-        let route = self.route(target).await?;
-        Ok(route.and_then(|route| {
-            if route.ifindex == link.ifindex {
-                return Ok(route);
-            }
-            Err(Unresolved::OtherInterface {
-                actual: interface_name(route.ifindex),
-                wanted: link.name.clone(),
-            })
-        }))
+/// Name of an interface for a message; its number where it has vanished.
+pub(crate) fn interface_name(ifindex: u32) -> String {
+    let name = nix::net::if_::if_indextoname(ifindex)
+        .ok()
+        .map(CString::into_string);
+    name.and_then(Result::ok)
+        .unwrap_or_else(|| format!("interface {ifindex}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vlan_is_told_by_its_link_and_tag() {
+        let mut message = LinkMessage::default();
+        message.header.index = 9;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        let tag = vec![
+            InfoVlan::Id(7),
+            InfoVlan::Protocol(VlanProtocol::Ieee8021Ad),
+        ];
+        message.attributes = vec![
+            LinkAttribute::IfName("eth0.7".into()),
+            LinkAttribute::Link(2),
+            LinkAttribute::Mtu(1400),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(tag))]),
+        ];
+        let found = link(&message).expect("a name");
+        let vlan = Vlan {
+            ethertype: 0x88a8,
+            id: 7,
+        };
+        assert_eq!(
+            (found.up, found.mtu, found.vlan),
+            (true, 1400, Some((2, vlan)))
+        );
+        message.attributes.remove(0);
+        assert_eq!(link(&message), None, "without a name");
     }
 }

@@ -30,6 +30,7 @@ mod table;
 pub(crate) mod testing;
 
 pub use error::Error;
+pub(crate) use kernel::interface_name;
 pub use next_hop::{Link, NextHop, Route, Unresolved};
 pub use resolver::{NextHops, Resolver};
-pub use table::{Neighbour, Resolution, Table, Upkeep};
+pub use table::{Gateway, Neighbour, Resolution, Table, Upkeep};

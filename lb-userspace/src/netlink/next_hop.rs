@@ -1,5 +1,6 @@
 //! How a packet to an address leaves this node, and why it cannot.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::table::{Neighbour, Resolution};
@@ -8,9 +9,9 @@ use crate::model::Vlan;
 /// All the datapath needs to put a frame on the wire towards an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// Outgoing interface.
+    /// Where the route leads: one of our interfaces, or a VLAN on one.
     pub interface: String,
-    /// Its index.
+    /// Index of the interface that frames leave by.
     pub ifindex: u32,
     /// Largest IP packet: the smaller of the link's MTU and the route's, path MTU included.
     pub mtu: u32,
@@ -51,13 +52,8 @@ pub enum Unresolved {
     #[error("is not a unicast address")]
     NotUnicast,
     /// The route leads out of another interface than ours.
-    #[error("is reached by {actual}, not by {wanted}: not supported in this version")]
-    OtherInterface {
-        /// Where the route leads.
-        actual: String,
-        /// Ours.
-        wanted: String,
-    },
+    #[error("is reached by {0}, which is neither in node.interfaces nor a VLAN on one of them")]
+    OtherInterface(String),
     /// No source address towards there.
     #[error("no source address on {0}")]
     NoSource(String),
@@ -76,7 +72,7 @@ pub enum Unresolved {
     Netlink(String),
 }
 
-/// The interface that carries the traffic.
+/// An interface that may carry the traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Name.
@@ -89,6 +85,32 @@ pub struct Link {
     pub mtu: u32,
     /// Ethernet address.
     pub mac: Option<[u8; 6]>,
+    /// A VLAN, and the index of the interface that it is on.
+    pub vlan: Option<(u32, Vlan)>,
+}
+
+impl Link {
+    /// Index of the interface that frames leave by.
+    pub fn egress(&self) -> u32 {
+        self.vlan.map_or(self.ifindex, |(below, _)| below)
+    }
+}
+
+/// Of all links those that traffic may leave by: the ones `named`, and VLANs on them.
+pub fn usable(named: &[String], all: Vec<Link>) -> BTreeMap<u32, Link> {
+    let ours: BTreeSet<u32> = all
+        .iter()
+        .filter(|link| named.contains(&link.name))
+        .map(|link| link.ifindex)
+        .collect();
+    all.into_iter()
+        .filter(|link| ours.contains(&link.ifindex) || ours.contains(&link.egress()))
+        .map(|link| {
+            // What is an interface of ours by name is one, VLAN or not.
+            let vlan = link.vlan.filter(|_| !ours.contains(&link.ifindex));
+            (link.ifindex, Link { vlan, ..link })
+        })
+        .collect()
 }
 
 /// The kernel's answer to "how is this address reached".
@@ -136,13 +158,62 @@ impl NextHop {
         };
         Ok(NextHop {
             interface: link.name.clone(),
-            ifindex: link.ifindex,
+            ifindex: link.egress(),
             mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
             source,
             gateway,
             source_mac,
             destination_mac,
-            vlan: None,
+            vlan: link.vlan.map(|(_, vlan)| vlan),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(ifindex: u32, name: &str, vlan: Option<(u32, u16)>) -> Link {
+        let tag = |id| Vlan {
+            ethertype: 0x8100,
+            id,
+        };
+        Link {
+            name: name.into(),
+            ifindex,
+            up: true,
+            mtu: 1500,
+            mac: None,
+            vlan: vlan.map(|(below, id)| (below, tag(id))),
+        }
+    }
+
+    #[test]
+    fn links_that_traffic_may_leave_by() {
+        let all = || {
+            vec![
+                link(1, "lo", None),
+                link(2, "eth0", None),
+                link(3, "eth1", None),
+                link(4, "eth0.7", Some((2, 7))),
+                link(5, "eth1.7", Some((3, 7))),
+                link(6, "eth0.7.9", Some((4, 9))),
+            ]
+        };
+        for (named, expected) in [
+            (&["eth0"][..], &[(2, 2), (4, 2)][..]),
+            (&["eth0", "eth1"], &[(2, 2), (3, 3), (4, 2), (5, 3)]),
+            // Named itself, a VLAN is an interface without a tag of ours; what is on it is a VLAN.
+            (&["eth0.7"], &[(4, 4), (6, 4)]),
+            (&["eth2"], &[]),
+        ] {
+            let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+            let usable = usable(&named, all());
+            let found: Vec<_> = usable
+                .values()
+                .map(|link| (link.ifindex, link.egress()))
+                .collect();
+            assert_eq!(found, expected, "{named:?}");
+        }
     }
 }

@@ -99,7 +99,11 @@ pub async fn route(target: IpAddr) -> Result<Result<Route, Unresolved>, Error> {
 
 /// What is known of the neighbours on an interface; nobody is asked.
 pub async fn neighbours(ifindex: u32) -> Result<BTreeMap<IpAddr, Neighbour>, Error> {
-    Kernel::connect()?.neighbours(ifindex).await
+    let all = Kernel::connect()?.neighbours().await?;
+    let on_it = all.into_iter().filter(|((index, _), _)| *index == ifindex);
+    Ok(on_it
+        .map(|((_, address), neighbour)| (address, neighbour))
+        .collect())
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::events::{Event, Events};
-use super::kernel::Kernel;
-use super::table::{Table, Upkeep};
-use super::{Error, Link, NextHop, Unresolved};
+use super::kernel::{Kernel, interface_name};
+use super::table::{Gateway, Table, Upkeep};
+use super::{Error, Link, NextHop, Route, Unresolved, next_hop};
 
 /// Everything is asked for again so often, whatever events say.
 const ROUND: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// The next hop of every target, or why there is none.
 pub type NextHops = BTreeMap<IpAddr, Result<NextHop, Unresolved>>;
 
-/// Resolves addresses to next hops on one interface, until it is dropped.
+/// Resolves addresses to next hops on our interfaces and VLANs on them, until it is dropped.
 ///
 /// Neighbours are kept resolved by the kernel (NTF_EXT_MANAGED), since traffic by XDP never confirms them. Dropping the
 /// resolver leaves them so: the pinned program goes on forwarding. Targets that are no longer wanted age.
@@ -37,12 +37,12 @@ pub struct Resolver {
 
 impl Resolver {
     /// Starts without targets, in the network namespace of the calling thread; needs a tokio runtime whose tasks run
-    /// in that namespace. The interface may appear later.
-    pub fn start(interface: impl Into<String>) -> Self {
+    /// in that namespace. Interfaces may appear later.
+    pub fn start(interfaces: Vec<String>) -> Self {
         let (targets, targets_seen) = watch::channel(BTreeSet::new());
         let (published, next_hops) = watch::channel(Arc::new(NextHops::new()));
         let driver = Driver {
-            interface: interface.into(),
+            interfaces,
             targets: targets_seen,
             published,
             managed: BTreeSet::new(),
@@ -78,11 +78,11 @@ impl Drop for Resolver {
 }
 
 struct Driver {
-    interface: String,
+    interfaces: Vec<String>,
     targets: watch::Receiver<BTreeSet<IpAddr>>,
     published: watch::Sender<Arc<NextHops>>,
     /// Neighbours that the kernel keeps resolved because this task asked for it.
-    managed: BTreeSet<IpAddr>,
+    managed: BTreeSet<Gateway>,
     /// It refused some in the last round, and that has been reported.
     refused: bool,
     /// The last attempt failed and has been reported.
@@ -108,7 +108,7 @@ struct Agenda {
 impl Driver {
     /// Runs sessions with the kernel; one that breaks is begun anew after a while.
     async fn run(mut self) {
-        let mut table = Table::new(self.interface.clone());
+        let mut table = Table::new(self.interfaces.clone());
         loop {
             match self.session(&mut table).await {
                 Ok(()) => return,
@@ -174,15 +174,11 @@ impl Driver {
         agenda.last_round = Instant::now();
         agenda.round_at = agenda.last_round + ROUND;
         agenda.publish_at = None;
-        let link = kernel.link(&self.interface).await?;
-        let (routes, neighbours) = match &link {
-            Some(link) => (
-                routes(kernel, link, table.targets()).await?,
-                kernel.neighbours(link.ifindex).await?,
-            ),
-            None => (no_routes(&self.interface, table.targets()), BTreeMap::new()),
-        };
-        table.sync(link, routes, neighbours);
+        let links = next_hop::usable(&self.interfaces, kernel.links().await?);
+        let routes = routes(kernel, &links, table.targets()).await?;
+        let mut neighbours = kernel.neighbours().await?;
+        neighbours.retain(|(ifindex, _), _| links.contains_key(ifindex));
+        table.sync(links, routes, neighbours);
         let unkept = table.gateways_without_upkeep();
         self.refused &= !unkept.is_empty();
         self.keep(kernel, table, unkept).await?;
@@ -196,13 +192,10 @@ impl Driver {
         &mut self,
         kernel: &Kernel,
         table: &mut Table,
-        gateways: Vec<IpAddr>,
+        gateways: Vec<Gateway>,
     ) -> Result<(), Error> {
-        let Some(ifindex) = table.link().map(|link| link.ifindex) else {
-            return Ok(());
-        };
         for gateway in gateways {
-            match kernel.keep_resolved(ifindex, gateway).await {
+            match kernel.keep_resolved(gateway).await {
                 Ok(()) => {
                     self.managed.insert(gateway);
                 }
@@ -220,10 +213,7 @@ impl Driver {
 
     /// Lets those age that no target needs any more.
     async fn release(&mut self, kernel: &Kernel, table: &Table) -> Result<(), Error> {
-        let Some(ifindex) = table.link().map(|link| link.ifindex) else {
-            return Ok(());
-        };
-        let gone: Vec<IpAddr> = self
+        let gone: Vec<Gateway> = self
             .managed
             .difference(&table.gateways())
             .copied()
@@ -232,8 +222,8 @@ impl Driver {
             let managed = table
                 .neighbour(gateway)
                 .is_some_and(|neighbour| neighbour.upkeep == Upkeep::Managed);
-            if managed && let Err(error) = kernel.let_age(ifindex, gateway).await {
-                tracing::warn!(%gateway, %error, "cannot let the neighbour age");
+            if managed && let Err(error) = kernel.let_age(gateway).await {
+                tracing::warn!(gateway = %gateway.1, %error, "cannot let the neighbour age");
             }
             self.managed.remove(&gateway);
         }
@@ -277,7 +267,7 @@ fn take(event: Event, table: &mut Table, agenda: &mut Agenda) {
             address,
             neighbour,
         } => {
-            table.neighbour_changed(ifindex, address, neighbour);
+            table.neighbour_changed((ifindex, address), neighbour);
             agenda.publish_at.get_or_insert(now + GATHER);
         }
         Event::Topology | Event::Overrun => {
@@ -289,24 +279,20 @@ fn take(event: Event, table: &mut Table, agenda: &mut Agenda) {
 
 async fn routes(
     kernel: &Kernel,
-    link: &Link,
+    links: &BTreeMap<u32, Link>,
     targets: &BTreeSet<IpAddr>,
-) -> Result<BTreeMap<IpAddr, Result<super::Route, Unresolved>>, Error> {
+) -> Result<BTreeMap<IpAddr, Result<Route, Unresolved>>, Error> {
     let mut routes = BTreeMap::new();
     for target in targets {
-        routes.insert(*target, kernel.route_by(link, *target).await?);
+        let route = kernel.route(*target).await?.and_then(|route| {
+            if links.contains_key(&route.ifindex) {
+                return Ok(route);
+            }
+            Err(Unresolved::OtherInterface(interface_name(route.ifindex)))
+        });
+        routes.insert(*target, route);
     }
     Ok(routes)
-}
-
-fn no_routes(
-    interface: &str,
-    targets: &BTreeSet<IpAddr>,
-) -> BTreeMap<IpAddr, Result<super::Route, Unresolved>> {
-    targets
-        .iter()
-        .map(|target| (*target, Err(Unresolved::NoInterface(interface.to_owned()))))
-        .collect()
 }
 
 fn log_changes(before: &NextHops, after: &NextHops) {
@@ -341,7 +327,7 @@ mod tests {
     }
 
     fn resolve(addresses: &[&str]) -> Resolver {
-        let resolver = Resolver::start("eth0");
+        let resolver = Resolver::start(vec!["eth0".into()]);
         resolver.set_targets(addresses.iter().map(|text| ip(text)).collect());
         resolver
     }
@@ -385,13 +371,12 @@ mod tests {
 
     async fn entry(address: &str) -> Option<Neighbour> {
         let kernel = Kernel::connect().unwrap();
-        let link = kernel.link("eth0").await.unwrap().unwrap();
-        kernel
-            .neighbours(link.ifindex)
-            .await
-            .unwrap()
-            .get(&ip(address))
-            .copied()
+        let gateway = (index_of("eth0"), ip(address));
+        kernel.neighbours().await.unwrap().get(&gateway).copied()
+    }
+
+    fn index_of(interface: &str) -> u32 {
+        nix::net::if_::if_nametoindex(interface).unwrap()
     }
 
     #[test]
@@ -535,14 +520,14 @@ mod tests {
             let failed = Err(Unresolved::NeighbourFailed(ip("10.0.0.99")));
             let (mut watch, mut rounds) = (resolver.watch(), 0);
             let kernel = Kernel::connect().unwrap();
-            let ifindex = kernel.link("eth0").await.unwrap().unwrap().ifindex;
+            let gateway = (index_of("eth0"), ip("10.0.0.99"));
             let back = async {
                 loop {
                     tokio::select! {
                         changed = watch.changed() => changed.unwrap(),
                         () = tokio::time::sleep(Duration::from_millis(150)) => {
                             // As a packet of a health check would.
-                            kernel.keep_resolved(ifindex, ip("10.0.0.99")).await.unwrap();
+                            kernel.keep_resolved(gateway).await.unwrap();
                             rounds += 1;
                             if rounds == 10 {
                                 peer.ip("addr add 10.0.0.99/24 dev peer0");
@@ -588,10 +573,37 @@ mod tests {
             ip_command("link set eth9 up");
             ip_command("link set eth8 up");
             let resolver = resolve(&["10.9.0.2", "10.0.0.11", "10.0.0.255"]);
-            let words = "is reached by eth9, not by eth0: not supported in this version";
+            let words =
+                "is reached by eth9, which is neither in node.interfaces nor a VLAN on one of them";
             wait_for_words(&resolver, "10.9.0.2", words).await;
             wait_for_words(&resolver, "10.0.0.11", "is an address of this node").await;
             wait_for_words(&resolver, "10.0.0.255", "is not a unicast address").await;
+        });
+    }
+
+    #[test]
+    fn each_target_by_its_own_interface() {
+        in_namespace(|| async {
+            let peer = Peer::connect();
+            ip_command("link add eth9 address 02:00:00:00:00:09 type veth peer name eth8");
+            ip_command("addr add 10.9.0.1/24 dev eth9");
+            ip_command("link set eth9 up");
+            ip_command("link set eth8 up");
+            ip_command("neigh add 10.9.0.2 dev eth9 lladdr 02:00:00:00:00:92 nud permanent");
+            let resolver = Resolver::start(vec!["eth0".into(), "eth9".into()]);
+            let targets = ["10.0.0.1", "10.9.0.2"];
+            resolver.set_targets(targets.map(ip).into());
+            let mut found = Vec::new();
+            for target in targets {
+                let hop = wait_for(&resolver, target, Result::is_ok).await;
+                found.push((hop.interface, hop.ifindex));
+            }
+            let expected = ["eth0", "eth9"].map(|name| (name.to_owned(), index_of(name)));
+            assert_eq!(found, expected);
+            ip_command("link set eth9 down");
+            wait_for_words(&resolver, "10.9.0.2", "no route").await;
+            wait_for(&resolver, "10.0.0.1", Result::is_ok).await;
+            drop(peer);
         });
     }
 }

@@ -36,28 +36,32 @@ pub enum Upkeep {
     Static,
 }
 
+/// A neighbour: the index of its link, and its address.
+pub type Gateway = (u32, IpAddr);
+
 /// The kernel's state as far as the targets need it.
 #[derive(Clone, Debug)]
 pub struct Table {
-    interface: String,
+    interfaces: Vec<String>,
     targets: BTreeSet<IpAddr>,
-    link: Option<Link>,
+    /// Those that traffic may leave by, by index.
+    links: BTreeMap<u32, Link>,
     routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
-    neighbours: BTreeMap<IpAddr, Neighbour>,
+    neighbours: BTreeMap<Gateway, Neighbour>,
     /// Gateways that have not answered since they failed. The kernel asks again on every packet and every few seconds,
     /// and its entry says INCOMPLETE meanwhile: that is no news.
-    silent: BTreeSet<IpAddr>,
+    silent: BTreeSet<Gateway>,
     /// Gateways that the kernel would not take into its table, and what it said.
-    refusals: BTreeMap<IpAddr, String>,
+    refusals: BTreeMap<Gateway, String>,
 }
 
 impl Table {
-    /// Knows nothing yet but the name of the interface.
-    pub fn new(interface: String) -> Self {
+    /// Knows nothing yet but the names of our interfaces.
+    pub fn new(interfaces: Vec<String>) -> Self {
         Table {
-            interface,
+            interfaces,
             targets: BTreeSet::new(),
-            link: None,
+            links: BTreeMap::new(),
             routes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             silent: BTreeSet::new(),
@@ -84,11 +88,11 @@ impl Table {
     /// Takes the answers of a full round. `routes` holds every target.
     pub fn sync(
         &mut self,
-        link: Option<Link>,
+        links: BTreeMap<u32, Link>,
         routes: BTreeMap<IpAddr, Result<Route, Unresolved>>,
-        neighbours: BTreeMap<IpAddr, Neighbour>,
+        neighbours: BTreeMap<Gateway, Neighbour>,
     ) {
-        self.link = link;
+        self.links = links;
         self.routes = routes;
         self.neighbours = neighbours;
         self.refusals.clear();
@@ -100,57 +104,48 @@ impl Table {
     }
 
     /// The kernel would not take a gateway into its neighbour table; forgotten with the next [`Table::sync`].
-    pub fn refused(&mut self, gateway: IpAddr, reason: String) {
+    pub fn refused(&mut self, gateway: Gateway, reason: String) {
         self.refusals.insert(gateway, reason);
     }
 
     /// Takes one change of the neighbour table; none: the entry is gone.
-    pub fn neighbour_changed(
-        &mut self,
-        ifindex: u32,
-        address: IpAddr,
-        neighbour: Option<Neighbour>,
-    ) {
-        if self
-            .link
-            .as_ref()
-            .is_none_or(|link| link.ifindex != ifindex)
-        {
+    pub fn neighbour_changed(&mut self, gateway: Gateway, neighbour: Option<Neighbour>) {
+        if !self.links.contains_key(&gateway.0) {
             return;
         }
         match neighbour {
-            Some(neighbour) => self.neighbours.insert(address, neighbour),
-            None => self.neighbours.remove(&address),
+            Some(neighbour) => self.neighbours.insert(gateway, neighbour),
+            None => self.neighbours.remove(&gateway),
         };
-        self.note_silence(address);
+        self.note_silence(gateway);
     }
 
-    fn note_silence(&mut self, address: IpAddr) {
+    fn note_silence(&mut self, gateway: Gateway) {
         match self
             .neighbours
-            .get(&address)
+            .get(&gateway)
             .map(|neighbour| neighbour.resolution)
         {
-            Some(Resolution::Failed) => self.silent.insert(address),
-            Some(Resolution::Known(_)) => self.silent.remove(&address),
+            Some(Resolution::Failed) => self.silent.insert(gateway),
+            Some(Resolution::Known(_)) => self.silent.remove(&gateway),
             Some(Resolution::Incomplete) | None => false,
         };
     }
 
-    /// The interface, as of the last round.
-    pub fn link(&self) -> Option<&Link> {
-        self.link.as_ref()
-    }
-
     /// The neighbours that packets to the targets go to.
-    pub fn gateways(&self) -> BTreeSet<IpAddr> {
-        self.usable_routes()
-            .map(|(target, route)| route.neighbour_of(target))
+    pub fn gateways(&self) -> BTreeSet<Gateway> {
+        self.routes
+            .iter()
+            .filter_map(|(target, route)| {
+                let route = route.as_ref().ok()?;
+                let link = self.links.get(&route.ifindex).filter(|link| link.up)?;
+                Some((link.ifindex, route.neighbour_of(*target)))
+            })
             .collect()
     }
 
     /// Gateways that the kernel has no entry for: it must be asked to resolve them.
-    pub fn gateways_missing(&self) -> Vec<IpAddr> {
+    pub fn gateways_missing(&self) -> Vec<Gateway> {
         self.gateways()
             .into_iter()
             .filter(|gateway| !self.neighbours.contains_key(gateway))
@@ -158,8 +153,8 @@ impl Table {
     }
 
     /// Gateways that nobody keeps resolved.
-    pub fn gateways_without_upkeep(&self) -> Vec<IpAddr> {
-        let kept = |gateway: &IpAddr| {
+    pub fn gateways_without_upkeep(&self) -> Vec<Gateway> {
+        let kept = |gateway: &Gateway| {
             self.neighbours
                 .get(gateway)
                 .is_some_and(|neighbour| neighbour.upkeep != Upkeep::None)
@@ -170,9 +165,9 @@ impl Table {
             .collect()
     }
 
-    /// The entry of an address on our interface.
-    pub fn neighbour(&self, address: IpAddr) -> Option<&Neighbour> {
-        self.neighbours.get(&address)
+    /// The entry of a gateway.
+    pub fn neighbour(&self, gateway: Gateway) -> Option<&Neighbour> {
+        self.neighbours.get(&gateway)
     }
 
     /// The next hop of every target, or why there is none.
@@ -188,32 +183,38 @@ impl Table {
         target: IpAddr,
         route: &Result<Route, Unresolved>,
     ) -> Result<NextHop, Unresolved> {
-        if let Err(Unresolved::Pending) = route {
-            return Err(Unresolved::Pending);
-        }
-        let link = self
-            .link
-            .as_ref()
-            .ok_or_else(|| Unresolved::NoInterface(self.interface.clone()))?;
+        let route = match route {
+            Ok(route) => route,
+            Err(Unresolved::Pending) => return Err(Unresolved::Pending),
+            // Without carrier the kernel has no route either, which would explain less.
+            Err(reason) => return Err(self.trouble().unwrap_or_else(|| reason.clone())),
+        };
+        let Some(link) = self.links.get(&route.ifindex) else {
+            let other = || Unresolved::OtherInterface(format!("interface {}", route.ifindex));
+            return Err(self.trouble().unwrap_or_else(other));
+        };
         if !link.up {
-            // Said first: without carrier the kernel has no route either, which would explain less.
             return Err(Unresolved::LinkDown(link.name.clone()));
         }
-        let route = route.as_ref().map_err(Clone::clone)?;
-        let gateway = route.neighbour_of(target);
+        let gateway = (link.ifindex, route.neighbour_of(target));
         match (self.neighbours.get(&gateway), self.refusals.get(&gateway)) {
-            (None, Some(reason)) => Err(Unresolved::Refused(gateway, reason.clone())),
-            _ if self.silent.contains(&gateway) => Err(Unresolved::NeighbourFailed(gateway)),
+            (None, Some(reason)) => Err(Unresolved::Refused(gateway.1, reason.clone())),
+            _ if self.silent.contains(&gateway) => Err(Unresolved::NeighbourFailed(gateway.1)),
             (neighbour, _) => NextHop::resolve(target, link, route, neighbour),
         }
     }
 
-    fn usable_routes(&self) -> impl Iterator<Item = (IpAddr, &Route)> {
-        let up = self.link.as_ref().is_some_and(|link| link.up);
-        self.routes
-            .iter()
-            .filter(move |_| up)
-            .filter_map(|(target, route)| Some((*target, route.as_ref().ok()?)))
+    /// What is wrong with our interfaces, where none of them works.
+    fn trouble(&self) -> Option<Unresolved> {
+        let mut reasons = self.interfaces.iter().map(|name| {
+            match self.links.values().find(|link| link.name == *name) {
+                None => Some(Unresolved::NoInterface(name.clone())),
+                Some(link) if !link.up => Some(Unresolved::LinkDown(name.clone())),
+                Some(_) => None,
+            }
+        });
+        let first = reasons.next()?;
+        reasons.all(|reason| reason.is_some()).then_some(first)?
     }
 }
 
@@ -239,6 +240,7 @@ mod tests {
             up: true,
             mtu: 1700,
             mac: Some(OUR_MAC),
+            vlan: None,
         }
     }
 
@@ -256,14 +258,18 @@ mod tests {
         route: Result<Route, Unresolved>,
         neighbours: &[(&str, Neighbour)],
     ) -> Table {
-        let mut table = Table::new("eth0".into());
+        let mut table = Table::new(vec!["eth0".into()]);
         table.set_targets([ip("10.1.0.1")].into());
         let neighbours = neighbours
             .iter()
-            .map(|(address, neighbour)| (ip(address), *neighbour))
+            .map(|(address, neighbour)| ((7, ip(address)), *neighbour))
             .collect();
-        table.sync(link, [(ip("10.1.0.1"), route)].into(), neighbours);
+        table.sync(links(link), [(ip("10.1.0.1"), route)].into(), neighbours);
         table
+    }
+
+    fn links(link: Option<Link>) -> BTreeMap<u32, Link> {
+        link.into_iter().map(|link| (link.ifindex, link)).collect()
     }
 
     fn only(table: &Table) -> Result<NextHop, Unresolved> {
@@ -407,11 +413,11 @@ mod tests {
     #[test]
     fn neighbour_changes_count_on_our_interface_only() {
         let mut table = table(Some(link()), Ok(route(None)), &[]);
-        table.neighbour_changed(8, ip("10.1.0.1"), Some(KNOWN));
+        table.neighbour_changed((8, ip("10.1.0.1")), Some(KNOWN));
         assert!(only(&table).is_err());
-        table.neighbour_changed(7, ip("10.1.0.1"), Some(KNOWN));
+        table.neighbour_changed((7, ip("10.1.0.1")), Some(KNOWN));
         assert!(only(&table).is_ok());
-        table.neighbour_changed(7, ip("10.1.0.1"), None);
+        table.neighbour_changed((7, ip("10.1.0.1")), None);
         assert_eq!(only(&table), Err(Unresolved::Incomplete(ip("10.1.0.1"))));
     }
 
@@ -426,43 +432,43 @@ mod tests {
         let address = ip("10.1.0.1");
         let silent = Err(Unresolved::NeighbourFailed(address));
         let mut table = table(Some(link()), Ok(route(None)), &[]);
-        table.neighbour_changed(7, address, entry(Resolution::Failed));
+        table.neighbour_changed((7, address), entry(Resolution::Failed));
         assert_eq!(only(&table), silent);
         for (what, neighbour) in [
             ("asked again", entry(Resolution::Incomplete)),
             ("collected", None),
         ] {
-            table.neighbour_changed(7, address, neighbour);
+            table.neighbour_changed((7, address), neighbour);
             assert_eq!(only(&table), silent, "{what}");
         }
-        let again = entry(Resolution::Incomplete).map(|neighbour| (address, neighbour));
+        let again = entry(Resolution::Incomplete).map(|neighbour| ((7, address), neighbour));
         table.sync(
-            Some(link()),
+            links(Some(link())),
             [(address, Ok(route(None)))].into(),
             again.into_iter().collect(),
         );
         assert_eq!(only(&table), silent, "a round finds it being asked again");
-        table.neighbour_changed(7, address, entry(Resolution::Known(PEER_MAC)));
+        table.neighbour_changed((7, address), entry(Resolution::Known(PEER_MAC)));
         assert!(only(&table).is_ok());
-        table.neighbour_changed(7, address, entry(Resolution::Incomplete));
+        table.neighbour_changed((7, address), entry(Resolution::Incomplete));
         assert_eq!(
             only(&table),
             Err(Unresolved::Incomplete(address)),
             "it has answered since"
         );
 
-        table.neighbour_changed(7, address, entry(Resolution::Failed));
+        table.neighbour_changed((7, address), entry(Resolution::Failed));
         let down = Link {
             up: false,
             ..link()
         };
         table.sync(
-            Some(down),
+            links(Some(down)),
             [(address, Ok(route(None)))].into(),
             BTreeMap::new(),
         );
         table.sync(
-            Some(link()),
+            links(Some(link())),
             [(address, Ok(route(None)))].into(),
             BTreeMap::new(),
         );
@@ -476,10 +482,10 @@ mod tests {
     #[test]
     fn a_refusal_counts_while_there_is_no_entry() {
         let mut table = table(Some(link()), Ok(route(None)), &[]);
-        table.refused(ip("10.1.0.1"), "No buffer space available".into());
+        table.refused((7, ip("10.1.0.1")), "No buffer space available".into());
         let words = "neighbour 10.1.0.1 is refused by the kernel: No buffer space available";
         assert_eq!(only(&table).unwrap_err().to_string(), words);
-        table.neighbour_changed(7, ip("10.1.0.1"), Some(KNOWN));
+        table.neighbour_changed((7, ip("10.1.0.1")), Some(KNOWN));
         assert!(only(&table).is_ok());
     }
 
@@ -494,14 +500,14 @@ mod tests {
         };
         assert_eq!(
             with(Upkeep::None).gateways_without_upkeep(),
-            [ip("10.1.0.1")]
+            [(7, ip("10.1.0.1"))]
         );
         assert!(with(Upkeep::None).gateways_missing().is_empty());
         assert!(with(Upkeep::Managed).gateways_without_upkeep().is_empty());
         assert!(with(Upkeep::Static).gateways_without_upkeep().is_empty());
         assert_eq!(
             table(Some(link()), Ok(route(None)), &[]).gateways_missing(),
-            [ip("10.1.0.1")]
+            [(7, ip("10.1.0.1"))]
         );
         let down = Link {
             up: false,

@@ -35,7 +35,7 @@ const FLOWS: [(&str, u32); 3] = [("1", 1), ("64k", 1 << 16), ("1m", 1 << 20)];
 pub fn cases(directory: &Path) -> Result<Vec<Case>> {
     let options = Options {
         pin_dir: directory.join("node"),
-        interface: None,
+        interfaces: Vec::new(),
     };
     let mut plane = Dataplane::open(&options)?;
     apply(&mut plane, &desired()?)?;

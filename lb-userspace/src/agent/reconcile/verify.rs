@@ -24,7 +24,7 @@ impl Reconciler {
         // Tables are megabytes.
         drop(found);
         release_heap();
-        all.extend(self.attachment(plane));
+        all.extend(self.attachments(plane));
         let mut compared = Compared {
             addresses: wanted.vips.len(),
             services: wanted.services.len(),
@@ -62,13 +62,16 @@ impl Reconciler {
         }
     }
 
-    fn attachment(&self, plane: &Dataplane) -> Option<KernelDifference> {
-        let interface = self.parts.core.settings.node.interfaces.first()?;
-        let what = match plane.attached() {
-            true => plane.misattached()?,
-            false => "the program is not attached".to_owned(),
+    fn attachments(&self, plane: &Dataplane) -> Vec<KernelDifference> {
+        let wrong = |interface: &String| {
+            let what = match plane.attached_to(interface) {
+                true => plane.misattached(interface)?,
+                false => "the program is not attached".to_owned(),
+            };
+            Some(difference(interface.clone(), what))
         };
-        Some(difference(interface.clone(), what))
+        let interfaces = &self.parts.core.settings.node.interfaces;
+        interfaces.iter().filter_map(wrong).collect()
     }
 
     /// Runs the loaded program on a packet for every port or range of a service: how many, and where it does not know them or decides
