@@ -6,6 +6,7 @@
 
 mod bpf;
 mod checks;
+mod diff;
 mod doctor;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
+pub use self::diff::{
+    BackendDiff, ConfigDiff, DiffRequest, Fate, FileText, PoolDiff, ReloadRequest, Reloaded,
+    RouteDiff, RowsDiff, ServiceDiff, ValueDiff,
+};
 pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 

@@ -17,6 +17,8 @@ const PURE: &[&str] = &[
     "lb-userspace/src/agent/adopt.rs",
     "lb-userspace/src/agent/checks.rs",
     "lb-userspace/src/agent/core.rs",
+    "lb-userspace/src/agent/diff",
+    "lb-userspace/src/agent/diff.rs",
     "lb-userspace/src/agent/overrides.rs",
     "lb-userspace/src/agent/pool.rs",
     "lb-userspace/src/agent/serving.rs",

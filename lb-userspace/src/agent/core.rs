@@ -27,7 +27,7 @@ pub struct Core {
     pub settings: Settings,
     /// Remembered.
     pub state: State,
-    rows: BTreeMap<PoolName, PoolRows>,
+    pub(super) rows: BTreeMap<PoolName, PoolRows>,
     ways: Ways,
     /// Overrides as the rows have them.
     said: Overrides,
@@ -193,7 +193,8 @@ impl Core {
             .collect()
     }
 
-    fn capacity(&self, pool: &Pool, world: World<'_>) -> Capacity {
+    /// What a pool can do now; it need not be one of the configuration in force.
+    pub(super) fn capacity(&self, pool: &Pool, world: World<'_>) -> Capacity {
         let mut capacity = Capacity {
             judged: true,
             ..Capacity::default()

@@ -10,6 +10,7 @@
 //! | [`overrides`] | what the operator says about backends | yes |
 //! | [`withdrawn`] | services that the operator has withdrawn | yes |
 //! | [`serving`] | from what services can to what is announced | yes |
+//! | [`diff`] | what another configuration would change | yes |
 //! | [`reload`] | a configuration on its way into force | yes |
 //! | [`state`] | what survives a reboot | the type |
 //! | [`start`] | everything that can be refused, in order | no |
@@ -32,6 +33,7 @@ pub mod announce;
 pub mod capacity;
 pub mod checks;
 pub mod core;
+pub mod diff;
 pub mod leave;
 pub mod node;
 pub mod overrides;

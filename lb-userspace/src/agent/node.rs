@@ -1,7 +1,7 @@
 //! The agent as the admin API and the metrics listener see it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -9,10 +9,13 @@ use super::checks;
 use super::reconcile::Event;
 use crate::api::Node;
 use crate::bgp::{self, Speaker};
+use crate::config::{self, ThisHost};
 use crate::health::Asker;
+use crate::model::Settings;
 use crate::status::{
-    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
-    PeerRoutes, PeerStatus, ProbeReport, ProbeRequest, Refusal, RouteList, SentRoute, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
+    FileText, HealthList, NodeStatus, PeerRoutes, PeerStatus, ProbeReport, ProbeRequest, Refusal,
+    Reloaded, RouteList, SentRoute, Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -92,6 +95,41 @@ impl Node for AgentNode {
         self.ask(Event::Verify).await
     }
 
+    async fn diff(&self, request: DiffRequest) -> Result<ConfigDiff, Refusal> {
+        let next = match request.file {
+            Some(file) => Some(Box::new(checked(file).await?)),
+            None => None,
+        };
+        self.ask(|reply| Event::Diff(next, reply)).await
+    }
+
+    async fn reload(&self, force: bool) -> Result<Reloaded, Refusal> {
+        let event = |reply: oneshot::Sender<_>| {
+            // A caller that went away needs no answer.
+            let tell = move |done| drop(reply.send(done));
+            Event::Reload(force, Box::new(tell))
+        };
+        self.ask(event).await
+    }
+
+    async fn told(&self, time: Duration) -> Result<(), Refusal> {
+        let flushed = {
+            let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
+            speaker.as_ref().map(|speaker| speaker.flushed(time))
+        };
+        let told = match flushed {
+            Some(flushed) => flushed.await,
+            None => true,
+        };
+        let late = || {
+            Refusal::timeout(format!(
+                "applied, but within {} s not every peer was told what changed: see `anylb bgp routes`",
+                time.as_secs()
+            ))
+        };
+        told.then_some(()).ok_or_else(late)
+    }
+
     async fn command(&self, command: Command) -> Result<String, Refusal> {
         let handover = command == Command::Handover;
         let answer = self.ask(|reply| Event::Command(command, reply)).await;
@@ -100,6 +138,16 @@ impl Node for AgentNode {
         }
         answer
     }
+}
+
+/// Reads no file but those that this one names.
+async fn checked(file: FileText) -> Result<Settings, Refusal> {
+    // Large files take a while, and sessions must not wait for them.
+    let parse = move || config::parse(&file.text, &file.path, &ThisHost);
+    let parsed = tokio::task::spawn_blocking(parse).await;
+    parsed
+        .map_err(|error| Refusal::failed(error.to_string()))?
+        .map_err(|errors| Refusal::invalid(errors.render(false)))
 }
 
 fn ending() -> Refusal {

@@ -12,7 +12,7 @@ use crate::model::{AdminState, Check, HashKey, Pool};
 use crate::netlink::{NextHops, Unresolved};
 use crate::plan::{DesiredBackend, DesiredPool};
 use crate::rows::input::TooManyMembers;
-use crate::rows::{Builder, History, Input, Member, Table, View};
+use crate::rows::{Basis, Builder, Change, History, Input, Member, Table, View};
 use crate::status::Health;
 
 /// How long check and neighbour must both fail before a backend leaves the hops: its clients then get a reset, not a hang.
@@ -43,13 +43,13 @@ pub struct PoolRows {
 }
 
 struct Current {
-    basis: Basis,
+    basis: Origin,
     table: Table,
 }
 
 /// A table is a function of this.
 #[derive(PartialEq)]
-struct Basis {
+struct Origin {
     input: Input,
     previous: Vec<Input>,
     view: View,
@@ -81,7 +81,7 @@ impl PoolRows {
             return;
         };
         let previous: Vec<_> = history.previous().into_iter().cloned().collect();
-        let basis = Basis {
+        let basis = Origin {
             view: self.view(pool, overrides, &previous, world, ways),
             input: input.clone(),
             previous,
@@ -103,6 +103,11 @@ impl PoolRows {
             .as_ref()
             .map_or(0, |current| table.moved(&current.table) as u64);
         self.current = Some(Current { basis, table });
+    }
+
+    /// What would become of the rows.
+    pub fn change(&mut self, before: Basis<'_>, after: Basis<'_>) -> Change {
+        self.builder.change(before, after)
     }
 
     /// The datapath gets another table: until every node's checks must have seen what this one's have, backends hold back

@@ -3,6 +3,7 @@
 //! Level-triggered: an event only says that something may differ. Each round derives the desired state, plans against what
 //! the kernel holds, applies, probes the loaded program, and only then publishes what may be announced.
 
+mod reload;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 use super::capacity::Servable;
 use super::core::Core;
 use super::pool::World;
-use super::reload::{self, Pending};
+use super::reload::{Pending, Reply};
 use super::report::{self, Facts};
 use super::serving::{self, Mode, Vips};
 use super::state::{StateError, StateFile};
@@ -31,8 +32,8 @@ use crate::netlink::{NextHops, Resolver, interface_name};
 use crate::plan::{Observed, Op, PlanError, plan};
 use crate::rows::input::TooManyMembers;
 use crate::status::{
-    BpfState, Command, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation, NodeStatus,
-    Refusal, Verification,
+    BpfState, Command, ConfigDiff, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation,
+    NodeStatus, Refusal, Reloaded, Verification,
 };
 
 /// How long a starting agent waits for next hops and checks to report at all.
@@ -53,6 +54,13 @@ pub enum Event {
     ),
     /// What is in the kernel is wanted.
     Bpf(oneshot::Sender<Result<BpfState, Refusal>>),
+    /// What would this configuration change, or the file as it is now?
+    Diff(
+        Option<Box<Settings>>,
+        oneshot::Sender<Result<ConfigDiff, Refusal>>,
+    ),
+    /// The file is to be read again, whatever it breaks or not.
+    Reload(bool, Reply),
     /// Is it as it should be?
     Verify(oneshot::Sender<Result<Verification, Refusal>>),
     /// The operator wants something.
@@ -168,6 +176,11 @@ impl Reconciler {
                     let _ = reply.send(self.inventory());
                     continue;
                 }
+                Event::Diff(next, reply) => {
+                    let _ = reply.send(self.diff(next));
+                    continue;
+                }
+                Event::Reload(force, reply) => self.reload(force, reply),
                 Event::Verify(reply) => {
                     let _ = reply.send(self.verify());
                     continue;
@@ -208,11 +221,8 @@ impl Reconciler {
             );
         }
         self.publish(world);
-        if let Some(reply) = reloaded {
-            let services = self.parts.core.settings.services.len();
-            info!(services, "configuration applied");
-            let answer = applied.map(|()| format!("applied: {services} services"));
-            let _ = reply.send(answer.map_err(Refusal::failed));
+        if let Some((diff, reply)) = reloaded {
+            self.answer_reload(applied, diff, reply);
         }
     }
 
@@ -457,7 +467,13 @@ impl Reconciler {
                 let answer = self.parts.core.announce(&service);
                 self.operators_word(answer)
             }
-            Command::Reload => return self.reload(reply),
+            Command::Reload => {
+                // A caller that went away needs no answer.
+                let tell = |done: Result<Reloaded, Refusal>| {
+                    drop(reply.send(done.map(|done| done.message)))
+                };
+                return self.reload(false, Box::new(tell));
+            }
             // The handover itself is the main task's: it owns the BGP sessions.
             Command::Handover => Ok("handing over: routes and datapath stay".into()),
         };
@@ -469,51 +485,6 @@ impl Reconciler {
         self.unsaved |= answer.is_ok();
         self.round();
         answer
-    }
-
-    fn reload(&mut self, reply: oneshot::Sender<Result<String, Refusal>>) {
-        let outcome = (self.parts.reload)()
-            .map_err(Refusal::invalid)
-            .and_then(|settings| self.check_reload(settings));
-        let settings = match outcome {
-            Ok(settings) => settings,
-            Err(refusal) => {
-                self.config.last_reload_successful = false;
-                self.config.reloads_rejected += 1;
-                let _ = reply.send(Err(refusal));
-                return;
-            }
-        };
-        self.pending = Some(Pending::new(
-            settings,
-            &self.parts.core.settings,
-            Instant::now(),
-            reply,
-        ));
-        self.round();
-    }
-
-    /// What a running agent cannot change is refused before anything is touched.
-    fn check_reload(&self, settings: Settings) -> Result<Settings, Refusal> {
-        if self.pending.is_some() {
-            return Err(Refusal::refused(
-                "the reload before this one is not finished: try again in a moment",
-            ));
-        }
-        reload::check(&self.parts.core.settings, &settings)?;
-        Ok(settings)
-    }
-
-    /// Puts the next configuration in force when its time has come.
-    fn take_pending(&mut self, now: Instant) -> Option<oneshot::Sender<Result<String, Refusal>>> {
-        let pending = self.pending.take_if(|pending| pending.is_due(now))?;
-        let (settings, reply) = pending.into_parts();
-        self.parts.core.settings = settings;
-        self.parts.checker.update(self.parts.core.targets());
-        self.config.last_reload_successful = true;
-        self.config.reloads_applied += 1;
-        self.config.last_success_time_secs = wall_secs();
-        Some(reply)
     }
 
     fn leave(&mut self, mode: Mode, reply: oneshot::Sender<()>) {

@@ -2,28 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use crate::model::{Bgp, Service, Settings};
-use crate::status::Refusal;
+use crate::status::{ConfigDiff, Refusal, Reloaded};
 
 /// How long a withdrawn VIP stays in the datapath: routers take a moment to follow.
 const WITHDRAW_WAIT: Duration = Duration::from_secs(2);
 
+/// Whoever waits for the end of a reload.
+pub type Reply = Box<dyn FnOnce(Result<Reloaded, Refusal>) + Send>;
+
 /// VIPs that it lacks are withdrawn first; it comes into force a moment later.
 pub struct Pending {
     settings: Settings,
+    diff: ConfigDiff,
     at: Instant,
-    reply: oneshot::Sender<Result<String, Refusal>>,
+    reply: Reply,
 }
 
 impl Pending {
-    /// After `current`.
+    /// After `current`, from which it differs by `diff`.
     pub fn new(
         settings: Settings,
+        diff: ConfigDiff,
         current: &Settings,
         now: Instant,
-        reply: oneshot::Sender<Result<String, Refusal>>,
+        reply: Reply,
     ) -> Self {
         let gone = |service: &Service| settings.services.iter().all(|kept| kept.vip != service.vip);
         let wait = if current.services.iter().any(gone) {
@@ -33,6 +36,7 @@ impl Pending {
         };
         Self {
             settings,
+            diff,
             at: now + wait,
             reply,
         }
@@ -48,10 +52,21 @@ impl Pending {
         self.at <= now
     }
 
-    /// The configuration, and who waits for it.
-    pub fn into_parts(self) -> (Settings, oneshot::Sender<Result<String, Refusal>>) {
-        (self.settings, self.reply)
+    /// The configuration, what it changes, and who waits for it.
+    pub fn into_parts(self) -> (Settings, ConfigDiff, Reply) {
+        (self.settings, self.diff, self.reply)
     }
+}
+
+/// Refuses what nobody would want, unless he says so.
+pub fn judge(diff: &ConfigDiff, force: bool) -> Result<(), Refusal> {
+    if force || diff.objections.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::refused(format!(
+        "{}; nothing changed: `anylb diff` shows all of it, `anylb reload --force` does it all the same",
+        diff.objections.join("; ")
+    )))
 }
 
 /// Refuses what a running agent cannot change.
@@ -91,8 +106,8 @@ mod tests {
 
     fn wait(current: &str, next: &str) -> Duration {
         let now = Instant::now();
-        let (reply, _) = oneshot::channel();
-        let pending = Pending::new(settings(next), &settings(current), now, reply);
+        let (diff, reply) = (ConfigDiff::default(), Box::new(drop));
+        let pending = Pending::new(settings(next), diff, &settings(current), now, reply);
         pending.at - now
     }
 
@@ -127,6 +142,20 @@ mod tests {
             )
         );
     }
+
+    #[test]
+    fn objections_refuse_a_reload_unless_it_is_forced() {
+        let diff = |objections: &[&str]| ConfigDiff {
+            objections: objections.iter().map(ToString::to_string).collect(),
+            ..ConfigDiff::default()
+        };
+        assert_eq!(judge(&diff(&[]), false), Ok(()));
+        assert_eq!(judge(&diff(&["a"]), true), Ok(()));
+        let refused = judge(&diff(&["a", "b"]), false).map_err(|r| (r.kind, r.message));
+        let message = "a; b; nothing changed: `anylb diff` shows all of it, `anylb reload --force` does it all the same";
+        assert_eq!(refused, Err(("refused".into(), message.into())));
+    }
+
     #[test]
     fn policies_change_by_a_reload_and_sessions_do_not() {
         let with = |bgp: &str, peer: &str| {

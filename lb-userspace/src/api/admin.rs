@@ -10,6 +10,8 @@
 //! | `GET /v1/bpf` | [`Envelope`]`<`[`BpfState`](crate::status::BpfState)`>` |
 //! | `GET /v1/bpf/verify` | [`Envelope`]`<`[`Verification`](crate::status::Verification)`>` |
 //! | `POST /v1/probe`, body [`ProbeRequest`] | [`Envelope`]`<`[`ProbeReport`](crate::status::ProbeReport)`>` |
+//! | `POST /v1/diff`, body [`DiffRequest`] | [`Envelope`]`<`[`ConfigDiff`](crate::status::ConfigDiff)`>` |
+//! | `POST /v1/reload`, body [`ReloadRequest`] | [`Envelope`]`<`[`Reloaded`](crate::status::Reloaded)`>` |
 //! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
 //!
 //! Everything else, and every failure, is an [`Envelope`]`<`[`Refused`]`>` with a matching HTTP status. A change may
@@ -34,16 +36,21 @@ use super::caller::{Authority, Caller};
 use super::node::Node;
 use super::serve::serve as serve_http;
 pub use super::socket::{AdminSocket, SocketError};
-use crate::status::{Command, Done, Envelope, ExplainRequest, ProbeRequest, Refusal, Refused};
+use crate::status::{
+    Command, DiffRequest, Done, Envelope, ExplainRequest, ProbeRequest, Refusal, Refused,
+    ReloadRequest,
+};
 
 /// Body of a request.
 const BODY_BYTES: usize = 16 * 1024;
+/// A body with a configuration file in it; one of ten thousand backends has a megabyte.
+const FILE_BYTES: usize = 8 << 20;
 const CONNECTIONS_MAX: usize = 32;
 /// Time for reading.
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Time for a change; a reload of a thousand services fits well.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/command";
+const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/diff, POST /v1/reload, POST /v1/command";
 
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
@@ -88,6 +95,11 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
         .route("/v1/bpf", get(bpf::<N>))
         .route("/v1/bpf/verify", get(verify::<N>))
         .route("/v1/probe", post(probe::<N>))
+        .route(
+            "/v1/diff",
+            post(diff::<N>).layer(DefaultBodyLimit::max(FILE_BYTES)),
+        )
+        .route("/v1/reload", post(reload::<N>))
         .route("/v1/command", post(command::<N>))
         .fallback(no_resource::<N>)
         .method_not_allowed_fallback(no_method::<N>)
@@ -148,6 +160,48 @@ async fn probe<N: Node>(
         Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.probe(request)).await),
         Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
     }
+}
+
+/// It changes nothing, but the agent reads the key files that the configuration names: not for whoever may only read.
+async fn diff<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    body: Result<Json<DiffRequest>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
+    }
+    match body {
+        Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.diff(request)).await),
+        Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
+    }
+}
+
+async fn reload<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    headers: HeaderMap,
+    body: Result<Json<ReloadRequest>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
+    }
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(error) => return app.refuse(error.status(), Refusal::usage(error.body_text())),
+    };
+    let alone = app.changing.lock().await;
+    if let Err(refusal) = check_generation(&headers, app.node.status().generation) {
+        return app.refuse(StatusCode::PRECONDITION_FAILED, refusal);
+    }
+    let done = within(CHANGE_TIME, app.node.reload(request.force)).await;
+    // Peers may take their time; other changes need not wait for that.
+    drop(alone);
+    let told = match (&done, request.wait_secs) {
+        (Ok(_), Some(secs)) => app.node.told(Duration::from_secs(secs)).await,
+        _ => Ok(()),
+    };
+    app.answer(told.and(done))
 }
 
 async fn command<N: Node>(

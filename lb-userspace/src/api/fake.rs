@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
-    BackendCount, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, CheckCount, Command,
-    Compared, ConfigStatus, Count, Counters, Envelope, ExitCount, ExplainRequest, Explanation,
-    Health, HealthList, Histogram, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
-    NodeStatus, PeerRoutes, PeerStatus, PoolStatus, ProbeReport, ProbeRequest, Refusal, RouteList,
-    SecondChanceCount, SentRoute, ServiceCount, ServiceStatus, Verification,
+    BackendCount, BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState,
+    CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
+    Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
+    HopStatus, InterfaceStatus, KernelDifference, LastCheck, NodeStatus, PeerRoutes, PeerStatus,
+    PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList,
+    RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff, ServiceStatus, ValueDiff,
+    Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -179,6 +182,38 @@ impl Node for FakeNode {
         Ok(verification)
     }
 
+    async fn diff(&self, request: DiffRequest) -> Result<ConfigDiff, Refusal> {
+        match request.file {
+            None => Ok(config_diff()),
+            Some(file) if file.text.is_empty() => Ok(ConfigDiff::default()),
+            Some(file) => Err(Refusal::invalid(format!(
+                "error: unknown key `vipp`\n --> {}:1:1\n",
+                file.path.display()
+            ))),
+        }
+    }
+
+    async fn reload(&self, force: bool) -> Result<Reloaded, Refusal> {
+        let diff = config_diff();
+        match force {
+            true => Ok(Reloaded {
+                message: "applied: 2 services".into(),
+                diff,
+            }),
+            false => Err(Refusal::refused(format!(
+                "{}; nothing changed: `anylb reload --force` does it",
+                diff.objections.join("; ")
+            ))),
+        }
+    }
+
+    async fn told(&self, time: Duration) -> Result<(), Refusal> {
+        match time.as_secs() {
+            1 => Err(Refusal::timeout("applied, but one peer was not told")),
+            _ => Ok(()),
+        }
+    }
+
     async fn command(&self, command: Command) -> Result<String, Refusal> {
         match command {
             Command::SetAdmin {
@@ -207,6 +242,106 @@ impl Node for FakeNode {
             )),
             Command::Handover => Ok("handing over: routes and datapath stay".into()),
         }
+    }
+}
+
+/// A bit of everything.
+pub(crate) fn config_diff() -> ConfigDiff {
+    let value = |key: &str, before: Option<&str>, after: Option<&str>| ValueDiff {
+        key: key.into(),
+        before: before.map(str::to_string),
+        after: after.map(str::to_string),
+    };
+    let rows = |moved, uncovered, newly_uncovered| RowsDiff {
+        total: 65_536,
+        moved,
+        inputs: 3,
+        uncovered,
+        newly_uncovered,
+        has_flows: true,
+    };
+    let service = |name: &str, vip: &str, fate| ServiceDiff {
+        name: name.into(),
+        vip: vip.parse().unwrap(),
+        fate,
+        changes: Vec::new(),
+        rows: None,
+    };
+    let backend = |address: &str, name: Option<&str>, fate| BackendDiff {
+        address: address.parse().unwrap(),
+        name: name.map(str::to_string),
+        fate,
+        changes: Vec::new(),
+    };
+    let pool = |name: &str, fate| PoolDiff {
+        name: PoolName(name.into()),
+        fate,
+        changes: Vec::new(),
+        backends: Vec::new(),
+        rows: None,
+    };
+    let route = |prefix: &str, fate, peers: &[&str]| RouteDiff {
+        prefix: prefix.parse().unwrap(),
+        fate,
+        peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
+        changes: Vec::new(),
+        reason: None,
+    };
+    ConfigDiff {
+        services: vec![
+            ServiceDiff {
+                changes: vec![
+                    value("ports", Some("80"), Some("80, 443")),
+                    value("pool", Some("web"), Some("spare")),
+                ],
+                rows: Some(rows(60_000, 40, 40)),
+                ..service("web-v4", "198.51.100.10", Fate::Changed)
+            },
+            service("dns", "198.51.100.53", Fate::Added),
+            service(
+                "web-v6",
+                "2001:db8:ffff:ffff:ffff:ffff:ffff:10",
+                Fate::Removed,
+            ),
+        ],
+        pools: vec![
+            pool("spare", Fate::Added),
+            PoolDiff {
+                changes: vec![
+                    value("hops", Some("4"), Some("1")),
+                    value("check", None, None),
+                ],
+                backends: vec![
+                    BackendDiff {
+                        changes: vec![value("weight", Some("100"), Some("50"))],
+                        ..backend("10.1.0.1", Some("b1"), Fate::Changed)
+                    },
+                    backend("10.1.0.4", None, Fate::Added),
+                    backend("10.1.0.3", None, Fate::Removed),
+                ],
+                rows: Some(rows(16_300, 16_300, 16_290)),
+                ..pool("web", Fate::Changed)
+            },
+            pool("web6", Fate::Removed),
+        ],
+        bgp: vec![value("bgp.peer 10.0.0.1 med", None, Some("5"))],
+        routes: vec![
+            RouteDiff {
+                changes: vec![value("med", None, Some("5"))],
+                ..route("198.51.100.10/32", Fate::Changed, &["10.0.0.1"])
+            },
+            route("198.51.100.53/32", Fate::Added, &["10.0.0.1", "10.0.0.2"]),
+            RouteDiff {
+                reason: Some("it leaves the configuration".into()),
+                ..route(
+                    "2001:db8:ffff:ffff:ffff:ffff:ffff:10/128",
+                    Fate::Removed,
+                    &["10.0.0.1", "10.0.0.2"],
+                )
+            },
+        ],
+        restart: vec![value("node.flow_memory", Some("24h"), Some("1h"))],
+        objections: vec!["pool web: up to 24.86 % of its flows would lose their backend".into()],
     }
 }
 

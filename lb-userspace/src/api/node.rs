@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::status::{
-    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
-    ProbeReport, ProbeRequest, Refusal, RouteList, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
+    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, Verification,
 };
 
 /// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
@@ -41,6 +42,18 @@ pub trait Node: Send + Sync + 'static {
 
     /// Reads the kernel anew and compares it with what it should hold.
     fn verify(&self) -> impl Future<Output = Result<Verification, Refusal>> + Send;
+
+    /// What another configuration would change; changes nothing.
+    fn diff(
+        &self,
+        request: DiffRequest,
+    ) -> impl Future<Output = Result<ConfigDiff, Refusal>> + Send;
+
+    /// Reads the configuration file again and puts it in force, like [`Node::command`]; with `force` whatever it breaks.
+    fn reload(&self, force: bool) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
+
+    /// Waits until every BGP peer has been told what is to be announced now, for at most `time`.
+    fn told(&self, time: Duration) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Carries a command out and says in one line what was done and where it holds.
     ///

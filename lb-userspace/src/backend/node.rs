@@ -1,13 +1,14 @@
 //! The agent as the admin API and the metrics listener see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Node;
 use crate::status::{
-    BpfState, Command, Counters, Envelope, ExplainRequest, Explanation, HealthList, NodeStatus,
-    ProbeReport, ProbeRequest, Refusal, RouteList, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
+    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, Verification,
 };
 
 /// A question to the agent's loop, and where the answer goes.
@@ -76,6 +77,25 @@ impl Node for BackendNode {
         Err(Refusal::refused(
             "a backend's maps cannot be compared in this version: `anylb status` tells whether its programs are attached",
         ))
+    }
+
+    async fn diff(&self, _: DiffRequest) -> Result<ConfigDiff, Refusal> {
+        Err(Refusal::refused(
+            "a backend has no rows and no routes to compare: `anylb check` reads its file",
+        ))
+    }
+
+    async fn reload(&self, _force: bool) -> Result<Reloaded, Refusal> {
+        // Nothing that is in the file of a backend has to be forced.
+        let message = self.command(Command::Reload).await?;
+        Ok(Reloaded {
+            message,
+            diff: ConfigDiff::default(),
+        })
+    }
+
+    async fn told(&self, _: Duration) -> Result<(), Refusal> {
+        Ok(())
     }
 
     async fn command(&self, command: Command) -> Result<String, Refusal> {

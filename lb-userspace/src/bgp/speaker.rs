@@ -99,12 +99,19 @@ impl Speaker {
 
     /// Waits until every Established peer has been sent the current route set, for at most `timeout`; false: some has
     /// not. To withdraw everything before [`Speaker::stop`], send an empty route set first.
-    pub async fn flushed(&self, timeout: Duration) -> bool {
-        let all = async {
+    ///
+    /// The future does not borrow the speaker, which may end before it.
+    pub fn flushed(&self, timeout: Duration) -> impl Future<Output = bool> + Send + use<> {
+        let peers: Vec<_> = self
+            .peers
+            .iter()
+            .map(|peer| peer.commands.clone())
+            .collect();
+        let all = async move {
             let mut waiting = Vec::new();
-            for peer in &self.peers {
+            for commands in peers {
                 let (done, answer) = oneshot::channel();
-                if peer.commands.send(Command::Flush(done)).await.is_ok() {
+                if commands.send(Command::Flush(done)).await.is_ok() {
                     waiting.push(answer);
                 }
             }
@@ -113,7 +120,7 @@ impl Speaker {
                 let _: Result<(), _> = answer.await;
             }
         };
-        tokio::time::timeout(timeout, all).await.is_ok()
+        async move { tokio::time::timeout(timeout, all).await.is_ok() }
     }
 
     /// Ends every session with Cease/Administrative Shutdown and `message` as its shutdown communication (RFC 9003;

@@ -5,6 +5,7 @@ mod bpf;
 mod config;
 mod doctor;
 mod health;
+mod reload;
 mod service;
 
 use std::net::{AddrParseError, IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::health::{HealthCommand, ProbeArgs};
+pub use self::reload::{DiffArgs, ReloadArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
 use crate::model::Protocol;
 
@@ -166,8 +168,17 @@ pub enum Ask {
     Bpf(BpfCommand),
     /// Show why packets were dropped, and what to do about it
     Drops,
-    /// Read the configuration file again; a file with errors changes nothing
-    Reload,
+    /// Show what a reload would change: services, backends, rows that move, routes that go
+    ///
+    /// Compares the configuration in force with FILE, or with the agent's own file as it is now. Nothing is changed.
+    /// Exits 10 when anything differs, 3 when the file has errors.
+    Diff(DiffArgs),
+    /// Read the configuration file again, show what changed, and answer once it is in force
+    ///
+    /// A file with errors changes nothing. Refused, with exit code 6, when more than 0.1 % of a pool's flows would
+    /// lose their backend, when every VIP that is announced would be withdrawn, and when something changed that
+    /// needs `anylb restart`. SIGHUP does the same, and the log tells.
+    Reload(ReloadArgs),
     /// End the agent for a successor: routes and datapath stay as they are
     Restart,
 }

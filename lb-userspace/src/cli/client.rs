@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use crate::status::{
-    BpfState, Command, Counters, Done, Envelope, Exit, ExplainRequest, Explanation, HealthList,
-    NodeStatus, ProbeReport, ProbeRequest, Refused, RouteList, SCHEMA, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, Done, Envelope, Exit, ExplainRequest,
+    Explanation, HealthList, NodeStatus, ProbeReport, ProbeRequest, Refused, ReloadRequest,
+    Reloaded, RouteList, SCHEMA, Verification,
 };
 
 /// Time for an answer to a question, longer than the agent takes at most.
@@ -93,6 +94,18 @@ impl Client {
         self.post("/v1/probe", request).await
     }
 
+    /// `POST /v1/diff`.
+    pub async fn diff(&self, request: &DiffRequest) -> Result<Envelope<ConfigDiff>, CliError> {
+        self.post("/v1/diff", request).await
+    }
+
+    /// `POST /v1/reload`.
+    pub async fn reload(&self, request: &ReloadRequest) -> Result<Envelope<Reloaded>, CliError> {
+        let wait = Duration::from_secs(request.wait_secs.unwrap_or(0));
+        let request = post("/v1/reload", request)?;
+        self.within(CHANGE_TIME + wait, self.send(request)).await
+    }
+
     /// `POST /v1/command`.
     pub async fn command(&self, command: &Command) -> Result<Envelope<Done>, CliError> {
         self.post("/v1/command", command).await
@@ -103,9 +116,7 @@ impl Client {
         resource: &str,
         body: &impl Serialize,
     ) -> Result<Envelope<T>, CliError> {
-        let request = Request::post(resource)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(json(body)?);
+        let request = post(resource, body)?;
         self.within(CHANGE_TIME, self.send(request)).await
     }
 
@@ -131,10 +142,7 @@ impl Client {
         })
     }
 
-    async fn send<T: DeserializeOwned>(
-        &self,
-        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
-    ) -> Result<Envelope<T>, CliError> {
+    async fn send<T: DeserializeOwned>(&self, request: Made) -> Result<Envelope<T>, CliError> {
         let mut request = request.map_err(|error| self.broken(&error))?;
         // HTTP/1.1 wants a host; on a unix socket there is none.
         let host = header::HeaderValue::from_static("localhost");
@@ -217,6 +225,14 @@ impl Client {
             ),
         )
     }
+}
+
+type Made = Result<Request<Full<Bytes>>, hyper::http::Error>;
+
+fn post(resource: &str, body: &impl Serialize) -> Result<Made, CliError> {
+    Ok(Request::post(resource)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(json(body)?))
 }
 
 fn json(value: &impl Serialize) -> Result<Full<Bytes>, CliError> {

@@ -3,6 +3,7 @@
 mod backend;
 mod bpf;
 mod health;
+mod reload;
 mod service;
 
 use std::net::IpAddr;
@@ -43,7 +44,8 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
         Ask::Bpf(command) => bpf::answer(client, command, style, now_secs).await,
         Ask::Explain(args) => explain(client, args, style).await,
         Ask::Drops => drops(client, style).await,
-        Ask::Reload => change(client, Command::Reload, style).await,
+        Ask::Diff(args) => reload::diff(client, args, style).await,
+        Ask::Reload(args) => reload::reload(client, args, style).await,
         Ask::Restart => change(client, Command::Handover, style).await,
     }
 }

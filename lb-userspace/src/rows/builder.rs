@@ -79,7 +79,16 @@ impl Builder {
     /// `past` if `table` came now.
     pub fn uncovered(&mut self, table: &Table, past: &Input) -> usize {
         let owners = self.owners(past);
-        table.uncovered_owners(past, &owners)
+        let missing = table.missing(past, &owners).into_iter();
+        missing.filter(|missing| *missing).count()
+    }
+
+    /// Owners under an input, not kept for later unless they are already.
+    pub(super) fn owners_of(&mut self, input: &Input) -> Arc<Owners> {
+        let kept = self.owners.len();
+        let owners = self.owners(input);
+        self.owners.truncate(kept);
+        owners
     }
 
     fn rows(

@@ -10,6 +10,7 @@
 //! | `rank` | the best backends of each row |
 //! | `owner` | the owner of each row: best rank still under its cap |
 //! | `hops` | owner, previous owners and ranks to the hops of a row |
+//! | [`change`] | what a change does to the flows that live in the rows |
 //! | [`builder`] | joins them and keeps what the next build can use again |
 //! | [`table`] | the result: hops, digest, comparisons |
 //!
@@ -54,6 +55,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builder;
+pub mod change;
 pub mod history;
 mod hops;
 pub mod input;
@@ -69,6 +71,7 @@ mod tests;
 pub mod view;
 
 pub use builder::{Builder, build};
+pub use change::{Basis, Change, Uncovered};
 pub use history::History;
 pub use input::{Input, Member};
 pub use table::Table;

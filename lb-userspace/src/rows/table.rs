@@ -90,20 +90,28 @@ impl Table {
         self.uncovered_by(&other.members, other.rows.iter().map(|row| row[0]))
     }
 
-    /// The same for the owners under an input.
-    pub(super) fn uncovered_owners(&self, input: &Input, owners: &Owners) -> usize {
+    /// For each row whether its owner under an input is not among its hops.
+    pub(super) fn missing(&self, input: &Input, owners: &Owners) -> Vec<bool> {
         let members: Vec<IpAddr> = input.members().iter().map(|m| m.address).collect();
-        self.uncovered_by(&members, owners.owner.iter().copied())
+        self.missing_of(&members, owners.owner.iter().copied())
+            .collect()
     }
 
     fn uncovered_by(&self, members: &[IpAddr], backends: impl Iterator<Item = u16>) -> usize {
+        let missing = self.missing_of(members, backends);
+        missing.filter(|missing| *missing).count()
+    }
+
+    fn missing_of(
+        &self,
+        members: &[IpAddr],
+        backends: impl Iterator<Item = u16>,
+    ) -> impl Iterator<Item = bool> {
         let here = numbers_of(members, &self.members);
-        let missing = |(row, backend): &(&[u16; HOPS_MAX], u16)| {
-            *backend != ABSENT
-                && (translate(&here, *backend) == ABSENT
-                    || !row.contains(&translate(&here, *backend)))
-        };
-        self.rows.iter().zip(backends).filter(missing).count()
+        self.rows.iter().zip(backends).map(move |(row, backend)| {
+            let number = translate(&here, backend);
+            backend != ABSENT && (number == ABSENT || !row.contains(&number))
+        })
     }
 
     fn member(&self, m: u16) -> Option<IpAddr> {

@@ -4,6 +4,7 @@ pub(super) mod backend;
 pub(super) mod bgp;
 pub(super) mod bpf;
 pub(super) mod checks;
+pub(super) mod diff;
 pub(super) mod doctor;
 pub(super) mod drops;
 pub(super) mod explain;

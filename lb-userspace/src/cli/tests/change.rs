@@ -80,13 +80,6 @@ async fn a_backend_that_is_not_there_ends_with_5() {
 }
 
 #[tokio::test]
-async fn a_reload_of_a_bad_file_shows_its_carets_and_ends_with_3() {
-    let answer = Bench::new(FakeNode::lb()).run("reload").await;
-    let text = "error: unknown key `vipp`\n --> anylb.toml:3:1";
-    assert_eq!(answer, (text.to_string(), Exit::ConfigInvalid));
-}
-
-#[tokio::test]
 async fn restart_hands_over() {
     let answer = Bench::new(FakeNode::lb()).run("restart").await;
     let text = "handing over: routes and datapath stay\n";

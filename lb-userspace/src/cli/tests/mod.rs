@@ -5,6 +5,7 @@ mod bgp;
 mod bpf;
 mod change;
 mod config;
+mod diff;
 mod doctor;
 mod explain;
 mod health;

@@ -146,7 +146,7 @@ fn an_empty_input_has_rows_without_hops() {
 }
 
 /// A small pool in no order, some of it draining.
-fn pools() -> impl Strategy<Value = Vec<Member>> {
+pub(super) fn pools() -> impl Strategy<Value = Vec<Member>> {
     let member = (
         0..14_u32,
         prop_oneof![Just(100), 1..=1000_u16],

@@ -7,6 +7,7 @@ use super::{Builder, Input, Member, ROWS, Table, View};
 use crate::model::{AdminState, HashKey};
 
 mod changes;
+mod forecast;
 mod golden;
 mod health;
 

@@ -23,7 +23,8 @@ impl Site {
         }
         for number in 1..=self.star.lbs.len() {
             self.lb_agent(number)?
-                .tell(&["reload"])
+                // Without hops, as controls are, no change of members is harmless.
+                .tell(&["reload", "--force"])
                 .with_context(|| format!("reload lb{number}"))?;
         }
         Ok(())
