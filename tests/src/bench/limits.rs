@@ -13,8 +13,10 @@ pub const REFERENCE: &str = "reference-hash-lookup";
 pub const UNIT_NS: f64 = 35.0;
 
 /// Cases by the start of their name, and their limit in units of the reference.
-const COST: [(&str, f64); 4] = [
+const COST: [(&str, f64); 6] = [
     ("vip-", 1.1),
+    ("vlan-", 1.15),
+    ("redirect-", 1.15),
     ("foreign-", 0.3),
     ("backend-accept-", 2.6),
     ("backend-passon-", 2.9),

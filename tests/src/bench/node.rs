@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol};
+use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
 use anylb::rows::{self, Input, Member, View};
@@ -16,21 +16,68 @@ use lb_common::flow::FlowKey;
 use super::family::{FAMILIES, Family, PORT};
 use super::series::Case;
 use super::wrapper::{Frame, Probe, Vary};
-use crate::packet::{ACK, SYN, Segment};
+use crate::packet::{ACK, SYN, Segment, datagram, frame};
 
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
 const KEY: [u8; 16] = *b"a benchmark key.";
 const BACKENDS: u8 = 12;
 const HOPS: u8 = 4;
 const CLIENT_PORT: u16 = 40_000;
+const TAG: Vlan = Vlan {
+    ethertype: 0x8100,
+    id: 8,
+};
 /// Ethernet and IP header: all that the program may change.
 const HEADERS: usize = 56;
 
 /// Number of flows, by its name in a case.
 const FLOWS: [(&str, u32); 3] = [("1", 1), ("64k", 1 << 16), ("1m", 1 << 20)];
 
-/// All cases, on a program loaded under `directory` with a service per family, twelve backends each, four hops. The
+/// What a service of the benchmark adds to a packet's way; each has a port of its own.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    port: u16,
+    encap: Encap,
+    mode: Mode,
+    /// The packet comes with a VLAN tag, and leaves with another.
+    tagged: bool,
+    /// Index of the interface that it leaves by; a test run comes in by the first.
+    interface: u32,
+}
+
+const GUE: Way = Way {
+    name: "gue",
+    port: PORT,
+    encap: Encap::Gue,
+    mode: Mode::Rows,
+    tagged: false,
+    interface: 1,
+};
+const IPIP: Way = Way {
+    name: "ipip",
+    port: PORT + 1,
+    encap: Encap::IpIp,
+    mode: Mode::Stateless,
+    ..GUE
+};
+const VLAN: Way = Way {
+    name: "vlan",
+    port: PORT + 2,
+    tagged: true,
+    ..GUE
+};
+const REDIRECT: Way = Way {
+    name: "redirect",
+    port: PORT + 3,
+    interface: 2,
+    ..GUE
+};
+const WAYS: [Way; 4] = [GUE, IPIP, VLAN, REDIRECT];
+
+/// All cases, on a program loaded under `directory` with services for each way and family, twelve backends each, four hops. The
 /// program lives as long as a case does.
 pub fn cases(directory: &Path) -> Result<Vec<Case>> {
     let options = Options {
@@ -41,41 +88,65 @@ pub fn cases(directory: &Path) -> Result<Vec<Case>> {
     apply(&mut plane, &desired()?)?;
     let mut cases = Vec::new();
     for family in &FAMILIES {
-        let client = family.client(CLIENT_PORT)?;
-        for (kind, flags) in [("syn", SYN), ("established", ACK)] {
-            let packet = Segment::new(client, family.vip()?, flags).frame();
-            for (flows, count) in FLOWS {
-                let name = format!("vip-{}-tcp-gue-{kind}-{flows}", family.name);
-                let frame = Frame {
-                    bytes: packet.clone(),
-                    restore: HEADERS,
-                    vary: Some(source(client, count)),
-                };
-                let probe = Probe::new(plane.program_fd()?, frame).with_context(|| name.clone())?;
-                cases.push(Case {
-                    name,
-                    probe,
-                    verdict: XDP_TX,
-                });
+        for way in [GUE, IPIP] {
+            for kind in ["tcp-syn", "tcp-established", "udp-datagram"] {
+                for (flows, count) in FLOWS {
+                    let (protocol, kind) = kind.split_once('-').context("a kind of packet")?;
+                    let name =
+                        format!("vip-{}-{protocol}-{}-{kind}-{flows}", family.name, way.name);
+                    let packet = packet(family, way, kind)?;
+                    let vary = Some(source(family.client(CLIENT_PORT)?, count));
+                    cases.push(case(&plane, name, packet, vary, XDP_TX)?);
+                }
             }
+        }
+        for (way, verdict) in [(VLAN, XDP_TX), (REDIRECT, XDP_REDIRECT)] {
+            let name = format!("{}-{}", way.name, family.name);
+            let packet = packet(family, way, "established")?;
+            cases.push(case(&plane, name, packet, None, verdict)?);
         }
     }
     for family in &FAMILIES {
         let name = format!("foreign-{}", family.name);
         let packet = Segment::new(family.client(CLIENT_PORT)?, family.foreign()?, ACK);
-        let frame = Frame {
-            bytes: packet.frame(),
-            restore: HEADERS,
-            vary: None,
-        };
-        let probe = Probe::new(plane.program_fd()?, frame).with_context(|| name.clone())?;
-        cases.push(Case {
-            name,
-            probe,
-            verdict: XDP_PASS,
-        });
+        cases.push(case(&plane, name, packet.frame(), None, XDP_PASS)?);
     }
     Ok(cases)
+}
+
+fn case(
+    plane: &Dataplane,
+    name: String,
+    bytes: Vec<u8>,
+    vary: Option<Vary>,
+    verdict: u32,
+) -> Result<Case> {
+    let frame = Frame {
+        restore: HEADERS.min(bytes.len()),
+        bytes,
+        vary,
+    };
+    let probe = Probe::new(plane.program_fd()?, frame).with_context(|| name.clone())?;
+    Ok(Case {
+        name,
+        probe,
+        verdict,
+    })
+}
+
+/// A client's packet for the service of a way.
+fn packet(family: &Family, way: Way, kind: &str) -> Result<Vec<u8>> {
+    let (client, mut vip) = (family.client(CLIENT_PORT)?, family.vip()?);
+    vip.set_port(way.port);
+    let mut packet = match kind {
+        "syn" => Segment::new(client, vip, SYN).frame(),
+        "established" => Segment::new(client, vip, ACK).frame(),
+        _ => frame(&datagram(client, vip)),
+    };
+    if way.tagged {
+        packet.splice(12..12, [0x81, 0, 0, 7]);
+    }
+    Ok(packet)
 }
 
 /// Another address of the client for every flow: its last four bytes.
@@ -97,15 +168,19 @@ fn desired() -> Result<Desired> {
     let mut pools = BTreeMap::new();
     let mut services = Vec::new();
     for family in &FAMILIES {
-        let pool = PoolName(family.name.to_owned());
-        pools.insert(pool.clone(), pool_of(family)?);
-        services.push(DesiredService {
-            name: family.name.to_owned(),
-            vip: family.vip()?.ip(),
-            protocol: Protocol::Tcp,
-            ports: vec![Ports::one(PORT)],
-            pool,
-        });
+        for way in WAYS {
+            let pool = PoolName(format!("{}-{}", family.name, way.name));
+            pools.insert(pool.clone(), pool_of(family, way)?);
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                services.push(DesiredService {
+                    name: format!("{pool}-{protocol}"),
+                    vip: family.vip()?.ip(),
+                    protocol,
+                    ports: vec![Ports::one(way.port)],
+                    pool: pool.clone(),
+                });
+            }
+        }
     }
     let sources = [FAMILIES[0].node()?, FAMILIES[1].node()?];
     Ok(Desired {
@@ -129,7 +204,7 @@ fn desired() -> Result<Desired> {
     })
 }
 
-fn pool_of(family: &Family) -> Result<DesiredPool> {
+fn pool_of(family: &Family, way: Way) -> Result<DesiredPool> {
     let addresses: Result<Vec<IpAddr>> = (1..=BACKENDS)
         .map(|number| family.backend(number))
         .collect();
@@ -138,21 +213,22 @@ fn pool_of(family: &Family) -> Result<DesiredPool> {
         weight: 100,
         admin: AdminState::Ready,
     }))?;
-    let table = rows::build(&input, &[], &View::default(), &HashKey(KEY), HOPS);
+    let hops = if way.mode == Mode::Rows { HOPS } else { 1 };
+    let table = rows::build(&input, &[], &View::default(), &HashKey(KEY), hops);
     let member = |address| DesiredBackend {
         address,
         next_hop: Some(NextHop {
-            ifindex: 1,
+            ifindex: way.interface,
             mtu: 1700,
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 3],
-            vlan: None,
+            vlan: way.tagged.then_some(TAG),
         }),
         health: Health::Up,
     };
     Ok(DesiredPool {
-        encap: Encap::Gue,
-        mode: Mode::Rows,
+        encap: way.encap,
+        mode: way.mode,
         members: table.members.into_iter().map(member).collect(),
         rows: table.rows,
         settling: false,
