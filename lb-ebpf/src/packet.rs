@@ -13,6 +13,7 @@ pub struct XdpPacket {
     data: usize,
     skipped: usize,
     end: usize,
+    ingress: u32,
     egress: u32,
 }
 
@@ -25,6 +26,8 @@ impl XdpPacket {
             data: context.data(),
             skipped: 0,
             end: context.data_end(),
+            // SAFETY: the context of a running XDP program is valid.
+            ingress: unsafe { (*context.ctx).ingress_ifindex },
             egress: 0,
         }
     }
@@ -44,8 +47,7 @@ impl XdpPacket {
     /// Index of the interface that the packet came in by.
     #[inline(always)]
     pub fn ingress(&self) -> u32 {
-        // SAFETY: the context of a running XDP program is valid.
-        unsafe { (*self.context).ingress_ifindex }
+        self.ingress
     }
 
     /// Index of the interface that the packet leaves by, where that is another than it came in by.
@@ -143,7 +145,7 @@ impl Transit for XdpPacket {
     #[inline(always)]
     fn leaves_by(&mut self, interface: u32) -> bool {
         self.egress = interface;
-        self.ingress() == interface
+        self.ingress == interface
     }
 }
 
