@@ -11,8 +11,8 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// Programs of the lab: any of the paths or names, and Debian's package.
-const TOOLS: [Tool; 5] = [
+/// Programs of lab and tests: any of the paths or names, and Debian's package.
+const TOOLS: [Tool; 6] = [
     Tool {
         package: "frr",
         programs: &["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd"],
@@ -20,6 +20,10 @@ const TOOLS: [Tool; 5] = [
     Tool {
         package: "bird2",
         programs: &["/usr/sbin/bird"],
+    },
+    Tool {
+        package: "prometheus",
+        programs: &["promtool"],
     },
     Tool {
         package: "nftables",
@@ -50,7 +54,7 @@ pub fn run() -> Result<()> {
     let compiler = compiler::ensure()?;
     linker::ensure(&compiler)?;
     println!(
-        "setup: ok: {compiler}, bpf-linker {}, FRR, BIRD, nft, ip, ethtool",
+        "setup: ok: {compiler}, bpf-linker {}, FRR, BIRD, Prometheus, nft, ip, ethtool",
         linker::VERSION
     );
     if !shell::is_root() {

@@ -427,7 +427,8 @@ pub(crate) fn lb_counters() -> Counters {
         received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
         exits: vec![
             exit("not_vip", "pass", 490, None),
-            exit("sent", "tx", 1_000, None),
+            exit("sent", "tx", 900, None),
+            exit("redirected", "redirect", 100, None),
             exit("malformed", "drop", 0, Some("broken sender, or an attack")),
             exit(
                 "no_service",

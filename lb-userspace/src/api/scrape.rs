@@ -14,9 +14,10 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::metrics::render;
+use super::metrics::{Reading, render};
 use super::node::Node;
 use super::serve::serve as serve_http;
+use crate::status::Refusal;
 
 const CONNECTIONS_MAX: usize = 16;
 /// Time for reading the counters; Prometheus itself waits 10 s by default.
@@ -52,20 +53,33 @@ pub async fn serve<N: Node>(listener: TcpListener, node: Arc<N>, stop: impl Futu
 }
 
 async fn metrics<N: Node>(State(node): State<Arc<N>>) -> Response {
+    let status = node.status();
     // Without counters there is still the status to tell, with `anylb_up 0`.
-    let counters = match timeout(READ_TIME, node.counters()).await {
-        Ok(Ok(counters)) => Some(counters),
-        Ok(Err(refusal)) => {
-            tracing::warn!(reason = refusal.message, "metrics without counters");
-            None
-        }
-        Err(_) => {
-            tracing::warn!("metrics without counters: reading them took too long");
-            None
-        }
+    let counters = read("counters", node.counters());
+    // A node without an interface has nothing in the kernel.
+    let has_datapath = !status.body.interfaces.is_empty();
+    let bpf = async {
+        let state = has_datapath.then(|| read("maps and programs", node.bpf()));
+        state?.await
     };
-    let text = render(&node.status(), counters.as_ref());
+    let (counters, bpf) = tokio::join!(counters, bpf);
+    let text = render(&Reading {
+        status: &status,
+        counters: counters.as_ref(),
+        bpf: bpf.as_ref(),
+    });
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+}
+
+/// What the node answers in time; otherwise the log says why there is nothing.
+async fn read<T>(what: &str, answer: impl Future<Output = Result<T, Refusal>>) -> Option<T> {
+    let reason = match timeout(READ_TIME, answer).await {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(refusal)) => refusal.message,
+        Err(_) => "reading them took too long".to_owned(),
+    };
+    tracing::warn!(reason, "metrics without {what}");
+    None
 }
 
 /// Alive: the agent's loop answers and its datapath can be read.

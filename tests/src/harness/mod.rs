@@ -12,6 +12,7 @@ pub mod netns;
 pub mod poll;
 pub mod privileged;
 pub mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod router;
 pub mod runtime;

@@ -45,9 +45,9 @@ pub fn install(packages: Vec<&str>, lists: Lists) -> Result<()> {
         update()?;
         install_known(&packages).with_context(|| format!("installing {names}"))?;
     }
-    for router in &ROUTERS {
-        if packages.contains(&router.package) {
-            router.stop()?;
+    for service in &SERVICES {
+        if packages.contains(&service.package) {
+            service.stop()?;
         }
     }
     Ok(())
@@ -81,36 +81,41 @@ fn apt_get() -> Command {
     command
 }
 
-/// A package that starts its router where an init system lets it. The lab runs its own, in namespaces.
-struct Router {
+/// A package that starts its program where an init system lets it. Lab and tests run their own, in namespaces.
+struct Service {
     package: &'static str,
     /// Of systemd and of `/etc/init.d`.
-    service: &'static str,
+    name: &'static str,
     /// Runs while the service does.
     process: &'static str,
 }
 
-const ROUTERS: [Router; 2] = [
-    Router {
+const SERVICES: [Service; 3] = [
+    Service {
         package: "frr",
-        service: "frr",
+        name: "frr",
         process: "watchfrr",
     },
-    Router {
+    Service {
         package: "bird2",
-        service: "bird",
+        name: "bird",
         process: "bird",
+    },
+    Service {
+        package: "prometheus",
+        name: "prometheus",
+        process: "prometheus",
     },
 ];
 
-impl Router {
+impl Service {
     fn stop(&self) -> Result<()> {
         if Path::new("/run/systemd/system").is_dir() {
-            let unit = format!("{}.service", self.service);
+            let unit = format!("{}.service", self.name);
             return shell::run(Command::new("systemctl").args(["disable", "--now", &unit]));
         }
         if shell::output(Command::new("pgrep").args(["-x", self.process])).is_some() {
-            let script = Path::new("/etc/init.d").join(self.service);
+            let script = Path::new("/etc/init.d").join(self.name);
             shell::run(Command::new(script).arg("stop"))?;
         }
         Ok(())

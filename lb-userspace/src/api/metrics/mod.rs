@@ -1,9 +1,10 @@
 //! Status and counters in the text format of Prometheus.
 //!
 //! Every name is a contract with dashboards and alerts. Labels are bounded by the configuration (services, backends,
-//! peers, interfaces) and by names in the code (exits, states, results).
+//! peers, interfaces) and by names in the code (exits, states, results, maps, programs).
 
 mod bgp;
+mod bpf;
 mod datapath;
 mod family;
 mod general;
@@ -20,17 +21,32 @@ use prometheus::{Encoder, TextEncoder};
 
 use family::Families;
 
-use crate::status::{Counters, Envelope, NodeStatus};
+use crate::status::{BpfState, Counters, Envelope, NodeStatus};
 
-/// The whole exposition, process metrics included. Without `counters` it says `anylb_up 0` and leaves them out.
-pub fn render(status: &Envelope<NodeStatus>, counters: Option<&Counters>) -> String {
-    let mut families = collect(status, counters);
+/// What was read of an agent for one exposition.
+pub struct Reading<'a> {
+    /// What it says of itself.
+    pub status: &'a Envelope<NodeStatus>,
+    /// What was counted; without it the exposition says `anylb_up 0`.
+    pub counters: Option<&'a Counters>,
+    /// Maps and programs; none without a datapath.
+    pub bpf: Option<&'a BpfState>,
+}
+
+/// The whole exposition, process metrics included. What could not be read is left out.
+pub fn render(reading: &Reading<'_>) -> String {
+    let mut families = collect(reading);
     families.extend(ProcessCollector::for_self().collect());
     encode(families)
 }
 
 /// All families of anylb itself.
-fn collect(status: &Envelope<NodeStatus>, counters: Option<&Counters>) -> Vec<MetricFamily> {
+fn collect(reading: &Reading<'_>) -> Vec<MetricFamily> {
+    let Reading {
+        status,
+        counters,
+        bpf,
+    } = reading;
     let mut families = Families::default();
     general::add(&mut families, status, counters.is_some());
     datapath::add_status(&mut families, &status.body);
@@ -40,6 +56,9 @@ fn collect(status: &Envelope<NodeStatus>, counters: Option<&Counters>) -> Vec<Me
         datapath::add_counters(&mut families, counters);
         service::add_counters(&mut families, counters);
         health::add(&mut families, counters);
+    }
+    if let Some(bpf) = bpf {
+        bpf::add(&mut families, bpf);
     }
     families.finish()
 }

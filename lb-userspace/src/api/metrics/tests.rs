@@ -1,6 +1,8 @@
 //! The whole exposition of an LB node and of a backend, and the rules that every name keeps.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use prometheus::proto::MetricType;
 
@@ -11,7 +13,7 @@ const LB: &str = include_str!("tests/lb.prom");
 const BACKEND: &str = include_str!("tests/backend.prom");
 
 /// Every label there is; each is bounded by the configuration or by names in the code.
-const LABELS: [&str; 19] = [
+const LABELS: [&str; 21] = [
     "action",
     "afi",
     "backend",
@@ -20,9 +22,11 @@ const LABELS: [&str; 19] = [
     "family",
     "hash",
     "interface",
+    "map",
     "mode",
     "peer",
     "pool",
+    "program",
     "reason",
     "result",
     "service",
@@ -33,15 +37,26 @@ const LABELS: [&str; 19] = [
     "le",
 ];
 
+/// All families of an LB node that could be read as a whole.
 fn lb() -> Vec<MetricFamily> {
-    collect(&Envelope::new(12, fake::lb()), Some(&fake::lb_counters()))
+    with(&fake::bpf())
+}
+
+/// The LB node with this in the kernel.
+fn with(bpf: &BpfState) -> Vec<MetricFamily> {
+    collect(&Reading {
+        status: &Envelope::new(12, fake::lb()),
+        counters: Some(&fake::lb_counters()),
+        bpf: Some(bpf),
+    })
 }
 
 fn backend() -> Vec<MetricFamily> {
-    collect(
-        &Envelope::new(3, fake::backend()),
-        Some(&fake::backend_counters()),
-    )
+    collect(&Reading {
+        status: &Envelope::new(3, fake::backend()),
+        counters: Some(&fake::backend_counters()),
+        bpf: None,
+    })
 }
 
 /// Every family once, by name.
@@ -115,7 +130,11 @@ fn exposition_of_a_backend() {
 
 #[test]
 fn without_counters_the_status_is_told_and_up_is_0() {
-    let text = encode(collect(&Envelope::new(12, fake::lb()), None));
+    let text = encode(collect(&Reading {
+        status: &Envelope::new(12, fake::lb()),
+        counters: None,
+        bpf: None,
+    }));
     assert!(text.contains("\nanylb_up 0\n"));
     assert!(text.contains("\nanylb_vip_announced{service=\"web-v4\"} 1\n"));
     assert!(!text.contains("anylb_vip_packets_total"));
@@ -123,8 +142,62 @@ fn without_counters_the_status_is_told_and_up_is_0() {
 }
 
 #[test]
+fn programs_are_counted_only_while_the_kernel_counts_them() {
+    let mut bpf = fake::bpf();
+    for program in &mut bpf.programs {
+        (program.runs, program.run_time_ns) = (None, None);
+    }
+    let text = encode(with(&bpf));
+    assert!(!text.contains("anylb_bpf_program"));
+    assert!(text.contains("\nanylb_bpf_map_memory_bytes{map=\"tables\"} 1056768\n"));
+}
+
+/// The exposition of an LB node, process metrics included.
+fn whole() -> String {
+    render(&Reading {
+        status: &Envelope::new(12, fake::lb()),
+        counters: Some(&fake::lb_counters()),
+        bpf: Some(&fake::bpf()),
+    })
+}
+
+/// Its words are on standard error, and its exit code is not 0 where it has any.
+#[test]
+fn promtool_finds_nothing() {
+    for text in [whole(), encode(backend())] {
+        let Some(found) = promtool(&text) else {
+            assert!(std::env::var_os("CI").is_none(), "no promtool under CI");
+            eprintln!("SKIPPED promtool_finds_nothing: run cargo xtask setup");
+            return;
+        };
+        assert_eq!(found, "");
+    }
+    let complaint = promtool("# TYPE a counter\na 1\n");
+    assert!(complaint.is_some_and(|text| text.contains("counter metrics should have")));
+}
+
+/// What `promtool check metrics` says; none where it is not installed.
+fn promtool(text: &str) -> Option<String> {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.ok()?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(text.as_bytes()).expect("it reads all");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    Some(said)
+}
+
+#[test]
 fn process_metrics_come_with_it() {
-    let text = render(&Envelope::new(12, fake::lb()), Some(&fake::lb_counters()));
+    let text = whole();
     let lines: Vec<&str> = text.lines().collect();
     let value = |name: &str| -> f64 {
         let line = lines.iter().find_map(|line| line.strip_prefix(name));
