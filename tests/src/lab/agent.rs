@@ -117,6 +117,11 @@ impl Agent {
         self.process.signal(Signal::SIGTERM)
     }
 
+    /// SIGHUP: the configuration is to be read again.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.signal(Signal::SIGHUP)
+    }
+
     /// SIGKILL.
     pub fn kill(self) -> Result<()> {
         self.process.kill()
