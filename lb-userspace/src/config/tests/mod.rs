@@ -5,6 +5,7 @@ mod bad;
 mod effective;
 mod good;
 mod json;
+mod quickstart;
 mod template;
 
 use std::path::Path;
