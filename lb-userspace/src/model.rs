@@ -74,10 +74,12 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpMode {
-    /// Native (and, in this version, nothing else).
+    /// Native, and generic where the driver has no native.
     Auto,
-    /// Native only.
+    /// By the driver, or not at all.
     Native,
+    /// By the kernel's stack, whatever the driver.
+    Generic,
 }
 
 /// Key of rows and flow hash. Never printed.

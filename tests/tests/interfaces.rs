@@ -4,16 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan};
+use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
 use anylb::status::Health;
 use lb_common::abi;
 use lb_common::flow::FlowKey;
 use lb_common::lb::Exit;
-use lb_tests::harness::{bpffs::Bpffs, netns::Netns, privileged, raw, raw::Tap, xdp_pass::XdpPass};
+use lb_tests::harness::{
+    bpffs::Bpffs, netns::Netns, privileged, raw, raw::Tap, shell, xdp_pass::XdpPass,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const MTU: u32 = 1500;
@@ -34,9 +36,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn set() -> Result<Self> {
-        let netns = |name: &str| Netns::create(&format!("anylb-if-{name}"));
-        let bpffs = Bpffs::mount(&std::env::temp_dir().join("anylb-test-interfaces"))?;
+    fn set(prefix: &str) -> Result<Self> {
+        let netns = |name: &str| Netns::create(&format!("anylb-{prefix}-{name}"));
+        let bpffs = Bpffs::mount(&std::env::temp_dir().join(format!("anylb-test-{prefix}")))?;
         let stage = Self {
             lb: netns("lb")?,
             client: netns("client")?,
@@ -62,10 +64,11 @@ impl Stage {
     }
 
     /// Opens, fills and attaches the datapath.
-    fn datapath(&self, desired: &Desired) -> Result<Dataplane> {
+    fn datapath(&self, mode: XdpMode, desired: &Desired) -> Result<Dataplane> {
         let options = Options {
             pin_dir: self.bpffs.path().join("anylb"),
             interfaces: vec!["eth0".into(), "eth1".into()],
+            mode,
         };
         self.lb.run(|| {
             let mut plane = Dataplane::open(&options)?;
@@ -146,12 +149,15 @@ fn a_frame_leaves_by_the_interface_of_its_next_hop() {
     if !privileged::available("a_frame_leaves_by_the_interface_of_its_next_hop") {
         return;
     }
-    run().unwrap_or_else(|error| panic!("{error:#}"));
+    for (mode, words) in [(XdpMode::Native, "native"), (XdpMode::Generic, "generic")] {
+        run(mode, words).unwrap_or_else(|error| panic!("{words}: {error:#}"));
+    }
 }
 
-fn run() -> Result<()> {
-    let stage = Stage::set()?;
-    let plane = stage.datapath(&desired(&stage)?)?;
+fn run(mode: XdpMode, words: &str) -> Result<()> {
+    let stage = Stage::set("if")?;
+    let plane = stage.datapath(mode, &desired(&stage)?)?;
+    assert_eq!(plane.mode_on("eth1"), Some(words));
     for (port, to) in [(1, &stage.backs), (2, &stage.backs), (3, &stage.client)] {
         let vip = SocketAddr::new(ip("198.51.100.1"), port);
         let client = SocketAddr::new(ip("192.0.2.7"), 4001);
@@ -179,5 +185,44 @@ fn run() -> Result<()> {
     assert!(counters.received["eth0"].packets >= 6, "{counters:?}");
     assert!(counters.received.contains_key("eth1"), "{counters:?}");
     plane.remove()?;
+    Ok(())
+}
+
+/// The former link goes where it hangs as the new configuration does not have it, and stays where it does.
+#[test]
+fn a_mode_may_change_and_joined_packets_are_refused() {
+    if !privileged::available("a_mode_may_change_and_joined_packets_are_refused") {
+        return;
+    }
+    modes().unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn modes() -> Result<()> {
+    let stage = Stage::set("mode")?;
+    let desired = desired(&stage)?;
+    for (mode, words) in [
+        (XdpMode::Auto, "native"),
+        (XdpMode::Generic, "generic"),
+        (XdpMode::Auto, "generic"),
+        (XdpMode::Native, "native"),
+    ] {
+        let plane = stage.datapath(mode, &desired)?;
+        assert_eq!(plane.mode_on("eth0"), Some(words), "{mode:?}");
+        let links = stage.lb.ip_json("link show eth0")?;
+        let attached = if words == "native" { 1 } else { 2 };
+        assert_eq!(links[0]["xdp"]["mode"], attached, "as the kernel has it");
+    }
+    shell::run(&format!(
+        "ip netns exec {} ethtool -K eth1 gro on",
+        stage.lb.name()
+    ))?;
+    let refused = stage
+        .datapath(XdpMode::Generic, &desired)
+        .err()
+        .context("no error")?;
+    assert_eq!(
+        format!("{refused:#}"),
+        "eth1: generic XDP cannot tunnel packets that the kernel has joined; run `ethtool -K eth1 gro off`"
+    );
     Ok(())
 }

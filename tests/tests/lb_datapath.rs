@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan};
+use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Observed, Slots, plan};
 use anylb::status::Health;
@@ -132,6 +132,7 @@ impl Loaded {
         let options = Options {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
+            mode: XdpMode::Auto,
         };
         let plane = Dataplane::open(&options).expect("the program loads");
         let mut loaded = Self {
@@ -784,6 +785,7 @@ fn a_second_agent_adopts_the_pinned_state() {
     let options = Options {
         pin_dir: loaded._bpffs.path().join("anylb"),
         interfaces: Vec::new(),
+        mode: XdpMode::Auto,
     };
     loaded.plane = None;
     let second = Dataplane::open(&options).expect("adopted");

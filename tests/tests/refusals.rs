@@ -84,6 +84,7 @@ async fn a_node_that_cannot_run_it_says_why_and_stays_clean() -> Result<()> {
 
     let bridge = File {
         interface: "br0",
+        node: format!("{}\nxdp_mode = \"native\"", good.node),
         ..good.clone()
     };
     lone.node().netns.ip("link add br0 type bridge")?;
@@ -91,7 +92,7 @@ async fn a_node_that_cannot_run_it_says_why_and_stays_clean() -> Result<()> {
         &lone,
         &bridge,
         &[],
-        "br0: the driver has no native XDP; use another interface (generic mode is not supported in this version)",
+        "br0: the driver has no native XDP; set node.xdp_mode = \"generic\", which costs speed, or use another interface",
     )
     .await?;
     assert_untouched(&lone, "no native XDP")?;

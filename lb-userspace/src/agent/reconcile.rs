@@ -6,7 +6,7 @@
 mod reload;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -528,14 +528,14 @@ impl Reconciler {
         plane.ok_or_else(|| Refusal::refused("this node has no datapath: node.interfaces is empty"))
     }
 
-    fn attached(&self) -> BTreeSet<String> {
+    fn attached(&self) -> BTreeMap<String, &'static str> {
         let Some(plane) = &self.parts.plane else {
-            return BTreeSet::new();
+            return BTreeMap::new();
         };
         let interfaces = self.parts.core.settings.node.interfaces.iter();
         interfaces
             .filter(|name| plane.attached_to(name))
-            .cloned()
+            .filter_map(|name| Some((name.clone(), plane.mode_on(name)?)))
             .collect()
     }
 

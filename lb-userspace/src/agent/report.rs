@@ -1,6 +1,6 @@
 //! What the agent tells: status, counters, explanations. Pure but for the counters' map reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::exit::Action;
@@ -29,8 +29,8 @@ pub struct Facts<'a> {
     pub services: &'a [(Service, Servable)],
     /// Per VIP: announced, or why not.
     pub announced: &'a BTreeMap<IpAddr, Result<(), String>>,
-    /// The interfaces that carry the program.
-    pub attached: BTreeSet<String>,
+    /// The interfaces that carry the program, and how.
+    pub attached: BTreeMap<String, &'static str>,
     /// Whether the datapath was taken over.
     pub adopted: bool,
     /// The file's fate.
@@ -46,8 +46,8 @@ pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
     let node = &facts.core.settings.node;
     let interfaces = node.interfaces.iter().map(|name| InterfaceStatus {
         name: name.clone(),
-        mode: "native".into(),
-        attached: facts.attached.contains(name),
+        mode: facts.attached.get(name).copied().unwrap_or("native").into(),
+        attached: facts.attached.contains_key(name),
     });
     NodeStatus {
         node: node.name.clone(),
@@ -402,7 +402,7 @@ mod tests {
             world,
             services: &services,
             announced: &[(address("198.51.100.1"), vip)].into(),
-            attached: BTreeSet::from(["eth0".into()]),
+            attached: BTreeMap::from([("eth0".into(), "native")]),
             adopted: true,
             config: &ConfigStatus::default(),
             start_time_secs: 7,

@@ -133,6 +133,7 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
     let options = Options {
         pin_dir: settings.node.pin_dir.clone(),
         interfaces: interfaces.clone(),
+        mode: settings.node.xdp_mode,
     };
     let plane = (!interfaces.is_empty())
         .then(|| Dataplane::open(&options))

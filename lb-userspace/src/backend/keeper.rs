@@ -68,6 +68,7 @@ impl Keeper {
         let mut vips = OwnAddresses::on("lo").await?;
         let adopted = datapath.attach(
             &role.settings.node.pin_dir,
+            role.settings.node.xdp_mode,
             &role.interface,
             role.lowers_mss(),
         )?;
@@ -198,9 +199,10 @@ impl Keeper {
     }
 
     fn attach(&mut self) -> Result<(), Error> {
-        let pin_dir = &self.role.settings.node.pin_dir;
+        let node = &self.role.settings.node;
         let (interface, lowers) = (&self.role.interface, self.role.lowers_mss());
-        self.datapath.attach(pin_dir, interface, lowers)?;
+        self.datapath
+            .attach(&node.pin_dir, node.xdp_mode, interface, lowers)?;
         Ok(())
     }
 
@@ -323,6 +325,7 @@ impl Keeper {
             facts: &self.facts,
             offsets: self.offsets,
             attached: self.datapath.is_attached(),
+            mode: self.datapath.mode(),
             failures: &self.failures,
         };
         self.status.send_modify(|status| {

@@ -28,6 +28,8 @@ pub struct Scene<'a> {
     pub offsets: Offsets,
     /// The programs hang on the interface.
     pub attached: bool,
+    /// How the XDP program hangs there.
+    pub mode: &'static str,
     /// What went wrong last, and what to do.
     pub failures: &'a [String],
 }
@@ -36,7 +38,7 @@ pub struct Scene<'a> {
 pub fn refresh(status: &mut NodeStatus, scene: &Scene<'_>) {
     status.interfaces = vec![InterfaceStatus {
         name: scene.role.interface.clone(),
-        mode: "native".to_owned(),
+        mode: scene.mode.to_owned(),
         attached: scene.attached,
     }];
     let services = scene.role.settings.services.iter();
@@ -161,6 +163,7 @@ mod tests {
             wanted: &wanted,
             facts: &facts,
             offsets,
+            mode: "native",
             attached: true,
             failures: &[],
         };

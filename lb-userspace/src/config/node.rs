@@ -54,7 +54,11 @@ impl NodeDraft {
             xdp_mode: fields
                 .word(
                     "xdp_mode",
-                    &[("auto", XdpMode::Auto), ("native", XdpMode::Native)],
+                    &[
+                        ("auto", XdpMode::Auto),
+                        ("native", XdpMode::Native),
+                        ("generic", XdpMode::Generic),
+                    ],
                 )
                 .unwrap_or(XdpMode::Auto),
             hash_key_named: fields.raw("hash_key_file").is_some(),

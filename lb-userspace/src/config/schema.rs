@@ -116,15 +116,13 @@ pub static NODE: Section = Section {
             "The interfaces that carry the traffic of VIPs, in and out; backends may also be on VLANs on them. A backend has \
              one.",
         ),
-        Key {
-            reserved: &["generic"],
-            ..optional(
-                "xdp_mode",
-                "\"auto\" or \"native\"",
-                "\"auto\"",
-                "How the XDP program is attached. In this version `auto` means native and nothing else.",
-            )
-        },
+        optional(
+            "xdp_mode",
+            "\"auto\", \"native\" or \"generic\"",
+            "\"auto\"",
+            "How the XDP program is attached: by the driver (`native`), by the kernel's stack (`generic`, slower, and only without GRO \
+             and LRO), or by the driver where it can (`auto`).",
+        ),
         optional(
             "hash_key_file",
             "path",

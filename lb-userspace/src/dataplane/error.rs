@@ -31,11 +31,21 @@ pub enum DataplaneError {
     NoInterface(String),
     /// The driver has no XDP of its own.
     #[error(
-        "{interface}: the driver has no native XDP; use another interface (generic mode is not supported in this version)"
+        "{interface}: the driver has no native XDP; set node.xdp_mode = \"generic\", which costs speed, or use another interface"
     )]
     NoNativeXdp {
         /// The interface.
         interface: String,
+    },
+    /// Generic XDP would see packets that the kernel has joined.
+    #[error(
+        "{interface}: generic XDP cannot tunnel packets that the kernel has joined; run `ethtool -K {interface} {what}`"
+    )]
+    Joins {
+        /// The interface.
+        interface: String,
+        /// For ethtool.
+        what: &'static str,
     },
     /// The kernel is older than Linux 6.6.
     #[error("{interface}: this kernel has no TCX")]

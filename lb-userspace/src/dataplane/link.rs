@@ -12,14 +12,18 @@ use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
 use super::DataplaneError;
 
-/// `XDP_FLAGS_DRV_MODE` of the kernel's uapi: native, or an error.
-const NATIVE: u32 = 1 << 2;
+/// Flags of the kernel's uapi: native, or an error.
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// In the kernel's stack, whatever the driver.
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 
 /// Where on an interface a program hangs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     /// The driver's own XDP.
-    Xdp,
+    Native,
+    /// The kernel's, for drivers without.
+    Generic,
     /// Egress, beside programs of others (Linux 6.6).
     TcxEgress,
 }
@@ -28,6 +32,7 @@ pub(crate) enum Hook {
 pub(crate) struct Link {
     fd: OwnedFd,
     ifindex: u32,
+    hook: Hook,
 }
 
 impl Link {
@@ -38,20 +43,24 @@ impl Link {
         interface: &str,
         program: BorrowedFd<'_>,
     ) -> Result<Self, DataplaneError> {
-        match Self::find(pin, interface)? {
-            Some(link) => link.update(hook, interface, program).map(|()| link),
+        match Self::find(hook, pin, interface)? {
+            Some(link) => link.update(interface, program).map(|()| link),
             None => Self::create(hook, pin, interface, program),
         }
     }
 
     /// The pinned link, where it holds a program on this interface.
-    pub(crate) fn find(pin: &Path, interface: &str) -> Result<Option<Self>, DataplaneError> {
+    pub(crate) fn find(
+        hook: Hook,
+        pin: &Path,
+        interface: &str,
+    ) -> Result<Option<Self>, DataplaneError> {
         let ifindex = index_of(interface)?;
         if !pin.exists() {
             return Ok(None);
         }
         let fd = object_get(pin).map_err(DataplaneError::pin(pin.into()))?;
-        let link = Self { fd, ifindex };
+        let link = Self { fd, ifindex, hook };
         // A link whose interface went away stays pinned, detached from everything.
         Ok(link.is_attached().then_some(link))
     }
@@ -70,17 +79,21 @@ impl Link {
             fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
         }
         object_pin(&fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
-        Ok(Self { fd, ifindex })
+        Ok(Self { fd, ifindex, hook })
     }
 
     /// Puts `program` in the place of the link's without a gap.
     pub(crate) fn update(
         &self,
-        hook: Hook,
         interface: &str,
         program: BorrowedFd<'_>,
     ) -> Result<(), DataplaneError> {
-        link_update(&self.fd, program).map_err(|source| attach_error(hook, interface, source))
+        link_update(&self.fd, program).map_err(|source| attach_error(self.hook, interface, source))
+    }
+
+    /// Where it hangs.
+    pub(crate) fn hook(&self) -> Hook {
+        self.hook
     }
 
     /// Index of the interface.
@@ -115,7 +128,11 @@ fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneErro
         // Native and generic programs exclude each other.
         Some(libc::EEXIST) => DataplaneError::OtherProgram {
             interface,
-            mode: "xdpgeneric",
+            mode: if hook == Hook::Generic {
+                "xdp"
+            } else {
+                "xdpgeneric"
+            },
         },
         Some(libc::EOPNOTSUPP) => DataplaneError::NoNativeXdp { interface },
         Some(libc::EPERM | libc::EACCES) => DataplaneError::NoPrivileges {
@@ -132,7 +149,8 @@ fn link_create(hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     let (attach_type, flags) = match hook {
-        Hook::Xdp => (bpf_attach_type::BPF_XDP, NATIVE),
+        Hook::Native => (bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE),
+        Hook::Generic => (bpf_attach_type::BPF_XDP, XDP_FLAGS_SKB_MODE),
         Hook::TcxEgress => (bpf_attach_type::BPF_TCX_EGRESS, 0),
     };
     attr.link_create.attach_type = attach_type as u32;

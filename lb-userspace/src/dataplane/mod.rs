@@ -31,9 +31,11 @@ pub mod jiffies;
 pub(crate) mod link;
 pub(crate) mod maps;
 mod memory;
-mod pins;
+mod offloads;
+pub(crate) mod pins;
 pub mod privileges;
 pub mod probe;
+pub(crate) mod xdp;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
@@ -48,8 +50,10 @@ pub use counters::DatapathCounters;
 pub use error::DataplaneError;
 pub use memory::release_heap;
 
+use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
 use link::{Hook, Link};
+
 use memory::{Mappable, Memory};
 use pins::Pins;
 
@@ -63,10 +67,13 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// The interfaces that carry VIP traffic; none: loaded and pinned, but not attached (benchmarks and tests).
     pub interfaces: Vec<String>,
+    /// How the program hangs on them.
+    pub mode: XdpMode,
 }
 
 /// A loaded, pinned and attached datapath.
 pub struct Dataplane {
+    mode: XdpMode,
     /// With the link to each, where there is one.
     links: BTreeMap<String, Option<Link>>,
     object: Ebpf,
@@ -99,7 +106,7 @@ impl Dataplane {
         program.load().map_err(DataplaneError::load)?;
         let mut links = BTreeMap::new();
         for name in &options.interfaces {
-            links.insert(name.clone(), Link::find(&pins.link(name), name)?);
+            links.insert(name.clone(), xdp::find(&pins.links(), name)?);
         }
         Ok(Self {
             root: Memory::of_map(&maps::take_array(&mut object, "ROOT")?, "ROOT")?,
@@ -108,6 +115,7 @@ impl Dataplane {
             tables: ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
                 .map_err(DataplaneError::map("TABLES"))?,
             inner: open_tables(&pins.tables())?,
+            mode: options.mode,
             links,
             adopted: pins.kept(),
             object,
@@ -128,24 +136,23 @@ impl Dataplane {
                     source,
                 })?;
         let mut outcome = Ok(());
+        let directory = self.pins.links();
         for (interface, link) in &mut self.links {
-            let attached = match link {
-                Some(link) if link.is_attached() => {
-                    link.update(Hook::Xdp, interface, program.as_fd())
-                }
-                _ => {
-                    let pin = self.pins.link(interface);
-                    Link::create(Hook::Xdp, &pin, interface, program.as_fd())
-                        .map(|made| *link = Some(made))
-                }
-            };
-            outcome = outcome.and(attached);
+            let program = program.as_fd();
+            match xdp::attach(self.mode, link.take(), &directory, interface, program) {
+                Ok(attached) => *link = Some(attached),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
         outcome?;
         if self.links.is_empty() {
             return Ok(());
         }
-        self.pins.remove_links_but(&self.links.keys().collect())
+        let used = self.links.iter().filter_map(|(name, link)| {
+            let hook = link.as_ref()?.hook();
+            Some(xdp::pin(&directory, name, hook))
+        });
+        self.pins.remove_links_but(&used.collect())
     }
 
     /// Whether a former agent's state was found.
@@ -175,6 +182,14 @@ impl Dataplane {
     pub fn attached_to(&self, interface: &str) -> bool {
         let link = self.links.get(interface);
         link.is_some_and(|link| link.as_ref().is_some_and(Link::is_attached))
+    }
+
+    /// How the program hangs on an interface, in the words of `node.xdp_mode`.
+    pub fn mode_on(&self, interface: &str) -> Option<&'static str> {
+        match self.links.get(interface)?.as_ref()?.hook() {
+            Hook::Generic => Some("generic"),
+            Hook::Native | Hook::TcxEgress => Some("native"),
+        }
     }
 
     /// What the kernel holds: the bank in use and the tables it points to.

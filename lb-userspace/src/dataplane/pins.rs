@@ -1,7 +1,6 @@
 //! The directory of pins: held by one agent at a time, and nothing left there of a datapath that never carried anything.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,20 +66,16 @@ impl Pins {
         self.path.join("tables")
     }
 
-    pub(super) fn link(&self, interface: &str) -> PathBuf {
-        self.path.join("links").join(interface)
+    pub(super) fn links(&self) -> PathBuf {
+        self.path.join("links")
     }
 
-    /// Takes the program off every interface but these, which the configuration of a former agent named.
-    pub(super) fn remove_links_but(
-        &self,
-        interfaces: &BTreeSet<&String>,
-    ) -> Result<(), DataplaneError> {
-        let links = self.path.join("links");
+    /// Takes the program off every interface but those of these pins: a former agent had other ones.
+    pub(super) fn remove_links_but(&self, used: &BTreeSet<PathBuf>) -> Result<(), DataplaneError> {
+        let links = self.links();
         for entry in fs::read_dir(&links).map_err(DataplaneError::pin(links.clone()))? {
             let path = entry.map_err(DataplaneError::pin(links.clone()))?.path();
-            let is_used = |name: &OsStr| interfaces.iter().any(|used| name == used.as_str());
-            if !path.file_name().is_some_and(is_used) {
+            if !used.contains(&path) {
                 fs::remove_file(&path).map_err(DataplaneError::pin(path))?;
             }
         }
@@ -162,4 +157,13 @@ fn live_version(root: &Path) -> Result<u32, DataplaneError> {
     let data = MapData::from_pin(root).map_err(DataplaneError::map("ROOT"))?;
     let memory = Memory::<Root>::of_map(&data, "ROOT")?;
     Ok(memory.read(0).abi_version)
+}
+
+pub(crate) fn remove_pin(path: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DataplaneError::pin(path.into())(error))
+        }
+        _ => Ok(()),
+    }
 }

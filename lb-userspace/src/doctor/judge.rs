@@ -203,8 +203,11 @@ fn xdp(name: &str, nic: &Nic) -> Finding {
         );
     };
     if !features.basic() {
-        return fail(check, "the driver has no native XDP")
-            .fix("use another interface; generic mode is not supported in this version");
+        return warn(
+            check,
+            "the driver has no native XDP: generic mode, at a fraction of the speed",
+        )
+        .fix("use another interface; generic mode needs GRO and LRO off");
     }
     if nic.mtu > ONE_BUFFER {
         return fail(

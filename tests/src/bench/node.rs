@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
-use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan};
+use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
 use anylb::rows::{self, Input, Member, View};
@@ -83,6 +83,7 @@ pub fn cases(directory: &Path) -> Result<Vec<Case>> {
     let options = Options {
         pin_dir: directory.join("node"),
         interfaces: Vec::new(),
+        mode: XdpMode::Auto,
     };
     let mut plane = Dataplane::open(&options)?;
     apply(&mut plane, &desired()?)?;

@@ -11,9 +11,10 @@ use aya::programs::tc::{
 };
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 
-use super::{TC, remove_pin};
+use super::TC;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::link::{Hook, Link};
+use crate::dataplane::pins::remove_pin;
 
 /// By these the next agent finds the filter of the one before.
 const PRIORITY: u16 = 6080;

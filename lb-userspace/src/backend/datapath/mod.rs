@@ -31,7 +31,10 @@ use crate::dataplane::counters::{self, Cell};
 use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{prepare_directory, take};
+use crate::dataplane::pins::remove_pin;
+use crate::dataplane::xdp;
 use crate::dataplane::{DataplaneError, PerCpu, release_heap};
+use crate::model::XdpMode;
 use crate::plan::desired::{address_of, words};
 use crate::status::BpfState;
 
@@ -86,7 +89,9 @@ impl Datapath {
             .load(OBJECT)
             .map_err(DataplaneError::object)?;
         // First the programs: from then on they hold their maps.
-        xdp(&mut object)?.load().map_err(DataplaneError::load)?;
+        xdp_program(&mut object)?
+            .load()
+            .map_err(DataplaneError::load)?;
         tc(&mut object)?.load().map_err(DataplaneError::load)?;
         let maps = descriptors(&object).map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?;
         let vips = image.vips.iter();
@@ -113,18 +118,21 @@ impl Datapath {
     pub fn attach(
         &mut self,
         pin_dir: &Path,
+        mode: XdpMode,
         interface: &str,
         lower_mss: bool,
     ) -> Result<bool, DataplaneError> {
         prepare_directory(pin_dir, &["backend"])?;
         let directory = pin_dir.join("backend");
-        let (xdp_pin, mss_pin) = (directory.join("xdp"), directory.join("mss"));
-        let adopted = xdp_pin.exists();
-        let program = xdp(&mut self.object)?
+        let (xdp_pins, mss_pin) = (directory.join("xdp"), directory.join("mss"));
+        prepare_directory(&directory, &["xdp"])?;
+        let former = xdp::find(&xdp_pins, interface)?;
+        let adopted = former.is_some();
+        let program = xdp_program(&mut self.object)?
             .fd()
             .map_err(DataplaneError::load)?
             .as_fd();
-        let xdp = Link::adopt_or_create(Hook::Xdp, &xdp_pin, interface, program)?;
+        let link = xdp::attach(mode, former, &xdp_pins, interface, program)?;
         let mss = if lower_mss {
             Some(Egress::attach(tc(&mut self.object)?, &mss_pin, interface)?)
         } else {
@@ -133,7 +141,7 @@ impl Datapath {
         };
         self.links = Some(Links {
             directory,
-            xdp,
+            xdp: link,
             interface: interface.to_owned(),
             mss,
         });
@@ -152,12 +160,22 @@ impl Datapath {
         })
     }
 
+    /// How the XDP program hangs there, in the words of `node.xdp_mode`.
+    pub fn mode(&self) -> &'static str {
+        match &self.links {
+            Some(links) if links.xdp.hook() == Hook::Generic => "generic",
+            _ => "native",
+        }
+    }
+
     /// Takes the programs off the interface.
     pub fn detach(mut self) -> Result<(), DataplaneError> {
         let Some(links) = self.links.take() else {
             return Ok(());
         };
-        remove_pin(&links.directory.join("xdp"))?;
+        let pins = links.directory.join("xdp");
+        remove_pin(&xdp::pin(&pins, &links.interface, links.xdp.hook()))?;
+        fs::remove_dir(&pins).map_err(DataplaneError::pin(pins))?;
         egress::remove(&links.directory.join("mss"), &links.interface)?;
         fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
     }
@@ -266,7 +284,7 @@ impl Datapath {
     }
 }
 
-fn xdp(object: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
+fn xdp_program(object: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
     object
         .program_mut(XDP)
         .and_then(|program| program.try_into().ok())
@@ -341,13 +359,4 @@ where
             .map_err(DataplaneError::map(name))?;
     }
     Ok(array)
-}
-
-fn remove_pin(path: &Path) -> Result<(), DataplaneError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DataplaneError::pin(path.into())(error))
-        }
-        _ => Ok(()),
-    }
 }

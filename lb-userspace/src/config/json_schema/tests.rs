@@ -113,7 +113,7 @@ fn the_schema_agrees_with_the_reader() {
     for (right, wrong) in [
         ("version = 1", "version = 2"),
         ("router_id = \"255.255.255.255\"", "router_id = 7"),
-        ("xdp_mode = \"native\"", "xdp_mode = \"generic\""),
+        ("xdp_mode = \"native\"", "xdp_mode = \"skb\""),
         ("drain_wait = \"0s\"", "drain_wait = \"0\""),
         ("asn = 4200000000", "asn = 0"),
         ("\"0:65535\"", "\"all\""),

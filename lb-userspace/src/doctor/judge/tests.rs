@@ -87,7 +87,7 @@ fn each_fact_that_is_not_well_is_one_finding() {
         (
             |facts| nic(facts).xdp = Some(XdpFeatures(0)),
             "eth0 XDP",
-            Fail,
+            Warn,
         ),
         (|facts| nic(facts).mtu = 9000, "eth0 XDP", Fail),
         (|facts| nic(facts).offloads = None, "eth0 offloads", Unknown),
