@@ -78,7 +78,7 @@ impl Sockets<XdpPacket> for KernelSockets {
     #[inline(always)]
     fn connected(&self, flow: &Flow) -> bool {
         self.find(bpf_sk_lookup_udp, flow)
-            .is_some_and(|socket| socket.state() == ESTABLISHED)
+            .is_some_and(|socket| socket.state() == ESTABLISHED && socket.is_of(flow))
     }
 
     #[inline(always)]
@@ -131,6 +131,34 @@ impl Socket {
     fn state(&self) -> u32 {
         // SAFETY: `state` belongs to the part that every kind of socket has.
         unsafe { (*self.0.as_ptr()).state }
+    }
+
+    /// Whether the other end is the client's: a socket that was merely bound when it was found may have been connected to
+    /// another client since.
+    #[inline(always)]
+    fn is_of(&self, flow: &Flow) -> bool {
+        let socket = self.0.as_ptr();
+        // Every field alone, for the verifier takes no load of two.
+        // SAFETY: the helper returned a full socket, whose fields these are.
+        let port = unsafe { (&raw const (*socket).dst_port).read_volatile() };
+        let word = |index: usize| {
+            // SAFETY: as above; no index is above three.
+            let word = unsafe { (&raw const (*socket).dst_ip6[index]).read_volatile() };
+            u64::from(u32::from_le(word))
+        };
+        let (same_address, ports) = match *flow {
+            Flow::V4 { client, ports, .. } => {
+                // SAFETY: as above.
+                let address = unsafe { (&raw const (*socket).dst_ip4).read_volatile() };
+                (address == client, ports)
+            }
+            Flow::V6 { client, ports, .. } => {
+                let (first, second) = (word(0) | word(1) << 32, word(2) | word(3) << 32);
+                let same = first == u64::from_le(client[0]) && second == u64::from_le(client[1]);
+                (same, ports)
+            }
+        };
+        same_address && u32::from(u16::from_le(port)) == u32::from_le(ports) & 0xffff
     }
 
     /// Whether the segment carries a valid SYN cookie for this listener.

@@ -167,12 +167,27 @@ fn sockets_of_the_kernel() {
             stage.same("another's", &tunnel, &other, Found::Listener, go)?;
             drop(connected);
             stage.same("closed", &tunnel, &inner, Found::Listener, go)?;
+            if family.vip().is_ipv4() {
+                let _both = for_both_families(family)?;
+                stage.same("of both families", &tunnel, &inner, Found::Live, exit)?;
+            }
             let last = Tunnel { index: 3, ..tunnel };
             let (exit, _) = stage.kernel(&last.frame(&inner))?;
             assert_eq!(exit, go, "back to the first hop");
         }
         Ok(())
     });
+}
+
+/// The socket of a server that waits on IPv6 for IPv4 as well, connected to the client.
+fn for_both_families(family: &Family) -> Result<Socket> {
+    let mapped = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    };
+    let socket = bound(mapped(family.vip()))?;
+    socket.connect(&mapped(family.client()).into())?;
+    Ok(socket)
 }
 
 /// A socket beside others on the same address.
