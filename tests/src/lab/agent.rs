@@ -5,7 +5,8 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use anylb::status::{Envelope, NodeStatus};
+use anylb::cli::client::Client;
+use anylb::status::{Counters, Envelope, NodeStatus};
 use nix::sys::signal::Signal;
 
 use super::files;
@@ -70,6 +71,11 @@ impl Agent {
         let envelope: Envelope<NodeStatus> =
             serde_json::from_str(&text).context("anylb status --json")?;
         Ok(envelope.body)
+    }
+
+    /// What the datapath has counted.
+    pub async fn counters(&self) -> Result<Counters> {
+        Ok(Client::new(&self.socket).counters().await?.body)
     }
 
     /// Any command; its output.

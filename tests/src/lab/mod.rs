@@ -8,7 +8,7 @@
 //! | `agent` | a running agent and its admin socket |
 //! | `site` | the whole site, running |
 //! | `trial` | long-lived connections through one event, and again without alternates |
-//! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `upload` | the scenarios |
+//! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `udp`, `upload` | the scenarios |
 //! | [`report`] | checks, table, JSON |
 //! | `about` | kernel, CPU and commit, for the report |
 //! | `dice` | choices that follow from the seed |
@@ -28,6 +28,7 @@ mod sessions;
 mod site;
 mod tables;
 mod trial;
+mod udp;
 mod upload;
 
 use std::fs::File;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::report::{Check, Report};
-use super::site::{IN_A_WHILE, SOON, Site, VIPS};
+use super::site::{IN_A_WHILE, SERVICES, SOON, Site, VIPS};
 use super::trial::{self, Aftermath, Excused, report_pair, under_load};
 use crate::harness::counters::Counters;
 use crate::harness::poll;
@@ -152,7 +152,7 @@ async fn wait_sessions(site: &Site) -> Result<Duration> {
     let ((), took) = poll::until("sessions and announcements", IN_A_WHILE, async || {
         for status in site.statuses()? {
             let node = &status.node;
-            ensure!(status.services.len() == VIPS.len(), "{node} has not begun");
+            ensure!(status.services.len() == SERVICES, "{node} has not begun");
             ensure!(
                 status.peers.iter().all(|peer| peer.state == "Established"),
                 "{node} has a session down"

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::report::Report;
 use super::site::Site;
-use super::{basics, health, nodes, servers, sessions, tables, upload};
+use super::{basics, health, nodes, servers, sessions, tables, udp, upload};
 
 /// Something that happens to the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,11 +38,15 @@ pub enum Scenario {
     AgentsKilled,
     /// A large upload over a 1500-byte underlay without ICMP.
     Upload,
+    /// UDP with and without a socket per flow: where new flows go, and that they stay there.
+    Udp,
+    /// UDP flows while backends are added and drained and a node's link is cut.
+    UdpSurvival,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 14] = [
+    pub const ALL: [Scenario; 16] = [
         Scenario::Requests,
         Scenario::Sessions,
         Scenario::BackendsAdded,
@@ -57,6 +61,8 @@ impl Scenario {
         Scenario::AllBackendsDie,
         Scenario::AgentsKilled,
         Scenario::Upload,
+        Scenario::Udp,
+        Scenario::UdpSurvival,
     ];
 
     /// As `--only` takes it.
@@ -76,6 +82,8 @@ impl Scenario {
             Scenario::AllBackendsDie => "all-backends-die",
             Scenario::AgentsKilled => "agents-killed",
             Scenario::Upload => "upload",
+            Scenario::Udp => "udp",
+            Scenario::UdpSurvival => "udp-survival",
         }
     }
 
@@ -96,6 +104,8 @@ impl Scenario {
             Scenario::AllBackendsDie => health::all_backends_die(site, report).await,
             Scenario::AgentsKilled => nodes::agents_killed(site, report).await,
             Scenario::Upload => upload::upload(site, report).await,
+            Scenario::Udp => udp::flows(site, report).await,
+            Scenario::UdpSurvival => udp::survival(site, report).await,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The whole site, running: routers, LB nodes, backends with web servers, clients.
+//! The whole site, running: routers, LB nodes, backends with their servers, clients.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `programs` | web servers and agents, started and ended |
+//! | `programs` | servers and agents, started and ended |
 //! | `pools` | the pools of both nodes: changed, and agreed upon |
 //! | `routes` | where the router sends a VIP's packets |
 
@@ -12,6 +12,7 @@ mod routes;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,8 +37,14 @@ pub const VIPS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 1)),
 ];
-/// Their port.
+/// Their port of TCP.
 pub const PORT: u16 = 80;
+/// Their port of UDP with a connected socket per flow.
+pub const UDP_CONNECTED: u16 = 5300;
+/// Their ports of UDP without.
+pub const UDP_STATELESS: RangeInclusive<u16> = 6000..=6099;
+/// Services in a node's file: these three at each VIP.
+pub const SERVICES: usize = 3 * VIPS.len();
 /// Where files of the second router are, in the lab's folder.
 const SECOND_DIR: &str = "r2";
 /// For what takes a moment.
@@ -51,6 +58,7 @@ pub struct Site {
     /// Where the client's traffic runs.
     pub client: NetnsRuntime,
     webs: Vec<Option<Process>>,
+    answerers: Vec<Option<Process>>,
     lb_agents: Vec<Option<Agent>>,
     backend_agents: Vec<Option<Agent>>,
     /// The router's control plane.
@@ -94,6 +102,7 @@ impl Site {
         let mut site = Self {
             client,
             webs: star.backends.iter().map(|_| None).collect(),
+            answerers: star.backends.iter().map(|_| None).collect(),
             lb_agents: star.lbs.iter().map(|_| None).collect(),
             backend_agents: star.backends.iter().map(|_| None).collect(),
             router,
@@ -108,6 +117,7 @@ impl Site {
             keys,
         };
         site.start_webs().await?;
+        site.start_answerers().await?;
         site.start_backend_agents(true).await?;
         site.start_lb_agents().await?;
         Ok(site)
@@ -157,6 +167,7 @@ impl Site {
         // They may have been started without the clamp.
         self.stop_backend_agents().await?;
         self.start_webs().await?;
+        self.start_answerers().await?;
         self.start_backend_agents(true).await?;
         self.start_lb_agents().await?;
         self.ready_all()?;

@@ -1,11 +1,11 @@
-//! The site's programs: web servers and agents, started and ended.
+//! The site's programs: servers and agents, started and ended.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{IN_A_WHILE, PORT, SOON, Site, index};
+use super::{IN_A_WHILE, PORT, SOON, Site, UDP_CONNECTED, UDP_STATELESS, VIPS, index};
 use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::shell;
@@ -43,6 +43,37 @@ impl Site {
     /// Kills the web server of a backend; its kernel resets what was connected.
     pub fn kill_web(&mut self, backend: u8) -> Result<()> {
         self.webs[index(backend)].take().context("it runs")?.kill()
+    }
+
+    /// UDP servers, each on its backend, where none runs. They are programs of their own: to start them anew ends every flow, and
+    /// no health check notices.
+    pub async fn start_answerers(&mut self) -> Result<()> {
+        for (node, answerer) in self.star.backends.iter().zip(&mut self.answerers) {
+            if answerer.is_none() {
+                *answerer = Some(start_answerer(node)?);
+            }
+        }
+        for node in &self.star.backends {
+            let what = format!("the UDP server of {}", node.name);
+            poll::until(&what, SOON, async || {
+                let sockets = udp_sockets(node)?;
+                ensure!(
+                    sockets.lines().count() == VIPS.len(),
+                    "bound to port {UDP_CONNECTED}:\n{sockets}"
+                );
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// UDP servers without any flow.
+    pub async fn restart_answerers(&mut self) -> Result<()> {
+        for answerer in self.answerers.iter_mut().filter_map(Option::take) {
+            answerer.kill()?;
+        }
+        self.start_answerers().await
     }
 
     /// Ends the client's connections at the servers. A connection that broke stays half-open there; a new one with the same
@@ -86,6 +117,11 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// The agents of the backends.
+    pub fn backend_agents(&self) -> impl Iterator<Item = &Agent> {
+        self.backend_agents.iter().flatten()
     }
 
     /// LB agents where none runs.
@@ -155,19 +191,20 @@ impl Site {
         self.star.set_link(self.lb(2), true)
     }
 
-    /// An error where an agent or a web server that was started has ended by itself.
+    /// An error where an agent or a server that was started has ended by itself.
     pub(super) fn all_running(&mut self) -> Result<()> {
         let agents = self.lb_agents.iter_mut().chain(&mut self.backend_agents);
         for agent in agents.flatten() {
             ensure!(agent.is_running()?, "an agent has ended");
         }
-        for (node, web) in self.star.backends.iter().zip(&mut self.webs) {
-            if let Some(web) = web {
-                ensure!(
-                    web.ended()?.is_none(),
-                    "the web server of {} has ended",
-                    node.name
-                );
+        let nodes = self.star.backends.iter();
+        let servers = self.webs.iter_mut().zip(&mut self.answerers);
+        for (node, (web, answerer)) in nodes.zip(servers) {
+            for (what, server) in [("web", web), ("UDP", answerer)] {
+                if let Some(server) = server {
+                    let ended = server.ended()?.is_some();
+                    ensure!(!ended, "the {what} server of {} has ended", node.name);
+                }
             }
         }
         Ok(())
@@ -203,6 +240,26 @@ fn start_web(node: &Node) -> Result<Process> {
     let mut command = node.netns.command(std::env::current_exe()?);
     command.args(["serve", "--port", &PORT.to_string(), "--name", &node.name]);
     Process::spawn("web", command, &node.dir)
+}
+
+fn start_answerer(node: &Node) -> Result<Process> {
+    let mut command = node.netns.command(std::env::current_exe()?);
+    command.args(["answer", "--name", &node.name]);
+    for vip in VIPS {
+        command.args(["--vip", &vip.to_string()]);
+    }
+    command.args(["--connected", &UDP_CONNECTED.to_string()]);
+    let (first, last) = (UDP_STATELESS.start(), UDP_STATELESS.end());
+    command.args(["--stateless", &format!("{first}-{last}")]);
+    Process::spawn("udp", command, &node.dir)
+}
+
+/// What `ss` says about UDP sockets that wait for new flows.
+fn udp_sockets(node: &Node) -> Result<String> {
+    let mut command = node.netns.command("ss");
+    command.args(["-Hun", "state", "unconnected"]);
+    command.arg(format!("sport = :{UDP_CONNECTED}"));
+    shell::output(&mut command)
 }
 
 /// Removes a folder that may not be there.
