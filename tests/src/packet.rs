@@ -227,6 +227,19 @@ pub fn datagram(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     ip(source.ip(), destination.ip(), 17, 0, &[], &udp)
 }
 
+/// A UDP datagram with data, its checksum true, in its IP packet.
+pub fn message(source: SocketAddr, destination: SocketAddr, tos: u8, data: &[u8]) -> Vec<u8> {
+    let mut udp = Vec::new();
+    udp.extend(source.port().to_be_bytes());
+    udp.extend(destination.port().to_be_bytes());
+    udp.extend((8 + data.len() as u16).to_be_bytes());
+    udp.extend([0, 0]);
+    udp.extend(data);
+    let sum = checksum(&[&pseudo(source.ip(), destination.ip(), 17, udp.len()), &udp]);
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    ip(source.ip(), destination.ip(), 17, tos, &[], &udp)
+}
+
 /// An Ethernet header before an IP packet.
 pub fn frame(ip: &[u8]) -> Vec<u8> {
     let ethertype = if ip[0] >> 4 == 4 {

@@ -7,6 +7,7 @@ mod layering;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ enum Xtask {
     /// Build, then measure what a packet costs
     #[command(disable_help_flag = true)]
     Bench(Passed),
+    /// Tests under a Debian kernel in a virtual machine, among them those of the kernel's own tunnels
+    #[command(disable_help_flag = true)]
+    Vm(Passed),
     /// Formatting, lints, documentation, layering and all tests; warnings are errors
     Ci,
 }
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Xtask::Lab(passed) => lab::run(&passed.args),
         Xtask::Test(passed) => test::run(&passed.args),
         Xtask::Bench(passed) => bench::run(&passed.args),
+        Xtask::Vm(passed) => vm::run(&passed.args),
         Xtask::Ci => ci::run(),
     };
     match result {

@@ -3,7 +3,7 @@
 //! Idempotent, and the other commands call it first. It writes nothing outside `target/` but what the distribution's
 //! packages bring.
 
-mod apt;
+pub mod apt;
 mod compiler;
 mod linker;
 
@@ -39,18 +39,17 @@ const TOOLS: [Tool; 6] = [
     },
 ];
 
-struct Tool {
-    package: &'static str,
-    programs: &'static [&'static str],
+/// A program of the distribution.
+pub struct Tool {
+    /// Debian's package.
+    pub package: &'static str,
+    /// Any of these paths or names will do.
+    pub programs: &'static [&'static str],
 }
 
 /// Leaves everything in place, or fails with one line that names what is missing and the command that brings it.
 pub fn run() -> Result<()> {
-    let tools = TOOLS
-        .iter()
-        .filter(|tool| !tool.is_there())
-        .map(|tool| tool.package);
-    apt::install(tools.collect(), apt::Lists::AsTheyAre)?;
+    tools(&TOOLS)?;
     let compiler = compiler::ensure()?;
     linker::ensure(&compiler)?;
     println!(
@@ -63,6 +62,13 @@ pub fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Installs those that are missing.
+pub fn tools(tools: &[Tool]) -> Result<()> {
+    let missing = tools.iter().filter(|tool| !tool.is_there());
+    let packages = missing.map(|tool| tool.package).collect();
+    apt::install(packages, apt::Lists::AsTheyAre)
 }
 
 impl Tool {

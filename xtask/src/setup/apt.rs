@@ -53,6 +53,31 @@ pub fn install(packages: Vec<&str>, lists: Lists) -> Result<()> {
     Ok(())
 }
 
+/// Puts a package's file into `dir` without installing it.
+pub fn download(package: &str, dir: &Path) -> Result<()> {
+    let fetch = || {
+        let options = ["-o", "APT::Sandbox::User=root", "download", package];
+        shell::run(apt_get().args(options).current_dir(dir))
+    };
+    if fetch().is_err() {
+        update()?;
+        fetch()?;
+    }
+    Ok(())
+}
+
+/// What a package depends on.
+pub fn depends(package: &str) -> Result<Vec<String>> {
+    if !known(package) {
+        update()?;
+    }
+    let text = shell::output(Command::new("apt-cache").args(["depends", package]));
+    let text = text.with_context(|| format!("apt-cache depends {package}"))?;
+    let lines = text.lines().map(str::trim);
+    let names = lines.filter_map(|line| line.strip_prefix("Depends: "));
+    Ok(names.map(str::to_owned).collect())
+}
+
 /// Whether the package lists have a version of it.
 pub fn known(package: &str) -> bool {
     let policy = shell::output(Command::new("apt-cache").args(["policy", package]));
