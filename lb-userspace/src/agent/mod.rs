@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bgp::SpeakerError;
 use crate::config;
-use crate::dataplane::DataplaneError;
+use crate::dataplane::{DataplaneError, keep_tables_apart};
 use crate::model::Settings;
 use crate::status::Exit;
 
@@ -95,6 +95,7 @@ impl Error {
 
 /// Runs until it is told to stop or to hand over.
 pub async fn run(config: PathBuf) -> Result<(), Error> {
+    keep_tables_apart();
     let settings = load(&config).map_err(Error::Config)?;
     if settings.pools.is_empty() {
         return Err(Error::NoPools(config));

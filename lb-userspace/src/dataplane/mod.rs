@@ -48,7 +48,7 @@ use lb_common::abi::{self, Backend, Bank, Root, Shared, VipBucket};
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
-pub use memory::release_heap;
+pub use memory::{keep_tables_apart, release_heap};
 
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
