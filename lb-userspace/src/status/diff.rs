@@ -1,5 +1,7 @@
 //! What a reload would change, or has changed.
 
+#![forbid(unsafe_code)]
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
