@@ -25,6 +25,7 @@ use super::wake::Bell;
 use super::ways::is_open;
 use crate::bgp::RouteSet;
 use crate::dataplane::jiffies;
+use crate::dataplane::probe::Prober;
 use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
@@ -329,6 +330,8 @@ impl Reconciler {
             let pool = service.pool.as_ref()?;
             capacities.get(pool)
         };
+        let plane = self.parts.plane.as_ref();
+        let prober = plane.map(|plane| plane.prober().map_err(|error| error.to_string()));
         let services: Vec<(Service, Servable)> = core
             .settings
             .services
@@ -340,7 +343,7 @@ impl Reconciler {
                 servable.obstacle = core
                     .withdrawal(service)
                     .or(servable.obstacle)
-                    .or_else(|| self.datapath_obstacle(service, sources));
+                    .or_else(|| self.datapath_obstacle(service, sources, prober.as_ref()?));
                 (service.clone(), servable)
             })
             .collect();
@@ -412,11 +415,16 @@ impl Reconciler {
         &self,
         service: &Service,
         (source_v4, source_v6): (Ipv4Addr, Ipv6Addr),
+        prober: &Result<Prober<'_>, String>,
     ) -> Option<String> {
         let plane = self.parts.plane.as_ref()?;
         if !plane.attached() {
             return Some("the XDP program is not attached".into());
         }
+        let prober = match prober {
+            Ok(prober) => prober,
+            Err(error) => return Some(error.clone()),
+        };
         let source = match service.vip {
             IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
             IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
@@ -426,7 +434,7 @@ impl Reconciler {
             let port = ports.first().max(1);
             let destination = SocketAddr::new(service.vip, port);
             let packet = Dataplane::probe_packet(service.protocol, source, destination);
-            match plane.probe(&packet) {
+            match prober.probe(&packet) {
                 Ok(result) if result.sent() => None,
                 Ok(result) => Some(format!(
                     "the self-probe of port {port} ended in {}",

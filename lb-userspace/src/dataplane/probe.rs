@@ -44,7 +44,13 @@ impl ProbeResult {
     }
 }
 
-impl Dataplane {
+/// Probes packet after packet. The maps are mapped once for all of them: the pages of a bank cost more than a run of the program.
+pub struct Prober<'a> {
+    plane: &'a Dataplane,
+    tables: HostTables<'a>,
+}
+
+impl Prober<'_> {
     /// Runs the loaded program on `packet` (from the Ethernet header on) as a probe.
     pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
         let mut input = PROBE_MARK.to_ne_bytes().to_vec();
@@ -58,6 +64,7 @@ impl Dataplane {
             ..TestRunOptions::default()
         };
         let result = self
+            .plane
             .program()?
             .test_run(options)
             .map_err(|error| DataplaneError::TestRun(Box::new(error)))?;
@@ -68,19 +75,33 @@ impl Dataplane {
             .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
-        let tables = HostTables::of(self)?;
-        let exit = lb::run(&mut frame, &tables, true);
+        let exit = lb::run(&mut frame, &self.tables, true);
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
         let same_bytes = action == Action::Drop || frame.bytes() == output;
         Ok(ProbeResult {
             action,
             exit,
-            row: row_of(&tables, packet).unwrap_or_default(),
+            row: row_of(&self.tables, packet).unwrap_or_default(),
             hops: hops(&output).unwrap_or_default(),
             agrees: action == exit.action() && same_bytes,
             packet: output,
         })
+    }
+}
+
+impl Dataplane {
+    /// For more than one packet.
+    pub fn prober(&self) -> Result<Prober<'_>, DataplaneError> {
+        Ok(Prober {
+            plane: self,
+            tables: HostTables::of(self)?,
+        })
+    }
+
+    /// Runs the loaded program on one packet; see [`Prober::probe`].
+    pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
+        self.prober()?.probe(packet)
     }
 
     /// The first packet of a flow, as a router would hand it to us: a SYN, or an empty datagram.
