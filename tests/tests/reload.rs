@@ -57,7 +57,11 @@ async fn until(
 
 async fn serving(lone: &Lone) -> Result<Agent> {
     let agent = lone.start().await?;
-    let announced = |status: &NodeStatus| status.services.iter().all(|service| service.announced);
+    // Before its first round an agent tells of no service.
+    let announced = |status: &NodeStatus| {
+        let mut services = status.services.iter();
+        !status.services.is_empty() && services.all(|service| service.announced)
+    };
     until(&agent, "announcing", announced).await?;
     Ok(agent)
 }
