@@ -17,9 +17,7 @@
 //! `protocol` is 4 or 41: what the tunnel carries. `index` is the hop that the packet is on its way to; `hop[0]` is in the list.
 //! A receiver drops an unknown version and ignores unknown flags. The generation is diagnostic only.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-use crate::wire::Be16;
+use crate::wire::{Be16, wire};
 
 /// UDP destination port of the tunnel, unless configured.
 pub const PORT: u16 = 6080;
@@ -46,64 +44,37 @@ pub mod flags {
     pub const SITE: u8 = 0x10;
 }
 
-/// The GUE header and the fixed part of the private data.
-#[repr(C, packed)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-pub struct Header {
-    /// Variant, control bit, and the length of all that follows the first four bytes, in words.
-    pub variant_length: u8,
-    /// 4 or 41.
-    pub protocol: u8,
-    /// Zero.
-    pub gue_flags: Be16,
-    /// [`VERSION`].
-    pub version: u8,
-    /// Index in the upper four bits, count in the lower four.
-    pub index_count: u8,
-    /// See [`flags`].
-    pub flags: u8,
-    /// Where the packet entered.
-    pub site: u8,
-    /// The sender's table generation, low 16 bits.
-    pub generation: Be16,
-    /// Zero.
-    pub reserved: Be16,
-}
-
-/// The GUE header without private data, which any host's decapsulation understands.
-#[repr(C, packed)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-pub struct PlainHeader {
-    /// Zero.
-    pub variant_length: u8,
-    /// 4 or 41.
-    pub protocol: u8,
-    /// Zero.
-    pub flags: Be16,
+wire! {
+    /// The GUE header and the fixed part of the private data.
+    Header {
+        /// Variant, control bit, and the length of all that follows the first four bytes, in words.
+        variant_length: u8,
+        /// 4 or 41.
+        protocol: u8,
+        /// Zero.
+        gue_flags: Be16,
+        /// [`VERSION`].
+        version: u8,
+        /// Index in the upper four bits, count in the lower four.
+        index_count: u8,
+        /// See [`flags`].
+        flags: u8,
+        /// Where the packet entered.
+        site: u8,
+        /// The sender's table generation, low 16 bits.
+        generation: Be16,
+        /// Zero.
+        reserved: Be16,
+    }
+    /// The GUE header without private data, which any host's decapsulation understands.
+    PlainHeader {
+        /// Zero.
+        variant_length: u8,
+        /// 4 or 41.
+        protocol: u8,
+        /// Zero.
+        flags: Be16,
+    }
 }
 
 impl Header {
@@ -131,6 +102,8 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes as _;
+
     use super::*;
 
     #[test]

@@ -43,14 +43,19 @@ big_endian! {
     Be32(u32);
 }
 
+/// Headers as they lie in a packet, at any address.
 macro_rules! wire {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => { $(
         $(#[$doc])*
         #[repr(C, packed)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq,
+            zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout, zerocopy::Unaligned,
+        )]
         pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
     )* };
 }
+pub(crate) use wire;
 
 wire! {
     /// Ethernet II. The two addresses are kept as one pair of words: copying six bytes twice costs the BPF compiler a call.
@@ -99,6 +104,22 @@ wire! {
         source: [u64; 2],
         /// Destination address, as it lies.
         destination: [u64; 2],
+    }
+    /// The addresses of Ethernet II with a VLAN tag behind them (IEEE 802.1Q): the EtherType of what follows comes after it.
+    Tagged {
+        /// As in [`Ethernet`].
+        macs_low: u64,
+        /// As in [`Ethernet`].
+        macs_high: u32,
+        /// EtherType of the tag, priority and VLAN identifier, as they lie.
+        tag: u32,
+    }
+    /// An IPv6 address by itself, as it lies. Words, not an array: that is copied byte by byte.
+    Address6 {
+        /// The first eight bytes.
+        high: u64,
+        /// The last eight bytes.
+        low: u64,
     }
     /// First two bytes of an IPv6 extension header.
     Extension {

@@ -1,14 +1,12 @@
 //! What the tunnel carries: whose flow, and what the segment says.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
 use super::Exit;
 use super::outer::Outer;
 use crate::ipv6::{NoUpperLayer, upper_layer};
 use crate::packet::Packet;
 use crate::wire::{
     Be16, Be32, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags,
-    v4_mapped,
+    v4_mapped, wire,
 };
 
 /// A flow as the kernel looks it up; ports as a packet from the client has them.
@@ -307,13 +305,14 @@ fn quoted_v6<P: Packet>(
     Ok((ip.destination, ip.next_header, behind))
 }
 
-/// All of a transport header that an ICMP error must quote (RFC 792: eight bytes).
-#[repr(C, packed)]
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-struct Quoted {
-    ports: Ports,
-    /// Of TCP.
-    sequence: Be32,
+wire! {
+    /// All of a transport header that an ICMP error must quote (RFC 792: eight bytes).
+    Quoted {
+        /// Source and destination of the quoted packet.
+        ports: Ports,
+        /// Of TCP.
+        sequence: Be32,
+    }
 }
 
 #[inline(always)]

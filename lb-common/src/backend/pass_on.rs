@@ -1,13 +1,11 @@
 //! Sending an encapsulated packet to another of the flow's hops.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
 use super::outer::{GUE_V4, GUE_V6, L3, Outer, UDP_V4, UDP_V6};
 use super::{Exit, Tables};
 use crate::backend_abi::{Config, Macs};
 use crate::packet::Packet;
 use crate::tunnel::{Header, flags};
-use crate::wire::{Be32, Ethernet, Ipv4, Ipv6, Udp, fold, halves, v4_mapped};
+use crate::wire::{Address6, Be32, Ethernet, Ipv4, Ipv6, Udp, fold, halves, v4_mapped};
 
 /// Which address of its list a packet goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,10 +106,6 @@ fn over_ipv4<P: Packet>(
     Ok(v4_mapped(next))
 }
 
-#[repr(C, packed)]
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-struct Address([u64; 2]);
-
 #[inline(always)]
 fn over_ipv6<P: Packet>(
     packet: &mut P,
@@ -121,7 +115,8 @@ fn over_ipv6<P: Packet>(
 ) -> Result<[u64; 2], Exit> {
     const FIRST: usize = GUE_V6 + Header::LENGTH;
     let at = FIRST + 16 * to.place(outer);
-    let next = packet.get_at::<Address>(at).ok_or(Exit::Malformed)?.0;
+    let next = packet.get_at::<Address6>(at).ok_or(Exit::Malformed)?;
+    let next = [next.high, next.low];
     if !config.backends_v6.iter().any(|to| to.holds(next)) {
         return Err(Exit::UntrustedHop);
     }

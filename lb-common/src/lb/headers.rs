@@ -5,23 +5,9 @@ use crate::abi::{Backend, Bank, Shared};
 use crate::exit::{OrLeave as _, leave};
 use crate::packet::Packet;
 use crate::wire::{
-    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Udp, fold, halves, protocol, v4_of,
+    Address6, Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves,
+    protocol, v4_of,
 };
-
-#[repr(C, packed)]
-#[derive(
-    Clone,
-    Copy,
-    zerocopy::FromBytes,
-    zerocopy::IntoBytes,
-    zerocopy::Immutable,
-    zerocopy::KnownLayout,
-    zerocopy::Unaligned,
-)]
-struct Address6 {
-    high: u64,
-    low: u64,
-}
 
 #[inline(always)]
 pub(super) fn put_v6<P: Packet>(
@@ -122,6 +108,29 @@ pub(super) fn outer_ipv6<P: Packet>(
     Ok(())
 }
 
+/// Makes room for so many bytes of headers before a packet of `length` bytes, where both fit the tunnel.
+#[inline(always)]
+pub(super) fn make_room<P: Packet>(
+    packet: &mut P,
+    headers: u32,
+    length: u32,
+    mtu: u16,
+) -> Result<(), Exit> {
+    if headers + length > u32::from(mtu) {
+        return leave(Exit::TooBig);
+    }
+    if !packet.grow(headers as i32) {
+        return leave(Exit::NoHeadroom);
+    }
+    Ok(())
+}
+
+/// The tunnel's source port: the flow's entropy, among the ports that no service has.
+#[inline(always)]
+pub(super) const fn source_port(entropy: u16) -> Be16 {
+    Be16::new(0xc000 | entropy & 0x3fff)
+}
+
 /// Puts the next hop's VLAN tag into the frame: EtherType and the rest stay where they are.
 #[inline(always)]
 pub(super) fn tag<P: Packet>(packet: &mut P, to: &Backend) -> Result<(), Exit> {
@@ -133,22 +142,6 @@ pub(super) fn tag<P: Packet>(packet: &mut P, to: &Backend) -> Result<(), Exit> {
     tagged.macs_high = to.macs_high;
     tagged.tag = to.vlan;
     Ok(())
-}
-
-#[repr(C, packed)]
-#[derive(
-    Clone,
-    Copy,
-    zerocopy::FromBytes,
-    zerocopy::IntoBytes,
-    zerocopy::Immutable,
-    zerocopy::KnownLayout,
-    zerocopy::Unaligned,
-)]
-struct Tagged {
-    macs_low: u64,
-    macs_high: u32,
-    tag: u32,
 }
 
 /// Sum of the outer IPv4 header's words that no packet changes, for [`Backend::checksum`]: version, identification, flags,

@@ -2,11 +2,11 @@
 //!
 //! They have code of their own, out of the way of the rows' tunnel.
 
-use super::headers::{ethernet, outer_ipv4, outer_ipv6, udp};
+use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
 use super::{Choice, Exit, L4_V4, L4_V6};
 use crate::abi::{Backend, Bank, encap};
-use crate::exit::{OrLeave as _, leave};
+use crate::exit::OrLeave as _;
 use crate::packet::Transit;
 use crate::tunnel::PlainHeader;
 use crate::wire::{Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Udp, protocol};
@@ -74,20 +74,13 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn grow<P: Transit>(&self, packet: &mut P, ip: usize) -> Result<(), Exit> {
-        let headers = ip as u32 + self.shim();
-        if headers + self.length > u32::from(self.mtu) {
-            return leave(Exit::TooBig);
-        }
-        if !packet.grow(headers as i32) {
-            return leave(Exit::NoHeadroom);
-        }
-        Ok(())
+    fn make_room<P: Transit>(&self, packet: &mut P, ip: usize) -> Result<(), Exit> {
+        make_room(packet, ip as u32 + self.shim(), self.length, self.mtu)
     }
 
     #[inline(always)]
     fn gue<P: Transit>(&self, packet: &mut P, at: usize) -> Result<(), Exit> {
-        let source_port = Be16::new(0xc000 | self.entropy & 0x3fff);
+        let source_port = source_port(self.entropy);
         let length = self.shim() + self.length;
         udp(packet, at, &self.bank.shared, source_port, length)?;
         *packet
@@ -104,7 +97,7 @@ impl Task<'_> {
 #[inline(always)]
 fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     const IP: usize = size_of::<Ipv4>();
-    task.grow(packet, IP)?;
+    task.make_room(packet, IP)?;
     ethernet(packet, task.first, ETHERTYPE_IPV4)?;
     let length = IP as u32 + task.shim() + task.length;
     outer_ipv4(
@@ -124,7 +117,7 @@ fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
 
 #[inline(always)]
 fn over_ipv6<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
-    task.grow(packet, size_of::<Ipv6>())?;
+    task.make_room(packet, size_of::<Ipv6>())?;
     ethernet(packet, task.first, ETHERTYPE_IPV6)?;
     // Routers spread by the flow label where there are no ports (RFC 6438).
     let label = u32::from(task.tos) << 20 | u32::from(task.entropy);

@@ -1,10 +1,10 @@
 //! The tunnel of rows: GUE with every hop of the row.
 
-use super::headers::{ethernet, outer_ipv4, outer_ipv6, put_v6, udp};
+use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, put_v6, source_port, udp};
 use super::inner::Inner;
 use super::{Choice, Exit, L3, L4_V4, L4_V6};
 use crate::abi::{self, Backend, Bank};
-use crate::exit::{OrLeave as _, leave};
+use crate::exit::OrLeave as _;
 use crate::packet::Packet;
 use crate::tunnel::{self, Header};
 use crate::wire::{Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Udp, protocol, v4_of};
@@ -40,8 +40,8 @@ pub(super) fn encapsulate<P: Packet>(
         generation: Be16::from_raw(bank.shared.generation),
         reserved: Be16::new(0),
     };
-    let source_port = Be16::new(0xc000 | entropy & 0x3fff);
-    let mtu = u32::from(service.tunnel_mtu);
+    let source_port = source_port(entropy);
+    let mtu = service.tunnel_mtu;
     if first.address[0] == 0 {
         header.variant_length = Header::length_words(header.count(), 1);
         over_ipv4(packet, bank, first, inner, &header, source_port, hops, mtu)
@@ -95,18 +95,13 @@ fn over_ipv4<P: Packet>(
     header: &Header,
     source_port: Be16,
     hops: Hops,
-    mtu: u32,
+    mtu: u16,
 ) -> Result<(), Exit> {
     let count = header.count();
     let udp_length =
         inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * u32::from(count);
     let length = udp_length + size_of::<Ipv4>() as u32;
-    if length > mtu {
-        return leave(Exit::TooBig);
-    }
-    if !packet.grow((length - inner.length) as i32) {
-        return leave(Exit::NoHeadroom);
-    }
+    make_room(packet, length - inner.length, inner.length, mtu)?;
     ethernet(packet, first, ETHERTYPE_IPV4)?;
     outer_ipv4(packet, bank, first, length, inner.tos, protocol::UDP)?;
     udp(packet, L4_V4, &bank.shared, source_port, udp_length)?;
@@ -147,18 +142,13 @@ fn over_ipv6<P: Packet>(
     header: &Header,
     source_port: Be16,
     hops: Hops,
-    mtu: u32,
+    mtu: u16,
 ) -> Result<(), Exit> {
     let count = header.count();
     let udp_length =
         inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * u32::from(count);
     let length = udp_length + size_of::<Ipv6>() as u32;
-    if length > mtu {
-        return leave(Exit::TooBig);
-    }
-    if !packet.grow((length - inner.length) as i32) {
-        return leave(Exit::NoHeadroom);
-    }
+    make_room(packet, length - inner.length, inner.length, mtu)?;
     ethernet(packet, first, ETHERTYPE_IPV6)?;
     let label = u32::from(inner.tos) << 20;
     outer_ipv6(packet, bank, first, udp_length, label, protocol::UDP)?;
