@@ -298,7 +298,7 @@ impl Keeper {
         let role = load(&self.config).map_err(|error| Refusal::invalid(error.to_string()))?;
         if !role.same_place(&self.role) {
             return Err(Refusal::refused(
-                "interface, directories and the metrics listener change only with `anylb restart`",
+                "interface, xdp_mode, directories and the metrics listener change only with `anylb restart`",
             ));
         }
         let failed = |error: Error| Refusal::failed(error.to_string());

@@ -137,6 +137,7 @@ impl Role {
         self.interface == other.interface
             && a.node.runtime_dir == b.node.runtime_dir
             && a.node.pin_dir == b.node.pin_dir
+            && a.node.xdp_mode == b.node.xdp_mode
             && a.metrics == b.metrics
     }
 }

@@ -28,6 +28,16 @@ pub(crate) enum Hook {
     TcxEgress,
 }
 
+impl Hook {
+    /// In the words of `node.xdp_mode`.
+    pub(crate) fn mode(self) -> &'static str {
+        match self {
+            Hook::Generic => "generic",
+            Hook::Native | Hook::TcxEgress => "native",
+        }
+    }
+}
+
 /// A pinned link: it holds the program on the interface, with or without us.
 pub(crate) struct Link {
     fd: OwnedFd,

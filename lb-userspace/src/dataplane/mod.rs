@@ -52,7 +52,7 @@ pub use memory::{keep_tables_apart, release_heap};
 
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
-use link::{Hook, Link};
+use link::Link;
 
 use memory::{Mappable, Memory};
 use pins::Pins;
@@ -126,23 +126,13 @@ impl Dataplane {
     /// Puts the program on every interface: in the place of a former agent's without a gap, or where there was none. One that
     /// fails keeps the others from nothing. Interfaces that a former agent used lose theirs.
     pub fn attach(&mut self) -> Result<(), DataplaneError> {
-        let program = self.program()?.fd().map_err(DataplaneError::load)?;
-        let program =
-            program
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|source| DataplaneError::Attach {
-                    interface: "every interface".into(),
-                    source,
-                })?;
+        let program = program_of(&self.object)?.fd();
+        let program = program.map_err(DataplaneError::load)?.as_fd();
         let mut outcome = Ok(());
         let directory = self.pins.links();
         for (interface, link) in &mut self.links {
-            let program = program.as_fd();
-            match xdp::attach(self.mode, link.take(), &directory, interface, program) {
-                Ok(attached) => *link = Some(attached),
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
+            let attached = xdp::attach(self.mode, link, &directory, interface, program);
+            outcome = outcome.and(attached);
         }
         outcome?;
         if self.links.is_empty() {
@@ -162,10 +152,7 @@ impl Dataplane {
 
     /// The XDP program of this object, for test runs.
     fn program(&self) -> Result<&Xdp, DataplaneError> {
-        self.object
-            .program("lb")
-            .and_then(|program| program.try_into().ok())
-            .ok_or(DataplaneError::Object("no XDP program named lb"))
+        program_of(&self.object)
     }
 
     /// File descriptor of the loaded program, for measuring.
@@ -186,10 +173,7 @@ impl Dataplane {
 
     /// How the program hangs on an interface, in the words of `node.xdp_mode`.
     pub fn mode_on(&self, interface: &str) -> Option<&'static str> {
-        match self.links.get(interface)?.as_ref()?.hook() {
-            Hook::Generic => Some("generic"),
-            Hook::Native | Hook::TcxEgress => Some("native"),
-        }
+        Some(self.links.get(interface)?.as_ref()?.hook().mode())
     }
 
     /// What the kernel holds: the bank in use and the tables it points to.
@@ -393,6 +377,13 @@ fn open_tables(directory: &Path) -> Result<BTreeMap<u32, Table>, DataplaneError>
         tables.insert(index, Table::open(&directory.join(index.to_string()))?);
     }
     Ok(tables)
+}
+
+fn program_of(object: &Ebpf) -> Result<&Xdp, DataplaneError> {
+    object
+        .program("lb")
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DataplaneError::Object("no XDP program named lb"))
 }
 
 fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {

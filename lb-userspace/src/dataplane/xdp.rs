@@ -28,31 +28,38 @@ pub(crate) fn find(directory: &Path, interface: &str) -> Result<Option<Link>, Da
     Ok(None)
 }
 
-/// Puts the program on the interface: in the place of the former one without a gap, where that hangs as `mode` has it.
+/// Puts the program on the interface: in the place of the one that is there without a gap, where that hangs as `mode` has it. A
+/// link that cannot be changed stays as it is.
 pub(crate) fn attach(
     mode: XdpMode,
-    former: Option<Link>,
+    link: &mut Option<Link>,
+    directory: &Path,
+    interface: &str,
+    program: BorrowedFd<'_>,
+) -> Result<(), DataplaneError> {
+    if let Some(there) = link.as_ref().filter(|there| there.is_attached()) {
+        if allows(mode, there.hook()) {
+            return there.update(interface, program);
+        }
+        remove_pin(&pin(directory, interface, there.hook()))?;
+    }
+    *link = None;
+    *link = Some(create(mode, directory, interface, program)?);
+    Ok(())
+}
+
+fn create(
+    mode: XdpMode,
     directory: &Path,
     interface: &str,
     program: BorrowedFd<'_>,
 ) -> Result<Link, DataplaneError> {
-    if let Some(link) = former
-        && link.is_attached()
-    {
-        if allows(mode, link.hook()) {
-            return link.update(interface, program).map(|()| link);
-        }
-        remove_pin(&pin(directory, interface, link.hook()))?;
-    }
     let create = |hook| Link::create(hook, &pin(directory, interface, hook), interface, program);
-    let native = match mode {
-        XdpMode::Generic => None,
-        XdpMode::Auto | XdpMode::Native => Some(create(Hook::Native)),
-    };
-    match native {
-        Some(Err(DataplaneError::NoNativeXdp { .. })) if mode == XdpMode::Auto => {}
-        Some(link) => return link,
-        None => {}
+    if mode != XdpMode::Generic {
+        match create(Hook::Native) {
+            Err(DataplaneError::NoNativeXdp { .. }) if mode == XdpMode::Auto => {}
+            link => return link,
+        }
     }
     offloads::check(interface)?;
     create(Hook::Generic)

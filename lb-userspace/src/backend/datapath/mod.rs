@@ -73,7 +73,7 @@ pub struct Datapath {
 /// What holds the programs on the interface.
 struct Links {
     directory: PathBuf,
-    xdp: Link,
+    xdp: Option<Link>,
     interface: String,
     mss: Option<Egress>,
 }
@@ -126,13 +126,13 @@ impl Datapath {
         let directory = pin_dir.join("backend");
         let (xdp_pins, mss_pin) = (directory.join("xdp"), directory.join("mss"));
         prepare_directory(&directory, &["xdp"])?;
-        let former = xdp::find(&xdp_pins, interface)?;
-        let adopted = former.is_some();
+        let mut link = xdp::find(&xdp_pins, interface)?;
+        let adopted = link.is_some();
         let program = xdp_program(&mut self.object)?
             .fd()
             .map_err(DataplaneError::load)?
             .as_fd();
-        let link = xdp::attach(mode, former, &xdp_pins, interface, program)?;
+        xdp::attach(mode, &mut link, &xdp_pins, interface, program)?;
         let mss = if lower_mss {
             Some(Egress::attach(tc(&mut self.object)?, &mss_pin, interface)?)
         } else {
@@ -156,16 +156,15 @@ impl Datapath {
     /// Whether the interface still carries the programs.
     pub fn is_attached(&self) -> bool {
         self.links.as_ref().is_some_and(|links| {
-            links.xdp.is_attached() && links.mss.as_ref().is_none_or(Egress::is_attached)
+            links.xdp.as_ref().is_some_and(Link::is_attached)
+                && links.mss.as_ref().is_none_or(Egress::is_attached)
         })
     }
 
     /// How the XDP program hangs there, in the words of `node.xdp_mode`.
     pub fn mode(&self) -> &'static str {
-        match &self.links {
-            Some(links) if links.xdp.hook() == Hook::Generic => "generic",
-            _ => "native",
-        }
+        let link = self.links.as_ref().and_then(|links| links.xdp.as_ref());
+        link.map_or(Hook::Native, Link::hook).mode()
     }
 
     /// Takes the programs off the interface.
@@ -174,7 +173,9 @@ impl Datapath {
             return Ok(());
         };
         let pins = links.directory.join("xdp");
-        remove_pin(&xdp::pin(&pins, &links.interface, links.xdp.hook()))?;
+        if let Some(link) = &links.xdp {
+            remove_pin(&xdp::pin(&pins, &links.interface, link.hook()))?;
+        }
         fs::remove_dir(&pins).map_err(DataplaneError::pin(pins))?;
         egress::remove(&links.directory.join("mss"), &links.interface)?;
         fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
