@@ -459,16 +459,24 @@ pub enum Need {
 }
 
 impl Service {
-    /// The entry of its ports that a packet to `port` finds; the narrowest one wins among services.
-    pub fn ports_of(&self, protocol: Protocol, port: u16) -> Option<Ports> {
-        if self.protocol != protocol {
-            return None;
-        }
-        self.ports
+    /// Of `services`, the one that a packet to this port of a VIP belongs to: as in the datapath, the one whose entry around the
+    /// port is the narrowest.
+    pub fn at(
+        services: &[Service],
+        vip: IpAddr,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<&Service> {
+        let at_vip = services
             .iter()
-            .copied()
-            .filter(|ports| ports.contains(port))
-            .min_by_key(|ports| ports.width())
+            .filter(|service| service.vip == vip && service.protocol == protocol);
+        let around = at_vip.filter_map(|service| {
+            let around = service.ports.iter().filter(|ports| ports.contains(port));
+            Some((around.map(|ports| ports.width()).min()?, service))
+        });
+        around
+            .min_by_key(|(width, _)| *width)
+            .map(|(_, service)| service)
     }
 }
 

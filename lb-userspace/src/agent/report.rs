@@ -278,18 +278,12 @@ pub fn explanation(
     result: &ProbeResult,
 ) -> Explanation {
     let destination = request.destination;
-    let at_vip = core
-        .settings
-        .services
-        .iter()
-        .filter(|service| service.vip == destination.ip());
-    let service = at_vip
-        .filter_map(|service| {
-            let ports = service.ports_of(request.protocol, destination.port())?;
-            Some((ports.width(), service))
-        })
-        .min_by_key(|(width, _)| *width)
-        .map(|(_, service)| service);
+    let service = Service::at(
+        &core.settings.services,
+        destination.ip(),
+        request.protocol,
+        destination.port(),
+    );
     let pool = service.and_then(|service| core.settings.pools.get(service.pool.as_ref()?));
     let hops: Vec<_> = result
         .hops

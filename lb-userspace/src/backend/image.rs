@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry, kind, ranges_key, service_key};
+use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry, kind};
 use lb_common::backend_abi::{
     self, BUCKETS, Config, OWN_MAX, PREFIXES_MAX, PrefixV4, PrefixV6, Service, ServiceBucket,
 };
 use lb_common::wire::{Be16, address_words, v4_of};
 
 use crate::model::{Ports, Protocol};
-use crate::plan::desired::words;
+use crate::plan::desired::{service_key, words};
 
 /// Seeds tried before the index counts as too full.
 const SEEDS_MAX: u64 = 10_000;
@@ -178,12 +178,7 @@ impl Endpoint {
     }
 
     fn key(&self, vip: u32) -> u64 {
-        let key = service_key(vip, self.protocol.number(), self.ports.first());
-        if self.ports.single().is_some() {
-            key
-        } else {
-            ranges_key(key)
-        }
+        service_key(vip, self.protocol, self.ports)
     }
 }
 

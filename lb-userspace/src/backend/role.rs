@@ -163,11 +163,7 @@ pub fn connections(services: &[Service], by_local: &ByLocal) -> BTreeMap<String,
         .map(|service| (service.name.clone(), 0))
         .collect();
     for (&(protocol, vip, port), count) in by_local {
-        let at_vip = services.iter().filter(|service| service.vip == vip);
-        let narrowest = at_vip
-            .filter_map(|service| Some((service.ports_of(protocol, port)?.width(), service)))
-            .min_by_key(|(width, _)| *width);
-        if let Some((_, service)) = narrowest {
+        if let Some(service) = Service::at(services, vip, protocol, port) {
             *counts.entry(service.name.clone()).or_default() += count;
         }
     }

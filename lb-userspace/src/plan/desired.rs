@@ -92,17 +92,6 @@ pub struct DesiredService {
     pub pool: PoolName,
 }
 
-impl DesiredService {
-    fn key(&self, vip: u32, ports: Ports) -> u64 {
-        let key = abi::service_key(vip, self.protocol.number(), ports.first());
-        if ports.single().is_some() {
-            key
-        } else {
-            abi::ranges_key(key)
-        }
-    }
-}
-
 /// Pings that one CPU answers per second: enough for every client's monitoring, a thousandth of a core.
 const ANSWERS_PER_SEC: u32 = 10_000;
 /// Assumed until the first next hop is resolved.
@@ -193,7 +182,7 @@ impl Desired {
             image
                 .services
                 .extend(service.ports.iter().map(|&ports| ServiceEntry {
-                    key: service.key(vip, ports),
+                    key: service_key(vip, service.protocol, ports),
                     table: place.table,
                     first_backend: place.first_backend,
                     service_counter,
@@ -332,6 +321,16 @@ impl DesiredPool {
             .iter()
             .map(|row| abi::pack_row(row.map(slot)))
             .collect()
+    }
+}
+
+/// Key of an entry of a service's ports: one port has its own, all ranges of a VIP and protocol have one together.
+pub fn service_key(vip: u32, protocol: Protocol, ports: Ports) -> u64 {
+    let key = abi::service_key(vip, protocol.number(), ports.first());
+    if ports.single().is_some() {
+        key
+    } else {
+        abi::ranges_key(key)
     }
 }
 
