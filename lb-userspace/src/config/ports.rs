@@ -13,14 +13,14 @@ use crate::model::{Ports, Protocol};
 
 /// Reports ports of two services that meet, and a VIP's ranges that are too many.
 pub fn check(services: &[ServiceDraft], errors: &Errors) {
-    let mut vips: HashMap<(IpAddr, Protocol), Taken<'_>> = HashMap::new();
+    let mut vips: HashMap<(IpAddr, Protocol), Entries<'_, &ServiceDraft>> = HashMap::new();
     for service in services {
         let (Some(vip), Some(protocol)) = (&service.vip, service.protocol) else {
             continue;
         };
         let taken = vips.entry((vip.value, protocol)).or_default();
+        let at = format!("the VIP {}", vip.value);
         for ports in &service.ports {
-            let at = format!("the VIP {}", vip.value);
             if let Some((other, theirs)) = taken.clash(service, ports.value) {
                 errors.add(
                     Diagnostic::at(
@@ -34,8 +34,8 @@ pub fn check(services: &[ServiceDraft], errors: &Errors) {
                     .related(&theirs.span, format!("first in {}", name_of(other))),
                 );
             }
-            taken.0.push((service, ports));
-            if ports.value.single().is_none() && taken.ranges() == BUCKET_ENTRIES + 1 {
+            taken.add(service, ports);
+            if ports.value.single().is_none() && taken.ranges.len() == BUCKET_ENTRIES + 1 {
                 errors.add_absence(
                     Diagnostic::at(
                         &ports.span,
@@ -48,35 +48,70 @@ pub fn check(services: &[ServiceDraft], errors: &Errors) {
     }
 }
 
-/// Ports of one VIP and protocol so far.
-#[derive(Default)]
-struct Taken<'a>(Vec<(&'a ServiceDraft, &'a Placed<Ports>)>);
+/// Entries of ports so far, single ones by their number: there may be thousands.
+pub struct Entries<'a, T> {
+    ones: HashMap<u16, (T, &'a Placed<Ports>)>,
+    ranges: Vec<(T, &'a Placed<Ports>)>,
+}
 
-impl<'a> Taken<'a> {
-    /// The ports of another service that `ports` would hide, or be hidden by. Twice in one list is reported where the list is
+impl<T> Default for Entries<'_, T> {
+    fn default() -> Self {
+        Self {
+            ones: HashMap::new(),
+            ranges: Vec::new(),
+        }
+    }
+}
+
+impl<'a, T: Copy> Entries<'a, T> {
+    /// Takes one more; of a port that is there already the first stays.
+    pub fn add(&mut self, tag: T, ports: &'a Placed<Ports>) {
+        match ports.value.single() {
+            Some(port) => drop(self.ones.entry(port).or_insert((tag, ports))),
+            None => self.ranges.push((tag, ports)),
+        }
+    }
+
+    /// The first in the file that has a port in common with `ports`.
+    pub fn meeting(&self, ports: Ports) -> Option<&'a Placed<Ports>> {
+        let one = match ports.single() {
+            Some(port) => self.ones.get(&port),
+            None => self
+                .ones
+                .values()
+                .filter(|(_, one)| one.value.meets(ports))
+                .min_by_key(|(_, one)| one.span.start),
+        };
+        let range = self
+            .ranges
+            .iter()
+            .find(|(_, range)| range.value.meets(ports));
+        let both = one.into_iter().chain(range);
+        let first = both.min_by_key(|(_, found)| found.span.start);
+        first.map(|(_, found)| *found)
+    }
+}
+
+impl<'a> Entries<'a, &'a ServiceDraft> {
+    /// The ports of another service that `ports` would hide, or be hidden by: a port goes before a range, a range before any port.
+    /// Twice in one list is reported where the list is
     /// read.
     fn clash(
         &self,
         service: &ServiceDraft,
         ports: Ports,
     ) -> Option<(&'a ServiceDraft, &'a Placed<Ports>)> {
-        let clash = self.0.iter().find(|(other, theirs)| {
-            !std::ptr::eq(*other, service)
-                && rank(ports) == rank(theirs.value)
-                && ports.meets(theirs.value)
-        });
-        clash.copied()
+        let same = match ports.single() {
+            Some(port) => self.ones.get(&port),
+            None => self.ranges.iter().find(|(other, theirs)| {
+                !std::ptr::eq(*other, service)
+                    && (theirs.value == Ports::ANY) == (ports == Ports::ANY)
+                    && theirs.value.meets(ports)
+            }),
+        };
+        same.filter(|(other, _)| !std::ptr::eq(*other, service))
+            .copied()
     }
-
-    fn ranges(&self) -> usize {
-        let is_range = |ports: &Placed<Ports>| ports.value.single().is_none();
-        self.0.iter().filter(|(_, ports)| is_range(ports)).count()
-    }
-}
-
-/// A port goes before a range, a range before any port.
-fn rank(ports: Ports) -> (bool, bool) {
-    (ports.single().is_some(), ports == Ports::ANY)
 }
 
 fn named(ports: Ports, protocol: Protocol) -> String {

@@ -9,6 +9,7 @@ use super::announce::AnnounceDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
 use super::place::{Placed, Span};
+use super::ports::Entries;
 use super::schema::ANNOUNCE;
 use super::value::{self, Read, Reject};
 use crate::model::{Announce, Need, PoolName, Ports, Protocol, Service, UdpFlows};
@@ -140,11 +141,9 @@ fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<Ports>> {
             Reject::value("must name at least one port").help("such as `ports = [80, 443]`");
         fields.errors().add(reject.at("ports", &ports.span));
     }
-    for (n, found) in ports.value.iter().enumerate() {
-        if let Some(other) = ports.value[..n]
-            .iter()
-            .find(|other| other.value.meets(found.value))
-        {
+    let mut earlier = Entries::default();
+    for found in &ports.value {
+        if let Some(other) = earlier.meeting(found.value) {
             let message = if found.value == other.value {
                 format!("port {} is listed twice", found.value)
             } else {
@@ -156,6 +155,7 @@ fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<Ports>> {
                     .related(&other.span, "first here"),
             );
         }
+        earlier.add((), found);
     }
     ports.value
 }
