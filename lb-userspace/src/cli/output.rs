@@ -1,7 +1,7 @@
 //! Tables, colour, JSON.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Row, Table};
 use serde::Serialize;
 
 use super::args::Format;
@@ -57,9 +57,30 @@ impl Style {
 
     /// A table without lines, with a head.
     pub(super) fn table<const N: usize>(self, head: [Head; N], rows: Vec<[Cell; N]>) -> String {
+        self.lines(&head, rows)
+    }
+
+    /// The same with a reason behind each row.
+    pub(super) fn table_with_reasons<const N: usize>(
+        self,
+        head: [Head; N],
+        rows: Vec<([Cell; N], Option<&str>)>,
+    ) -> String {
+        let head = head.into_iter().chain([text("REASON")]);
+        let rows = rows
+            .into_iter()
+            .map(|(cells, reason)| cells.into_iter().chain([optional(reason)]));
+        self.lines(&head.collect::<Vec<_>>(), rows)
+    }
+
+    fn lines<Cells: IntoIterator<Item = Cell>>(
+        self,
+        head: &[Head],
+        rows: impl IntoIterator<Item = Cells>,
+    ) -> String {
         let mut table = self.plain();
         table.set_header(head.iter().map(|head| head.name));
-        table.add_rows(rows);
+        table.add_rows(rows.into_iter().map(Row::from));
         for (head, column) in head.iter().zip(table.column_iter_mut()) {
             column.set_cell_alignment(head.alignment);
         }
@@ -121,7 +142,7 @@ pub(super) struct Head {
 }
 
 /// Head of a column of words.
-pub(super) fn text(name: &'static str) -> Head {
+pub(super) const fn text(name: &'static str) -> Head {
     Head {
         name,
         alignment: CellAlignment::Left,
@@ -129,7 +150,7 @@ pub(super) fn text(name: &'static str) -> Head {
 }
 
 /// Head of a column of numbers.
-pub(super) fn number(name: &'static str) -> Head {
+pub(super) const fn number(name: &'static str) -> Head {
     Head {
         name,
         alignment: CellAlignment::Right,

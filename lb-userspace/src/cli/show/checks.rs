@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, text};
+use super::super::output::{Head, Style, number, optional, span, text};
 use super::health;
 use crate::status::{BackendHealth, Health, HealthList, ProbeReport};
 
@@ -12,20 +12,10 @@ pub(in super::super) fn table(list: &HealthList, style: Style) -> String {
         return "this node checks no backends\n".to_string();
     }
     if style.wide() {
-        return wide(&list.backends, style);
+        let row = |backend| (cells(backend), reason(backend));
+        return style.table_with_reasons(HEAD, list.backends.iter().map(row).collect());
     }
-    let head = [
-        text("POOL"),
-        text("BACKEND"),
-        text("NAME"),
-        text("HEALTH"),
-        number("SINCE"),
-        text("PROGRESS"),
-        text("LAST"),
-        number("AGO"),
-        number("NEXT"),
-    ];
-    let table = style.table(head, list.backends.iter().map(cells).collect());
+    let table = style.table(HEAD, list.backends.iter().map(cells).collect());
     let reasons: String = list.backends.iter().filter_map(line).collect();
     match reasons.is_empty() {
         true => table,
@@ -33,50 +23,17 @@ pub(in super::super) fn table(list: &HealthList, style: Style) -> String {
     }
 }
 
-fn wide(backends: &[BackendHealth], style: Style) -> String {
-    let head = [
-        text("POOL"),
-        text("BACKEND"),
-        text("NAME"),
-        text("HEALTH"),
-        number("SINCE"),
-        text("PROGRESS"),
-        text("LAST"),
-        number("AGO"),
-        number("NEXT"),
-        text("REASON"),
-    ];
-    let row = |backend: &BackendHealth| {
-        let [
-            pool,
-            address,
-            name,
-            health,
-            since,
-            progress,
-            last,
-            ago,
-            next,
-        ] = cells(backend);
-        let reason = backend
-            .last
-            .as_ref()
-            .and_then(|last| last.reason.as_deref());
-        [
-            pool,
-            address,
-            name,
-            health,
-            since,
-            progress,
-            last,
-            ago,
-            next,
-            optional(reason),
-        ]
-    };
-    style.table(head, backends.iter().map(row).collect())
-}
+const HEAD: [Head; 9] = [
+    text("POOL"),
+    text("BACKEND"),
+    text("NAME"),
+    text("HEALTH"),
+    number("SINCE"),
+    text("PROGRESS"),
+    text("LAST"),
+    number("AGO"),
+    number("NEXT"),
+];
 
 fn cells(backend: &BackendHealth) -> [Cell; 9] {
     let last = backend.last.as_ref();
@@ -116,8 +73,12 @@ fn short(ms: u64) -> String {
     }
 }
 
+fn reason(backend: &BackendHealth) -> Option<&str> {
+    backend.last.as_ref()?.reason.as_deref()
+}
+
 fn line(backend: &BackendHealth) -> Option<String> {
-    let reason = backend.last.as_ref()?.reason.as_ref()?;
+    let reason = reason(backend)?;
     Some(format!(
         "! {} in {}: {reason}\n",
         backend.address, backend.pool

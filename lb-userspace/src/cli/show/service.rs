@@ -1,10 +1,8 @@
 //! `anylb service`.
 
-use comfy_table::Cell;
-
-use super::super::output::{Style, number, optional, plural, text, verdict};
+use super::super::output::{Style, plural};
 use super::backend;
-use super::status::{announced, ports, services};
+use super::status::{SERVICE_HEAD, ports, service_cells, services};
 use crate::status::{BackendList, ServiceDetail, ServiceList, ServiceStatus};
 
 /// One line per service, and below why VIPs are not announced; wide: the reasons beside them.
@@ -13,7 +11,8 @@ pub(in super::super) fn table(list: &ServiceList, style: Style) -> String {
         return "this node has no services\n".to_string();
     }
     if style.wide() && list.services.iter().any(|service| service.pool.is_some()) {
-        return wide(&list.services, style);
+        let row = |service| (service_cells(service), reason(service));
+        return style.table_with_reasons(SERVICE_HEAD, list.services.iter().map(row).collect());
     }
     let table = services(&list.services, style);
     let reasons: String = list.services.iter().filter_map(line).collect();
@@ -23,39 +22,12 @@ pub(in super::super) fn table(list: &ServiceList, style: Style) -> String {
     }
 }
 
-fn wide(services: &[ServiceStatus], style: Style) -> String {
-    let row = |service: &ServiceStatus| {
-        [
-            Cell::new(&service.name),
-            Cell::new(service.vip),
-            Cell::new(ports(service)),
-            optional(service.pool.as_ref().map(|pool| pool.0.as_str())),
-            verdict(
-                format!("{}/{}", service.healthy, service.configured),
-                service.healthy >= service.need,
-            ),
-            Cell::new(service.need),
-            announced(service),
-            optional(service.reason.as_deref()),
-        ]
-    };
-    style.table(
-        [
-            text("SERVICE"),
-            text("VIP"),
-            text("PORTS"),
-            text("POOL"),
-            number("HEALTHY"),
-            number("NEED"),
-            text("ANNOUNCED"),
-            text("REASON"),
-        ],
-        services.iter().map(row).collect(),
-    )
+fn reason(service: &ServiceStatus) -> Option<&str> {
+    service.reason.as_deref()
 }
 
 fn line(service: &ServiceStatus) -> Option<String> {
-    let reason = service.reason.as_ref()?;
+    let reason = reason(service)?;
     Some(format!(
         "! {}: {} is not announced: {reason}\n",
         service.name, service.vip

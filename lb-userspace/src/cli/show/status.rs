@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, notice, number, optional, span, text, verdict};
+use super::super::output::{Head, Style, notice, number, optional, span, text, verdict};
 use crate::model::AdminState;
 use crate::status::{Health, InterfaceStatus, NodeStatus, PeerStatus, PoolStatus, ServiceStatus};
 
@@ -79,32 +79,32 @@ pub(super) fn services(services: &[ServiceStatus], style: Style) -> String {
             services.iter().map(row).collect(),
         );
     }
-    let row = |service: &ServiceStatus| {
-        [
-            Cell::new(&service.name),
-            Cell::new(service.vip),
-            Cell::new(ports(service)),
-            optional(service.pool.as_ref().map(|pool| pool.0.as_str())),
-            verdict(
-                format!("{}/{}", service.healthy, service.configured),
-                service.healthy >= service.need,
-            ),
-            Cell::new(service.need),
-            announced(service),
-        ]
-    };
-    style.table(
-        [
-            text("SERVICE"),
-            text("VIP"),
-            text("PORTS"),
-            text("POOL"),
-            number("HEALTHY"),
-            number("NEED"),
-            text("ANNOUNCED"),
-        ],
-        services.iter().map(row).collect(),
-    )
+    style.table(SERVICE_HEAD, services.iter().map(service_cells).collect())
+}
+
+pub(super) const SERVICE_HEAD: [Head; 7] = [
+    text("SERVICE"),
+    text("VIP"),
+    text("PORTS"),
+    text("POOL"),
+    number("HEALTHY"),
+    number("NEED"),
+    text("ANNOUNCED"),
+];
+
+pub(super) fn service_cells(service: &ServiceStatus) -> [Cell; 7] {
+    [
+        Cell::new(&service.name),
+        Cell::new(service.vip),
+        Cell::new(ports(service)),
+        optional(service.pool.as_ref().map(|pool| pool.0.as_str())),
+        verdict(
+            format!("{}/{}", service.healthy, service.configured),
+            service.healthy >= service.need,
+        ),
+        Cell::new(service.need),
+        announced(service),
+    ]
 }
 
 /// The operator's own word is no alarm.
