@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -70,6 +71,14 @@ impl Lone {
     /// The LB node.
     pub fn node(&self) -> &Node {
         &self.star.lbs[0]
+    }
+
+    /// A command to the node's agent, without its arguments.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.anylb);
+        let socket = self.node().dir.join("run/admin.sock");
+        command.arg("--socket").arg(socket);
+        command
     }
 
     /// The program under test.

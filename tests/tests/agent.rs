@@ -16,21 +16,6 @@ use tokio::net::TcpStream;
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(10);
 
-/// Polls the status until it is as `wanted` has it.
-async fn until(
-    agent: &Agent,
-    what: &str,
-    wanted: impl Fn(&NodeStatus) -> bool,
-) -> Result<NodeStatus> {
-    let (status, _) = poll::until(what, SOON, async || {
-        let status = agent.status()?;
-        ensure!(wanted(&status), "{status:?}");
-        Ok(status)
-    })
-    .await?;
-    Ok(status)
-}
-
 fn announced(status: &NodeStatus) -> Vec<&str> {
     let services = status.services.iter();
     let announced = services.filter(|service| service.announced);
@@ -59,10 +44,11 @@ fn ratio(status: &NodeStatus, address: &str) -> Option<f64> {
 /// Starts the agent and waits until it announces everything and has nothing more to change.
 async fn serving(lone: &Lone, services: usize) -> Result<Agent> {
     let agent = lone.start().await?;
-    until(&agent, "announcing", |status| {
-        announced(status).len() == services
-    })
-    .await?;
+    agent
+        .until("announcing", SOON, |status| {
+            announced(status).len() == services
+        })
+        .await?;
     lone.settled().await?;
     Ok(agent)
 }
@@ -78,12 +64,13 @@ async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> 
         lone.kill_web(number)?;
     }
     let agent = lone.start().await?;
-    let status = until(&agent, "both down", |status| {
-        [1, 2]
-            .iter()
-            .all(|&n| health(status, n) == Some(Health::Down))
-    })
-    .await?;
+    let status = agent
+        .until("both down", SOON, |status| {
+            [1, 2]
+                .iter()
+                .all(|&n| health(status, n) == Some(Health::Down))
+        })
+        .await?;
     assert_eq!(announced(&status), [""; 0]);
     assert_eq!(
         status.services[0].reason.as_deref(),
@@ -92,7 +79,9 @@ async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> 
     assert!(!status.adopted);
     assert!(status.interfaces[0].attached);
     lone.start_web(2).await?;
-    let status = until(&agent, "announced", |status| announced(status) == ["web"]).await?;
+    let status = agent
+        .until("announced", SOON, |status| announced(status) == ["web"])
+        .await?;
     assert_eq!(health(&status, 2), Some(Health::Up));
     assert_eq!(
         ratio(&status, "10.1.2.2"),
@@ -114,7 +103,9 @@ async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> 
     assert!(table_bytes <= 1 << 20, "{table_bytes}");
 
     lone.kill_web(2)?;
-    until(&agent, "withdrawn", |status| announced(status).is_empty()).await?;
+    agent
+        .until("withdrawn", SOON, |status| announced(status).is_empty())
+        .await?;
     let log = log(&lone)?;
     for line in [
         "verdict pool=web backend=10.1.2.2 health=Up",
@@ -215,13 +206,16 @@ async fn an_adopted_datapath_keeps_its_verdicts_until_the_checks_have_spoken() -
     lone.kill_web(1)?;
     let agent = lone.start().await?;
     // The first answer may come before the first round; the first round has the old verdicts.
-    let first = until(&agent, "the first round", |status| !status.pools.is_empty()).await?;
+    let first = agent
+        .until("the first round", SOON, |status| !status.pools.is_empty())
+        .await?;
     assert_eq!(announced(&first), ["web"]);
     assert_eq!(health(&first, 2), Some(Health::Up));
-    until(&agent, "the death of be1", |status| {
-        health(status, 1) == Some(Health::Down)
-    })
-    .await?;
+    agent
+        .until("the death of be1", SOON, |status| {
+            health(status, 1) == Some(Health::Down)
+        })
+        .await?;
     agent.stop(SOON).await?;
     Ok(())
 }
@@ -241,11 +235,12 @@ async fn a_configuration_that_changed_without_an_agent_is_applied_to_the_running
     let before = lone.footprint()?;
     lone.write(&File::with(&[2, 3]))?;
     let agent = lone.start().await?;
-    let status = until(&agent, "half of the rows each", |status| {
-        let share = |address| ratio(status, address).unwrap_or_default();
-        share("10.1.2.2") > 0.4 && share("10.1.3.2") > 0.4
-    })
-    .await?;
+    let status = agent
+        .until("half of the rows each", SOON, |status| {
+            let share = |address| ratio(status, address).unwrap_or_default();
+            share("10.1.2.2") > 0.4 && share("10.1.3.2") > 0.4
+        })
+        .await?;
     assert!(status.adopted);
     let pool = status.pools.values().next().context("a pool")?;
     assert_eq!(pool.remembered_inputs, 1);
@@ -298,11 +293,12 @@ async fn reload_adds_and_removes_services_and_backends() -> Result<()> {
     more.services.push(("more", "198.51.100.2"));
     lone.write(&more)?;
     agent.tell(&["reload"])?;
-    let status = until(&agent, "a third of the rows", |status| {
-        let share = ratio(status, "10.1.3.2").unwrap_or_default();
-        announced(status) == ["web", "more"] && (0.3..0.36).contains(&share)
-    })
-    .await?;
+    let status = agent
+        .until("a third of the rows", SOON, |status| {
+            let share = ratio(status, "10.1.3.2").unwrap_or_default();
+            announced(status) == ["web", "more"] && (0.3..0.36).contains(&share)
+        })
+        .await?;
     assert_eq!(status.config.reloads_applied, 1);
     assert!(explain("198.51.100.2")?.contains("\"tx\""));
 
@@ -330,10 +326,11 @@ async fn reload_adds_and_removes_services_and_backends() -> Result<()> {
             .contains("[node] cannot be changed by a reload"),
         "{refused:#}"
     );
-    let status = until(&agent, "both counted", |status| {
-        status.config.reloads_rejected == 2
-    })
-    .await?;
+    let status = agent
+        .until("both counted", SOON, |status| {
+            status.config.reloads_rejected == 2
+        })
+        .await?;
     assert_eq!(announced(&status), ["web"], "nothing changed");
     agent.stop(SOON).await?;
     Ok(())
@@ -353,10 +350,11 @@ async fn an_http_check_hears_what_a_connection_does_not_say() -> Result<()> {
     file.check = "type = \"http\", expect = [204, 503]";
     lone.write(&file)?;
     agent.tell(&["reload"])?;
-    until(&agent, "down", |status| {
-        health(status, 1) == Some(Health::Down)
-    })
-    .await?;
+    agent
+        .until("down", SOON, |status| {
+            health(status, 1) == Some(Health::Down)
+        })
+        .await?;
     let list = agent.tell(&["backend", "list"])?;
     assert!(
         list.contains("! 10.1.1.2 in web: status 200, expected 204 or 503"),
@@ -446,10 +444,11 @@ async fn a_withdrawn_service_stays_so_over_a_crash_and_its_datapath_goes_on() ->
 
     agent.kill()?;
     let agent = lone.start().await?;
-    until(&agent, "withdrawn after a crash", |status| {
-        status.adopted && withdrawn(status)
-    })
-    .await?;
+    agent
+        .until("withdrawn after a crash", SOON, |status| {
+            status.adopted && withdrawn(status)
+        })
+        .await?;
     agent.tell(&["service", "announce", "web"])?;
     assert_eq!(announced(&agent.status()?), ["web"]);
     agent.stop(SOON).await?;
@@ -473,10 +472,11 @@ async fn a_handover_leaves_datapath_and_a_next_agent_adopts_it() -> Result<()> {
     .await?;
     assert_eq!(lone.footprint()?, before);
     let agent = lone.start().await?;
-    until(&agent, "adoption", |status| {
-        status.adopted && announced(status) == ["web"]
-    })
-    .await?;
+    agent
+        .until("adoption", SOON, |status| {
+            status.adopted && announced(status) == ["web"]
+        })
+        .await?;
     agent.stop(SOON).await?;
     Ok(())
 }
@@ -493,7 +493,9 @@ async fn state_that_cannot_be_read_does_not_stop_a_running_datapath() -> Result<
     let state = lone.node().dir.join("state");
     std::fs::write(state.join("state.json"), "{\"version\":")?;
     let agent = lone.start().await?;
-    let status = until(&agent, "adoption", |status| announced(status) == ["web"]).await?;
+    let status = agent
+        .until("adoption", SOON, |status| announced(status) == ["web"])
+        .await?;
     assert!(status.adopted);
     assert!(
         status
@@ -508,7 +510,9 @@ async fn state_that_cannot_be_read_does_not_stop_a_running_datapath() -> Result<
     std::fs::remove_dir_all(&state)?;
     std::fs::write(&state, "")?;
     let agent = lone.start().await?;
-    let status = until(&agent, "adoption", |status| announced(status) == ["web"]).await?;
+    let status = agent
+        .until("adoption", SOON, |status| announced(status) == ["web"])
+        .await?;
     assert!(
         status
             .problems
@@ -531,7 +535,9 @@ async fn an_interface_made_anew_gets_the_program_back() -> Result<()> {
     let agent = serving(&lone, 1).await?;
     let node = lone.node();
     node.netns.ip("link del eth0")?;
-    until(&agent, "withdrawal", |status| announced(status).is_empty()).await?;
+    agent
+        .until("withdrawal", SOON, |status| announced(status).is_empty())
+        .await?;
     assert!(!agent.status()?.interfaces[0].attached);
     let r1 = lone.star.r1.name();
     lone.star.r1.ip(&format!(
@@ -548,10 +554,11 @@ async fn an_interface_made_anew_gets_the_program_back() -> Result<()> {
     node.netns
         .ip("route add default via 10.0.1.1")
         .with_context(|| r1.to_owned())?;
-    let status = until(&agent, "announcing again", |status| {
-        announced(status) == ["web"]
-    })
-    .await?;
+    let status = agent
+        .until("announcing again", SOON, |status| {
+            announced(status) == ["web"]
+        })
+        .await?;
     assert!(status.interfaces[0].attached);
     assert!(lone::program(node)?.is_some());
     agent.stop(SOON).await?;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,9 +17,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// `anylb LINE --json` on the node: the answer and the exit code.
 fn ask(lone: &Lone, line: &str) -> Result<(Value, Option<i32>)> {
-    let output = Command::new(lone.anylb())
-        .arg("--socket")
-        .arg(lone.node().dir.join("run/admin.sock"))
+    let output = lone
+        .command()
         .args(line.split(' '))
         .arg("--json")
         .output()?;
@@ -179,9 +176,8 @@ async fn a_probe_and_the_verdict_say_what_is() -> Result<()> {
         Ok(())
     })
     .await?;
-    let unknown = Command::new(lone.anylb())
-        .arg("--socket")
-        .arg(PathBuf::from(&lone.node().dir).join("run/admin.sock"))
+    let unknown = lone
+        .command()
         .args(["health", "probe", "web", "be9"])
         .output()?;
     ensure!(unknown.status.code() == Some(5), "{unknown:?}");

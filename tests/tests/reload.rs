@@ -1,6 +1,5 @@
 //! A configuration's way into force: shown, refused, forced, by command and by signal, and told to the routers.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,12 +14,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// Exit code and what was printed, to standard output or to standard error.
 fn anylb(lone: &Lone, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    let mut command = Command::new(lone.anylb());
-    command
-        .arg("--socket")
-        .arg(lone.node().dir.join("run/admin.sock"))
-        .args(arguments);
-    let output = command.output().context("anylb")?;
+    let output = lone.command().args(arguments).output().context("anylb")?;
     let text = [output.stdout, output.stderr].concat();
     Ok((output.status.code(), String::from_utf8(text)?))
 }
@@ -41,20 +35,6 @@ fn write_without_hops(lone: &Lone, file: &File) -> Result<()> {
     Ok(std::fs::write(lone.config(), text)?)
 }
 
-async fn until(
-    agent: &Agent,
-    what: &str,
-    wanted: impl Fn(&NodeStatus) -> bool,
-) -> Result<NodeStatus> {
-    let (status, _) = poll::until(what, SOON, async || {
-        let status = agent.status()?;
-        ensure!(wanted(&status), "{status:?}");
-        Ok(status)
-    })
-    .await?;
-    Ok(status)
-}
-
 async fn serving(lone: &Lone) -> Result<Agent> {
     let agent = lone.start().await?;
     // Before its first round an agent tells of no service.
@@ -62,7 +42,7 @@ async fn serving(lone: &Lone) -> Result<Agent> {
         let mut services = status.services.iter();
         !status.services.is_empty() && services.all(|service| service.announced)
     };
-    until(&agent, "announcing", announced).await?;
+    agent.until("announcing", SOON, announced).await?;
     Ok(agent)
 }
 
@@ -102,10 +82,11 @@ async fn what_would_change_is_shown_and_what_would_break_is_refused_until_forced
     assert!(text.starts_with("anylb: pool web: up to 3"), "{text}");
     assert!(text.contains("`anylb reload --force`"), "{text}");
     agent.hang_up()?;
-    let status = until(&agent, "both refused", |status| {
-        status.config.reloads_rejected == 2
-    })
-    .await?;
+    let status = agent
+        .until("both refused", SOON, |status| {
+            status.config.reloads_rejected == 2
+        })
+        .await?;
     let log = std::fs::read_to_string(lone.node().dir.join("agent.log"))?;
     let line = log
         .lines()
@@ -157,18 +138,19 @@ async fn a_file_without_any_vip_that_can_be_announced_is_refused() -> Result<()>
     for backends in [&[1, 2][..], &[2]] {
         lone.write(&File::with(backends))?;
         agent.hang_up()?;
-        until(&agent, "the new backends", |status| {
-            let pool = status.pools.values().next();
-            let up = |pool: &anylb::status::PoolStatus| {
-                let health = |b: &anylb::status::BackendStatus| b.health;
-                pool.backends
-                    .iter()
-                    .filter(|b| health(b) == anylb::status::Health::Up)
-                    .count()
-            };
-            pool.is_some_and(|pool| up(pool) == backends.len()) && status.services[0].announced
-        })
-        .await?;
+        agent
+            .until("the new backends", SOON, |status| {
+                let pool = status.pools.values().next();
+                let up = |pool: &anylb::status::PoolStatus| {
+                    let health = |b: &anylb::status::BackendStatus| b.health;
+                    pool.backends
+                        .iter()
+                        .filter(|b| health(b) == anylb::status::Health::Up)
+                        .count()
+                };
+                pool.is_some_and(|pool| up(pool) == backends.len()) && status.services[0].announced
+            })
+            .await?;
     }
     agent.stop(SOON).await?;
     Ok(())

@@ -267,20 +267,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::agent::testing::{self, Surroundings, address, settings};
+    use crate::agent::testing::{self, Surroundings, address, fresh, settings, web};
     use crate::netlink::Unresolved;
-
-    fn core(settings: &Settings) -> Core {
-        Core::new(settings.clone(), State::default(), Adopted::default())
-    }
-
-    fn web(backends: &[u8], service: &str) -> Settings {
-        settings(&testing::pool("web", "198.51.100.1", backends, service))
-    }
 
     /// A core that has been brought up to date with its surroundings.
     fn up_to_date(settings: &Settings, surroundings: &Surroundings) -> Core {
-        let mut core = core(settings);
+        let mut core = fresh(settings);
         core.update(surroundings.world()).expect("few members");
         core
     }
@@ -402,7 +394,7 @@ mod tests {
     fn only_a_change_of_inputs_changes_the_remembered_state() {
         let settings = web(&[1, 2, 3], "");
         let mut surroundings = Surroundings::of(&settings);
-        let mut core = core(&settings);
+        let mut core = fresh(&settings);
         assert_eq!(
             core.update(surroundings.world()),
             Ok(true),

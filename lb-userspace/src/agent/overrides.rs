@@ -258,19 +258,8 @@ fn span(is_said: bool, persist: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::adopt::Adopted;
-    use crate::agent::state::State;
-    use crate::agent::testing::{self, Surroundings, address, settings};
-    use crate::model::Settings;
+    use crate::agent::testing::{self, Surroundings, address, fresh, settings, web};
     use crate::status::{Exit, Health};
-
-    fn core(settings: &Settings) -> Core {
-        Core::new(settings.clone(), State::default(), Adopted::default())
-    }
-
-    fn web(backends: &[u8], service: &str) -> Settings {
-        settings(&testing::pool("web", "198.51.100.1", backends, service))
-    }
 
     fn obstacle(core: &Core, surroundings: &Surroundings) -> Option<String> {
         let capacities = core.capacities(surroundings.world());
@@ -310,7 +299,7 @@ mod tests {
         );
         let settings = settings(&two);
         let draining = |pool: Option<&str>, backend: &str| -> Result<Vec<String>, Refusal> {
-            let mut core = core(&settings);
+            let mut core = fresh(&settings);
             let pool = pool.map(testing::name);
             core.set_admin(pool.as_ref(), backend, AdminState::Draining, false)?;
             let all = core.state.overrides.iter();
@@ -340,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_leaves_nothing() {
-        let mut core = core(&web(&[1, 2], ""));
+        let mut core = fresh(&web(&[1, 2], ""));
         let before = core.state.clone();
         core.set_admin(None, "be1", AdminState::Draining, true)
             .expect("known");
@@ -358,7 +347,7 @@ mod tests {
     fn a_disabled_backend_is_in_no_row_and_a_draining_one_is() {
         let settings = web(&[1, 2, 3, 4], "need = 1");
         let mut surroundings = Surroundings::of(&settings);
-        let mut core = core(&settings);
+        let mut core = fresh(&settings);
         core.update(surroundings.world()).expect("few members");
         let mut say = |core: &mut Core, admin| {
             let said = core.set_admin(None, "be1", admin, false);
@@ -390,7 +379,7 @@ mod tests {
     fn a_disabled_backend_serves_nothing_whatever_becomes_of_the_others() {
         let settings = web(&[1, 2], "need = 1");
         let mut surroundings = Surroundings::of(&settings);
-        let mut core = core(&settings);
+        let mut core = fresh(&settings);
         core.set_admin(None, "be1", AdminState::Disabled, false)
             .expect("known");
         core.set_admin(None, "be2", AdminState::Draining, false)
@@ -415,7 +404,7 @@ mod tests {
     fn a_disabled_backend_that_leaves_does_not_come_back_as_an_alternate() {
         let settings = web(&[1, 2, 3], "");
         let mut surroundings = Surroundings::of(&settings);
-        let mut core = core(&settings);
+        let mut core = fresh(&settings);
         core.update(surroundings.world()).expect("few members");
         core.set_admin(None, "be1", AdminState::Disabled, false)
             .expect("others stay");
@@ -439,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_last_backend_is_not_disabled() {
-        let mut core = core(&web(&[1, 2], ""));
+        let mut core = fresh(&web(&[1, 2], ""));
         core.set_admin(None, "be1", AdminState::Disabled, false)
             .expect("one stays");
         core.set_admin(None, "be1", AdminState::Disabled, true)
@@ -461,7 +450,7 @@ mod tests {
     fn a_weight_is_put_over_the_configured_one() {
         let settings = web(&[1, 2], "");
         let surroundings = Surroundings::of(&settings);
-        let mut core = core(&settings);
+        let mut core = fresh(&settings);
         core.update(surroundings.world()).expect("few members");
         let said = core.set_weight(None, "be1", Some(300), true);
         assert_eq!(

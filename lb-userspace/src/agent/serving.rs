@@ -127,28 +127,7 @@ pub fn changes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::testing::{address, settings};
-
-    const TWO_VIPS: &str = r#"
-        [[service]]
-        name = "web"
-        vip = "198.51.100.1"
-        protocol = "tcp"
-        ports = [80]
-        pool = "web"
-        [[service]]
-        name = "tls"
-        vip = "198.51.100.1"
-        protocol = "tcp"
-        ports = [443]
-        pool = "web"
-        [[service]]
-        name = "other"
-        vip = "198.51.100.2"
-        protocol = "tcp"
-        ports = [80]
-        pool = "web"
-    "#;
+    use crate::agent::testing::{TWO_VIPS, address, settings};
 
     fn services(obstacles: [Option<&str>; 3]) -> Vec<(Service, Servable)> {
         let services = settings(TWO_VIPS).services.into_iter();

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::adopt::Adopted;
+use super::core::Core;
 use super::pool::World;
+use super::state::State;
 use crate::config::{self, Host, HostFile};
 use crate::health::{Target, Verdict, Verdicts};
 use crate::model::{PoolName, Settings};
@@ -168,6 +171,38 @@ impl Surroundings {
         }
     }
 }
+
+/// A file with the pool `web` and its service.
+pub fn web(backends: &[u8], service: &str) -> Settings {
+    settings(&pool("web", "198.51.100.1", backends, service))
+}
+
+/// A core that remembers nothing.
+pub fn fresh(settings: &Settings) -> Core {
+    Core::new(settings.clone(), State::default(), Adopted::default())
+}
+
+/// Services of one pool: two on one VIP, one on another.
+pub const TWO_VIPS: &str = r#"
+    [[service]]
+    name = "web"
+    vip = "198.51.100.1"
+    protocol = "tcp"
+    ports = [80]
+    pool = "web"
+    [[service]]
+    name = "tls"
+    vip = "198.51.100.1"
+    protocol = "tcp"
+    ports = [443]
+    pool = "web"
+    [[service]]
+    name = "other"
+    vip = "198.51.100.2"
+    protocol = "tcp"
+    ports = [80]
+    pool = "web"
+"#;
 
 /// A directory of one test's own, removed when dropped.
 pub struct Scratch(PathBuf);

@@ -93,30 +93,10 @@ mod tests {
     use super::*;
     use crate::agent::adopt::Adopted;
     use crate::agent::state::State;
-    use crate::agent::testing::{Surroundings, settings};
+    use crate::agent::testing::{Surroundings, TWO_VIPS, settings};
     use crate::status::Exit;
 
     const BGP: &str = "[bgp]\nasn = 65001\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n";
-    const SERVICES: &str = r#"
-        [[service]]
-        name = "web"
-        vip = "198.51.100.1"
-        protocol = "tcp"
-        ports = [80]
-        pool = "web"
-        [[service]]
-        name = "tls"
-        vip = "198.51.100.1"
-        protocol = "tcp"
-        ports = [443]
-        pool = "web"
-        [[service]]
-        name = "other"
-        vip = "198.51.100.2"
-        protocol = "tcp"
-        ports = [80]
-        pool = "web"
-    "#;
 
     fn core(lines: &str) -> Core {
         Core::new(settings(lines), State::default(), Adopted::default())
@@ -130,7 +110,7 @@ mod tests {
 
     #[test]
     fn there_and_back_leaves_nothing_but_two_generations() {
-        let mut core = core(&format!("{BGP}{SERVICES}"));
+        let mut core = core(&format!("{BGP}{TWO_VIPS}"));
         let before = core.state.clone();
         assert_eq!(
             core.withdraw("other").expect("known"),
@@ -151,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_vip_goes_and_comes_with_all_its_services() {
-        let mut core = core(&format!("{BGP}{SERVICES}"));
+        let mut core = core(&format!("{BGP}{TWO_VIPS}"));
         let said = core.withdraw("web").expect("known");
         assert!(
             said.contains("so are the other services of this VIP: tls;"),
@@ -167,14 +147,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_withdrawn_is_said_and_changes_nothing() {
-        let mut announcing = core(&format!("{BGP}{SERVICES}"));
+        let mut announcing = core(&format!("{BGP}{TWO_VIPS}"));
         let refusal = announcing.withdraw("mail").expect_err("unknown");
         assert_eq!(refusal.exit(), Exit::NotFound);
         assert_eq!(
             refusal.message,
             "there is no service mail: see `anylb service list`"
         );
-        let mut silent = core(SERVICES);
+        let mut silent = core(TWO_VIPS);
         let refusal = silent.withdraw("web").expect_err("no [bgp]");
         assert_eq!(refusal.exit(), Exit::Refused);
         for core in [announcing, silent] {
@@ -184,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_service_that_leaves_takes_its_withdrawal_along() {
-        let all = settings(&format!("{BGP}{SERVICES}"));
+        let all = settings(&format!("{BGP}{TWO_VIPS}"));
         let surroundings = Surroundings::of(&all);
         let mut core = Core::new(all.clone(), State::default(), Adopted::default());
         core.withdraw("other").expect("known");

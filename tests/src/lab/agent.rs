@@ -73,6 +73,22 @@ impl Agent {
         Ok(envelope.body)
     }
 
+    /// Polls the status until it is as `wanted` has it.
+    pub async fn until(
+        &self,
+        what: &str,
+        patience: Duration,
+        wanted: impl Fn(&NodeStatus) -> bool,
+    ) -> Result<NodeStatus> {
+        let (status, _) = poll::until(what, patience, async || {
+            let status = self.status()?;
+            ensure!(wanted(&status), "{status:?}");
+            Ok(status)
+        })
+        .await?;
+        Ok(status)
+    }
+
     /// What the datapath has counted.
     pub async fn counters(&self) -> Result<Counters> {
         Ok(Client::new(&self.socket).counters().await?.body)

@@ -29,12 +29,20 @@ impl Dice {
         format!("{:016x}{:016x}\n", self.roll(), self.roll())
     }
 
+    /// A number below `end`.
+    ///
+    /// # Panics
+    /// When that is zero.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.roll() % end as u64) as usize
+    }
+
     /// One of `items`.
     ///
     /// # Panics
     /// When there is none.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[(self.roll() % items.len() as u64) as usize]
+        items[self.below(items.len())]
     }
 
     /// Two different ones of `items`.

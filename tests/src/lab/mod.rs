@@ -16,7 +16,7 @@
 pub mod about;
 pub mod agent;
 mod basics;
-mod dice;
+pub mod dice;
 mod files;
 mod health;
 mod nodes;

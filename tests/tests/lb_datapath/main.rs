@@ -1,0 +1,7 @@
+//! The LB program in the kernel: packets in, verdict and bytes out, counters; and the same decision on the host.
+
+mod exits;
+mod mutated;
+mod stage;
+mod state;
+mod tunnels;
