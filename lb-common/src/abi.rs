@@ -248,6 +248,12 @@ impl Bank {
         self.vips[index as usize].find(address)
     }
 
+    /// The same for a packet's destination, which mostly is known: without a look at the bits before.
+    #[inline(always)]
+    pub fn find_destination(&self, address: [u64; 2], mixed: u64) -> Option<&VipEntry> {
+        self.vips[vip_bucket(mixed) as usize].find(address)
+    }
+
     /// The service of a packet with this [`service_key`], with the [`Self::mix`] of its VIP: that of its port, or the narrowest
     /// range around it.
     #[inline(always)]

@@ -100,6 +100,10 @@ impl Transit for Frame {
         self.skipped = 0;
     }
 
+    fn settle(number: u64) -> u64 {
+        number
+    }
+
     fn leaves_by(&mut self, interface: u32) -> bool {
         self.egress = (interface != self.ingress).then_some(interface);
         self.egress.is_none()

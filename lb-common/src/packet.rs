@@ -39,6 +39,9 @@ pub trait Transit: Packet + Copy {
     fn skip(&mut self, by: usize);
     /// Offsets count from the start of the frame again.
     fn unskip(&mut self);
+    /// The number, computed at this point of the program: otherwise the compiler moves the computation to where the number is
+    /// used, and what it needs is kept on the stack until then.
+    fn settle(number: u64) -> u64;
     /// Where the packet is to go. True: the interface is the one it came in by.
     fn leaves_by(&mut self, interface: u32) -> bool;
 }

@@ -56,6 +56,17 @@ impl XdpPacket {
         self.egress
     }
 
+    /// The whole packet, as the context has it now.
+    #[inline(always)]
+    fn reload(&mut self) {
+        self.skipped = 0;
+        // SAFETY: the context of a running XDP program is valid.
+        unsafe {
+            self.data = (*self.context).data as usize;
+            self.end = (*self.context).data_end as usize;
+        }
+    }
+
     /// The context, for helpers.
     #[inline(always)]
     pub fn context(&self) -> *mut xdp_md {
@@ -108,12 +119,7 @@ impl Packet for XdpPacket {
         if unsafe { bpf_xdp_adjust_head(self.context, self.skipped as i32 - by) } != 0 {
             return false;
         }
-        self.skipped = 0;
-        // SAFETY: as above; the helper has moved `data`.
-        unsafe {
-            self.data = (*self.context).data as usize;
-            self.end = (*self.context).data_end as usize;
-        }
+        self.reload();
         true
     }
 }
@@ -138,8 +144,12 @@ impl Transit for XdpPacket {
 
     #[inline(always)]
     fn unskip(&mut self) {
-        self.data -= self.skipped;
-        self.skipped = 0;
+        self.reload();
+    }
+
+    #[inline(always)]
+    fn settle(number: u64) -> u64 {
+        opaque(number as usize) as u64
     }
 
     #[inline(always)]

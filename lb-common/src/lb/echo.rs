@@ -15,23 +15,23 @@ pub(super) fn reply<P: Transit, T: Tables>(
     packet: &mut P,
     tables: &T,
     bank: &Bank,
-    inner: Inner,
+    inner: &Inner,
 ) -> Result<Exit, Exit> {
-    // A copy, so that the hot path's packet stays in registers.
+    // A copy, so that the hot path's packet stays in registers; so do the numbers.
     let mut apart = *packet;
-    asks(&apart, &inner)?;
+    asks(&apart, inner.kind, inner.transport, inner.length)?;
     if !tables.may_answer(bank) {
         return leave(Exit::EchoLimited);
     }
-    turn(&mut apart, &inner)?;
+    turn(&mut apart, inner.kind, inner.transport)?;
     *packet = apart;
     Ok(Exit::EchoReply)
 }
 
 /// Types of request and reply.
 #[inline(always)]
-const fn types(inner: &Inner) -> (u8, u8) {
-    if inner.kind == protocol::IPV4 {
+const fn types(kind: u8) -> (u8, u8) {
+    if kind == protocol::IPV4 {
         (8, 0)
     } else {
         (128, 129)
@@ -40,14 +40,12 @@ const fn types(inner: &Inner) -> (u8, u8) {
 
 /// Whether it is a ping.
 #[inline(never)]
-fn asks<P: Transit>(packet: &P, inner: &Inner) -> Result<(), Exit> {
-    if inner.transport + size_of::<Icmp>() > L3 + inner.length as usize {
+fn asks<P: Transit>(packet: &P, kind: u8, at: usize, length: u32) -> Result<(), Exit> {
+    if at + size_of::<Icmp>() > L3 + length as usize {
         return leave(Exit::Malformed);
     }
-    let icmp = packet
-        .get_at::<Icmp>(inner.transport)
-        .or_leave(Exit::Malformed)?;
-    if icmp.kind != types(inner).0 || icmp.code != 0 {
+    let icmp = packet.get_at::<Icmp>(at).or_leave(Exit::Malformed)?;
+    if icmp.kind != types(kind).0 || icmp.code != 0 {
         return leave(Exit::Icmp);
     }
     Ok(())
@@ -55,8 +53,8 @@ fn asks<P: Transit>(packet: &P, inner: &Inner) -> Result<(), Exit> {
 
 /// Addresses change places, and their part of the checksums stays.
 #[inline(never)]
-fn turn<P: Transit>(packet: &mut P, inner: &Inner) -> Result<(), Exit> {
-    if inner.kind == protocol::IPV4 {
+fn turn<P: Transit>(packet: &mut P, kind: u8, at: usize) -> Result<(), Exit> {
+    if kind == protocol::IPV4 {
         let ip = packet.get_mut::<Ipv4>(L3).or_leave(Exit::Malformed)?;
         (ip.source, ip.destination) = (ip.destination, ip.source);
         ip.checksum = with_high_octet(ip.checksum, ip.ttl, TTL);
@@ -66,10 +64,8 @@ fn turn<P: Transit>(packet: &mut P, inner: &Inner) -> Result<(), Exit> {
         ip.set_addresses(ip.destination, ip.source);
         ip.hop_limit = TTL;
     }
-    let icmp = packet
-        .get_at_mut::<Icmp>(inner.transport)
-        .or_leave(Exit::Malformed)?;
-    let (request, reply) = types(inner);
+    let icmp = packet.get_at_mut::<Icmp>(at).or_leave(Exit::Malformed)?;
+    let (request, reply) = types(kind);
     icmp.checksum = with_high_octet(icmp.checksum, request, reply);
     icmp.kind = reply;
     // Tags stay, and the answer leaves by the link that the question came by.

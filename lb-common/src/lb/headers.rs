@@ -1,9 +1,9 @@
 //! Headers that tunnels have in common.
 
-use super::{Exit, L3, TAG};
+use super::{Exit, TAG};
 use crate::abi::{Backend, Bank, Shared};
 use crate::exit::{OrLeave as _, leave};
-use crate::packet::Packet;
+use crate::packet::{Packet, Transit};
 use crate::wire::{
     Address6, Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves,
     protocol, v4_of,
@@ -25,27 +25,15 @@ pub(super) fn put_v6<P: Packet>(
 }
 
 #[inline(always)]
-pub(super) fn ethernet<P: Packet>(
-    packet: &mut P,
-    to: &Backend,
-    ethertype: Be16,
-) -> Result<(), Exit> {
-    let ethernet = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
-    ethernet.macs_low = to.macs_low;
-    ethernet.macs_high = to.macs_high;
-    ethernet.ethertype = ethertype;
-    Ok(())
+pub(super) fn ethernet(at: &mut Ethernet, to: &Backend, ethertype: Be16) {
+    at.macs_low = to.macs_low;
+    at.macs_high = to.macs_high;
+    at.ethertype = ethertype;
 }
 
 #[inline(always)]
-pub(super) fn udp<P: Packet>(
-    packet: &mut P,
-    offset: usize,
-    shared: &Shared,
-    source_port: Be16,
-    length: u32,
-) -> Result<(), Exit> {
-    *packet.get_mut::<Udp>(offset).or_leave(Exit::NoHeadroom)? = Udp {
+pub(super) fn udp(at: &mut Udp, shared: &Shared, source_port: Be16, length: u32) {
+    *at = Udp {
         ports: Ports {
             source: source_port,
             destination: Be16::from_raw(shared.tunnel_port),
@@ -53,19 +41,18 @@ pub(super) fn udp<P: Packet>(
         length: Be16::new(length as u16),
         checksum: 0,
     };
-    Ok(())
 }
 
 /// The outer IPv4 header (RFC 2003, RFC 6040: DSCP and ECN are those of the inner one). `length`: all of the packet.
 #[inline(always)]
-pub(super) fn outer_ipv4<P: Packet>(
-    packet: &mut P,
+pub(super) fn outer_ipv4(
+    at: &mut Ipv4,
     bank: &Bank,
     first: &Backend,
     length: u32,
     tos: u8,
     payload: u8,
-) -> Result<(), Exit> {
+) {
     let length = Be16::new(length as u16);
     let mut sum =
         first.checksum + u32::from(length.raw()) + u32::from(Be16::new(u16::from(tos)).raw());
@@ -74,7 +61,7 @@ pub(super) fn outer_ipv4<P: Packet>(
         sum += u32::from(!Be16::new(u16::from(protocol::UDP)).raw());
         sum += u32::from(Be16::new(u16::from(payload)).raw());
     }
-    *packet.get_mut::<Ipv4>(L3).or_leave(Exit::NoHeadroom)? = Ipv4 {
+    *at = Ipv4 {
         version_ihl: 0x45,
         tos,
         total_length: length,
@@ -86,42 +73,43 @@ pub(super) fn outer_ipv4<P: Packet>(
         source: bank.shared.source_v4,
         destination: v4_of(first.address),
     };
-    Ok(())
 }
 
 /// The outer IPv6 header (RFC 2473). `length`: what follows it; `label`: traffic class and flow label.
 #[inline(always)]
-pub(super) fn outer_ipv6<P: Packet>(
-    packet: &mut P,
+pub(super) fn outer_ipv6(
+    at: &mut Ipv6,
     bank: &Bank,
     first: &Backend,
     length: u32,
     label: u32,
     payload: u8,
-) -> Result<(), Exit> {
-    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
-    ip.version_class_label = Be32::new(6 << 28 | label);
-    ip.payload_length = Be16::new(length as u16);
-    ip.next_header = payload;
-    ip.hop_limit = 64;
-    ip.set_addresses(bank.shared.source_v6, first.address);
-    Ok(())
+) {
+    at.version_class_label = Be32::new(6 << 28 | label);
+    at.payload_length = Be16::new(length as u16);
+    at.next_header = payload;
+    at.hop_limit = 64;
+    at.set_addresses(bank.shared.source_v6, first.address);
 }
 
-/// Makes room for so many bytes of headers before a packet of `length` bytes, where both fit the tunnel.
+/// Makes room for so many bytes of headers before a packet of `length` bytes, where both fit the tunnel; and before them for the
+/// next hop's VLAN tag, which [`tag`] fills in the end.
 #[inline(always)]
-pub(super) fn make_room<P: Packet>(
+pub(super) fn make_room<P: Transit>(
     packet: &mut P,
     headers: u32,
     length: u32,
     mtu: u16,
+    to: &Backend,
 ) -> Result<(), Exit> {
     if headers + length > u32::from(mtu) {
         return leave(Exit::TooBig);
     }
-    if !packet.grow(headers as i32) {
+    let tag = if to.vlan == 0 { 0 } else { TAG };
+    if !packet.grow(headers as i32 + tag as i32) {
         return leave(Exit::NoHeadroom);
     }
+    packet.skip(tag);
     Ok(())
 }
 
@@ -131,12 +119,10 @@ pub(super) const fn source_port(entropy: u16) -> Be16 {
     Be16::new(0xc000 | entropy & 0x3fff)
 }
 
-/// Puts the next hop's VLAN tag into the frame: EtherType and the rest stay where they are.
+/// Fills the room for the next hop's VLAN tag. The EtherType is where it must be; the addresses move to the front.
 #[inline(always)]
-pub(super) fn tag<P: Packet>(packet: &mut P, to: &Backend) -> Result<(), Exit> {
-    if !packet.grow(TAG as i32) {
-        return leave(Exit::NoHeadroom);
-    }
+pub(super) fn tag<P: Transit>(packet: &mut P, to: &Backend) -> Result<(), Exit> {
+    packet.unskip();
     let tagged = packet.get_mut::<Tagged>(0).or_leave(Exit::NoHeadroom)?;
     tagged.macs_low = to.macs_low;
     tagged.macs_high = to.macs_high;

@@ -4,7 +4,7 @@ use super::{Exit, L3, L4_V6};
 use crate::exit::{OrLeave as _, leave};
 use crate::ipv6::{NoUpperLayer, upper_layer};
 use crate::packet::{Packet, View};
-use crate::wire::{IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol};
+use crate::wire::{IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags};
 
 /// A packet for a VIP, as far as the parser has come.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ pub(super) trait Transport: View {
     const PROTOCOL: u8;
     fn ports(&self) -> Ports;
     /// Of TCP.
-    fn flags(&self) -> u8;
+    fn opens(&self) -> bool;
 }
 
 impl Transport for Tcp {
@@ -83,8 +83,8 @@ impl Transport for Tcp {
     }
 
     #[inline(always)]
-    fn flags(&self) -> u8 {
-        self.flags
+    fn opens(&self) -> bool {
+        self.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
     }
 }
 
@@ -97,8 +97,8 @@ impl Transport for Udp {
     }
 
     #[inline(always)]
-    fn flags(&self) -> u8 {
-        0
+    fn opens(&self) -> bool {
+        false
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) fn transport<H: Transport, P: Packet>(
     packet: &P,
     inner: &Inner,
     usual: usize,
-) -> Result<(Ports, u8), Exit> {
+) -> Result<(Ports, bool), Exit> {
     if inner.transport + size_of::<H>() > L3 + inner.length as usize {
         return leave(Exit::Malformed);
     }
@@ -119,5 +119,5 @@ pub(super) fn transport<H: Transport, P: Packet>(
         packet.get_at::<H>(inner.transport)
     };
     let header = header.or_leave(Exit::Malformed)?;
-    Ok((header.ports(), header.flags()))
+    Ok((header.ports(), header.opens()))
 }

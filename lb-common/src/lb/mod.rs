@@ -25,7 +25,7 @@ use crate::flow::FlowHash;
 use crate::packet::Transit;
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
-    Ports, Tcp, Udp, protocol, tcp_flags, v4_mapped,
+    Ports, Tcp, Udp, protocol, v4_mapped,
 };
 use inner::{Inner, Transport};
 
@@ -112,7 +112,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
             flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
         } else if inner.protocol == protocol::ICMP {
             check_source_v4(bank, ip.source)?;
-            echo::reply(packet, tables, bank, inner)
+            echo::reply(packet, tables, bank, &inner)
         } else {
             leave(Exit::NoService)
         }
@@ -128,7 +128,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
             flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
         } else if inner.protocol == protocol::ICMPV6 {
             check_source_v6(bank, addresses.0)?;
-            echo::reply(packet, tables, bank, inner)
+            echo::reply(packet, tables, bank, &inner)
         } else {
             leave(Exit::NoService)
         }
@@ -165,13 +165,13 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     (source, destination): (u32, u32),
     probe: bool,
 ) -> Result<Exit, Exit> {
-    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V4)?;
+    let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V4)?;
     let flow = &bank.shared.flow;
     let hash = flow.ipv4(source, destination, ports, H::PROTOCOL);
-    let choice = choose(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
-    forward(packet, tables, bank, inner, &choice, flags, probe)
+    forward(packet, tables, bank, inner, &choice, new_flow, probe)
 }
 
 #[inline(always)]
@@ -184,13 +184,13 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     (source, destination): ([u64; 2], [u64; 2]),
     probe: bool,
 ) -> Result<Exit, Exit> {
-    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V6)?;
+    let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V6)?;
     let flow = &bank.shared.flow;
     let hash = flow.ipv6(source, destination, ports, H::PROTOCOL);
-    let choice = choose(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;
-    forward(packet, tables, bank, inner, &choice, flags, probe)
+    forward(packet, tables, bank, inner, &choice, new_flow, probe)
 }
 
 /// A VIP of the bank.
@@ -205,7 +205,7 @@ struct Vip {
 #[inline(always)]
 fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
     let mixed = bank.mix(address);
-    match bank.find_address(address, mixed) {
+    match bank.find_destination(address, mixed) {
         Some(VipEntry {
             kind: kind::VIP,
             id,
@@ -226,7 +226,7 @@ struct Choice<'b> {
 /// The row is read as early as can be: it is the one read that misses the first-level cache, and what follows hides a part of
 /// that.
 #[inline(always)]
-fn choose<'b, T: Tables>(
+fn choose<'b, P: Transit, T: Tables>(
     tables: &T,
     bank: &'b Bank,
     vip: Vip,
@@ -234,17 +234,17 @@ fn choose<'b, T: Tables>(
     ports: Ports,
     hash: FlowHash,
 ) -> Result<Choice<'b>, Exit> {
+    let FlowHash { hash, entropy } = hash;
+    let row = P::settle(hash) as u32 & (abi::ROWS - 1);
     let key = abi::service_key(vip.id, protocol, ports.destination.value());
     let service = bank
         .find_service(key, vip.mixed)
         .or_leave(Exit::NoService)?;
-    let row = tables
-        .row(service.table, hash.hash as u32 & (abi::ROWS - 1))
-        .or_leave(Exit::NoTable)?;
+    let row = tables.row(service.table, row).or_leave(Exit::NoTable)?;
     Ok(Choice {
         service,
         row,
-        entropy: hash.entropy,
+        entropy,
     })
 }
 
@@ -310,7 +310,7 @@ fn forward<P: Transit, T: Tables>(
     bank: &Bank,
     inner: &Inner,
     choice: &Choice<'_>,
-    flags: u8,
+    new_flow: bool,
     probe: bool,
 ) -> Result<Exit, Exit> {
     let &Choice { service, row, .. } = choice;
@@ -335,7 +335,6 @@ fn forward<P: Transit, T: Tables>(
     if probe {
         return Ok(Exit::Sent);
     }
-    let new_flow = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
     tables.count_service(service.service_counter, inner.length, new_flow);
     tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
     if packet.leaves_by(first.ifindex) {

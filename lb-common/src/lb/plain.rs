@@ -4,12 +4,12 @@
 
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
-use super::{Choice, Exit, L4_V4, L4_V6};
+use super::{Choice, Exit, L3, L4_V4, L4_V6};
 use crate::abi::{Backend, Bank, encap};
 use crate::exit::OrLeave as _;
 use crate::packet::Transit;
 use crate::tunnel::PlainHeader;
-use crate::wire::{Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Udp, protocol};
+use crate::wire::{Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol};
 
 /// Puts the headers before the packet.
 #[inline(always)]
@@ -75,14 +75,21 @@ impl Task<'_> {
 
     #[inline(always)]
     fn make_room<P: Transit>(&self, packet: &mut P, ip: usize) -> Result<(), Exit> {
-        make_room(packet, ip as u32 + self.shim(), self.length, self.mtu)
+        make_room(
+            packet,
+            ip as u32 + self.shim(),
+            self.length,
+            self.mtu,
+            self.first,
+        )
     }
 
     #[inline(always)]
     fn gue<P: Transit>(&self, packet: &mut P, at: usize) -> Result<(), Exit> {
         let source_port = source_port(self.entropy);
         let length = self.shim() + self.length;
-        udp(packet, at, &self.bank.shared, source_port, length)?;
+        let header = packet.get_mut::<Udp>(at).or_leave(Exit::NoHeadroom)?;
+        udp(header, &self.bank.shared, source_port, length);
         *packet
             .get_mut::<PlainHeader>(at + size_of::<Udp>())
             .or_leave(Exit::NoHeadroom)? = PlainHeader {
@@ -98,16 +105,17 @@ impl Task<'_> {
 fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     const IP: usize = size_of::<Ipv4>();
     task.make_room(packet, IP)?;
-    ethernet(packet, task.first, ETHERTYPE_IPV4)?;
+    let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
+    ethernet(frame, task.first, ETHERTYPE_IPV4);
     let length = IP as u32 + task.shim() + task.length;
     outer_ipv4(
-        packet,
+        packet.get_mut::<Ipv4>(L3).or_leave(Exit::NoHeadroom)?,
         task.bank,
         task.first,
         length,
         task.tos,
         task.payload(),
-    )?;
+    );
     if task.gue {
         task.gue(packet, L4_V4)
     } else {
@@ -118,11 +126,13 @@ fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
 #[inline(always)]
 fn over_ipv6<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     task.make_room(packet, size_of::<Ipv6>())?;
-    ethernet(packet, task.first, ETHERTYPE_IPV6)?;
+    let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
+    ethernet(frame, task.first, ETHERTYPE_IPV6);
     // Routers spread by the flow label where there are no ports (RFC 6438).
     let label = u32::from(task.tos) << 20 | u32::from(task.entropy);
     let length = task.shim() + task.length;
-    outer_ipv6(packet, task.bank, task.first, length, label, task.payload())?;
+    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
+    outer_ipv6(ip, task.bank, task.first, length, label, task.payload());
     if task.gue {
         task.gue(packet, L4_V6)
     } else {

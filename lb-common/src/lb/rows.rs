@@ -1,17 +1,22 @@
 //! The tunnel of rows: GUE with every hop of the row.
 
+use core::mem::offset_of;
+
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, put_v6, source_port, udp};
 use super::inner::Inner;
-use super::{Choice, Exit, L3, L4_V4, L4_V6};
+use super::{Choice, Exit};
 use crate::abi::{self, Backend, Bank};
 use crate::exit::OrLeave as _;
-use crate::packet::Packet;
+use crate::packet::Transit;
 use crate::tunnel::{self, Header};
-use crate::wire::{Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Udp, protocol, v4_of};
+use crate::wire::{
+    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol,
+    v4_of, wire,
+};
 
 /// Puts the headers before the packet.
 #[inline(always)]
-pub(super) fn encapsulate<P: Packet>(
+pub(super) fn encapsulate<P: Transit>(
     packet: &mut P,
     bank: &Bank,
     first: &Backend,
@@ -27,12 +32,13 @@ pub(super) fn encapsulate<P: Packet>(
         row,
         base: service.first_backend,
     };
+    let count = hop_count(row);
     let mut header = Header {
         variant_length: 0,
         protocol: inner.kind,
         gue_flags: Be16::new(0),
         version: tunnel::VERSION,
-        index_count: hop_count(row),
+        index_count: count as u8,
         flags: bank.shared.tunnel_flags
             | service.tunnel_flags
             | if probe { tunnel::flags::PROBE } else { 0 },
@@ -43,12 +49,32 @@ pub(super) fn encapsulate<P: Packet>(
     let source_port = source_port(entropy);
     let mtu = service.tunnel_mtu;
     if first.address[0] == 0 {
-        header.variant_length = Header::length_words(header.count(), 1);
-        over_ipv4(packet, bank, first, inner, &header, source_port, hops, mtu)
+        header.variant_length = Header::length_words(count as u8, 1);
+        over_ipv4(
+            packet,
+            bank,
+            first,
+            inner,
+            &header,
+            count,
+            source_port,
+            hops,
+            mtu,
+        )
     } else {
-        header.variant_length = Header::length_words(header.count(), 4);
+        header.variant_length = Header::length_words(count as u8, 4);
         header.flags |= tunnel::flags::V6;
-        over_ipv6(packet, bank, first, inner, &header, source_port, hops, mtu)
+        over_ipv6(
+            packet,
+            bank,
+            first,
+            inner,
+            &header,
+            count,
+            source_port,
+            hops,
+            mtu,
+        )
     }
 }
 
@@ -72,45 +98,65 @@ impl Hops {
 
 /// Hops that are there; absent ones are all at the end.
 #[inline(always)]
-const fn hop_count(row: u64) -> u8 {
-    let absent = abi::ABSENT as u64;
-    1 + ((row >> 16) & 0xffff != absent) as u8
-        + ((row >> 32) & 0xffff != absent) as u8
-        + (row >> 48 != absent) as u8
+const fn hop_count(row: u64) -> u32 {
+    // Absent hops become zeroes, and the last hop that is not zero ends the list.
+    let there = row ^ abi::pack_row([abi::ABSENT; 4]);
+    if there >> 48 != 0 {
+        4
+    } else if there >> 32 != 0 {
+        3
+    } else if there >> 16 != 0 {
+        2
+    } else {
+        1
+    }
 }
 
-const GUE_V4: usize = L3 + size_of::<Ipv4>() + size_of::<Udp>();
-const GUE_V6: usize = L3 + size_of::<Ipv6>() + size_of::<Udp>();
+wire! {
+    /// All that is constant in length, over IPv4: one check against the end of the packet.
+    OverIpv4 {
+        ethernet: Ethernet,
+        ip: Ipv4,
+        udp: Udp,
+        header: Header,
+        first: Be32,
+    }
+    /// The same over IPv6.
+    OverIpv6 {
+        ethernet: Ethernet,
+        ip: Ipv6,
+        udp: Udp,
+        header: Header,
+        first: Address6,
+    }
+}
 
 #[inline(always)]
 #[expect(
     clippy::too_many_arguments,
     reason = "inlined into the one packet function; a struct would be built on the stack"
 )]
-fn over_ipv4<P: Packet>(
+fn over_ipv4<P: Transit>(
     packet: &mut P,
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
     header: &Header,
+    count: u32,
     source_port: Be16,
     hops: Hops,
     mtu: u16,
 ) -> Result<(), Exit> {
-    let count = header.count();
-    let udp_length =
-        inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * u32::from(count);
+    let udp_length = inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * count;
     let length = udp_length + size_of::<Ipv4>() as u32;
-    make_room(packet, length - inner.length, inner.length, mtu)?;
-    ethernet(packet, first, ETHERTYPE_IPV4)?;
-    outer_ipv4(packet, bank, first, length, inner.tos, protocol::UDP)?;
-    udp(packet, L4_V4, &bank.shared, source_port, udp_length)?;
-    *packet
-        .get_mut::<Header>(GUE_V4)
-        .or_leave(Exit::NoHeadroom)? = *header;
-    const FIRST: usize = GUE_V4 + Header::LENGTH;
-    *packet.get_mut::<Be32>(FIRST).or_leave(Exit::NoHeadroom)? =
-        Be32::from_raw(v4_of(first.address));
+    make_room(packet, length - inner.length, inner.length, mtu, first)?;
+    let outer = packet.get_mut::<OverIpv4>(0).or_leave(Exit::NoHeadroom)?;
+    ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV4);
+    outer_ipv4(&mut outer.ip, bank, first, length, inner.tos, protocol::UDP);
+    udp(&mut outer.udp, &bank.shared, source_port, udp_length);
+    outer.header = *header;
+    outer.first = Be32::from_raw(v4_of(first.address));
+    const FIRST: usize = offset_of!(OverIpv4, first);
     if count > 1 {
         *packet
             .get_mut::<Be32>(FIRST + 4)
@@ -134,30 +180,29 @@ fn over_ipv4<P: Packet>(
     clippy::too_many_arguments,
     reason = "inlined into the one packet function; a struct would be built on the stack"
 )]
-fn over_ipv6<P: Packet>(
+fn over_ipv6<P: Transit>(
     packet: &mut P,
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
     header: &Header,
+    count: u32,
     source_port: Be16,
     hops: Hops,
     mtu: u16,
 ) -> Result<(), Exit> {
-    let count = header.count();
-    let udp_length =
-        inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * u32::from(count);
+    let udp_length = inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * count;
     let length = udp_length + size_of::<Ipv6>() as u32;
-    make_room(packet, length - inner.length, inner.length, mtu)?;
-    ethernet(packet, first, ETHERTYPE_IPV6)?;
+    make_room(packet, length - inner.length, inner.length, mtu, first)?;
+    let outer = packet.get_mut::<OverIpv6>(0).or_leave(Exit::NoHeadroom)?;
+    ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV6);
     let label = u32::from(inner.tos) << 20;
-    outer_ipv6(packet, bank, first, udp_length, label, protocol::UDP)?;
-    udp(packet, L4_V6, &bank.shared, source_port, udp_length)?;
-    *packet
-        .get_mut::<Header>(GUE_V6)
-        .or_leave(Exit::NoHeadroom)? = *header;
-    const FIRST: usize = GUE_V6 + Header::LENGTH;
-    put_v6(packet, FIRST, first.address)?;
+    outer_ipv6(&mut outer.ip, bank, first, udp_length, label, protocol::UDP);
+    udp(&mut outer.udp, &bank.shared, source_port, udp_length);
+    outer.header = *header;
+    let [high, low] = first.address;
+    outer.first = Address6 { high, low };
+    const FIRST: usize = offset_of!(OverIpv6, first);
     if count > 1 {
         put_v6(packet, FIRST + 16, hops.address(bank, 1))?;
     }
