@@ -23,7 +23,7 @@ const ROWS_LEAST: f64 = 0.85;
 /// Standard deviations that chance does not exceed in this lifetime.
 const SIGMAS: f64 = 5.0;
 /// Of a node with six services on two pools of twelve.
-const RESIDENT_MAX_MIB: f64 = 28.0;
+const RESIDENT_MAX_MIB: f64 = 24.0;
 const DURATION_MAX: Duration = Duration::from_secs(360);
 
 /// Waits for sessions and routes.
