@@ -13,7 +13,10 @@ const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
+const LINK_CREATE: libc::c_int = 28;
 const PROG_TYPE_XDP: u32 = 6;
+/// BPF_F_TEST_XDP_LIVE_FRAMES.
+const LIVE_FRAMES: u32 = 1 << 1;
 const LICENSE: &CStr = c"Dual MIT/GPL";
 
 /// Map types, by their number in `enum bpf_map_type`.
@@ -81,6 +84,11 @@ attributes! {
     TestRun {
         program: u32, verdict: u32, data_size_in: u32, data_size_out: u32, data_in: u64, data_out: u64, repeat: u32,
         duration: u32, context_size_in: u32, context_size_out: u32, context_in: u64, context_out: u64,
+        flags: u32, cpu: u32, batch_size: u32, padding: u32,
+    }
+    LinkCreate { program: u32, interface: u32, attach_type: u32, flags: u32, }
+    XdpContext {
+        data: u32, data_end: u32, data_meta: u32, ingress_interface: u32, rx_queue: u32, egress_interface: u32,
     }
 }
 
@@ -190,6 +198,43 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
     unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
     out.truncate(attr.data_size_out as usize);
     Ok((attr.verdict, out))
+}
+
+/// Runs a program on `repeat` copies of a packet that came in by `interface`, and does with each what the program says. What is left
+/// in a page is what the next one that gets it begins with.
+pub fn test_run_live(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    interface: u32,
+    repeat: u32,
+) -> io::Result<()> {
+    let mut context = XdpContext::new_zeroed();
+    context.data_end = packet.len() as u32;
+    context.ingress_interface = interface;
+    let mut attr = TestRun::new_zeroed();
+    attr.program = program.as_raw_fd() as u32;
+    attr.data_in = packet.as_ptr() as u64;
+    attr.data_size_in = packet.len() as u32;
+    attr.context_in = (&raw const context) as u64;
+    attr.context_size_in = size_of::<XdpContext>() as u32;
+    attr.repeat = repeat;
+    attr.flags = LIVE_FRAMES;
+    // SAFETY: packet and context live through the call and have the sizes given.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }.map(drop)
+}
+
+/// Attaches an XDP program to an interface for as long as the value lives.
+pub fn attach(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        program: program.as_raw_fd() as u32,
+        interface,
+        attach_type: BPF_XDP,
+        flags: 0,
+    };
+    // SAFETY: the attributes hold no address.
+    let fd = unsafe { bpf(LINK_CREATE, &mut attr) }?;
+    // SAFETY: BPF_LINK_CREATE returned a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The system call.

@@ -10,6 +10,7 @@
 //! | [`mod@reference`] | the unit of cost |
 //! | [`node`] | cases of the LB node |
 //! | [`backend`] | cases of the backend |
+//! | [`live`] | frames that really leave |
 //! | [`family`] | addresses of the cases |
 //! | [`sandbox`] | namespaces of our own |
 //! | [`limits`] | what a packet may cost |
@@ -21,6 +22,7 @@ pub mod cpu;
 pub mod family;
 pub mod insn;
 pub mod limits;
+pub mod live;
 pub mod node;
 pub mod reference;
 pub mod report;

@@ -14,6 +14,7 @@ use anylb::status::Health;
 use lb_common::flow::FlowKey;
 
 use super::family::{FAMILIES, Family, PORT};
+use super::live::Live;
 use super::series::Case;
 use super::wrapper::{Frame, Probe, Vary};
 use crate::packet::{ACK, SYN, Segment, datagram, frame};
@@ -77,16 +78,27 @@ const REDIRECT: Way = Way {
 };
 const WAYS: [Way; 4] = [GUE, IPIP, VLAN, REDIRECT];
 
+/// Of frames that really leave, by the interface that they came in by.
+const fn live(interface: u32) -> Way {
+    Way {
+        name: "live",
+        port: PORT + 4,
+        interface,
+        ..GUE
+    }
+}
+
 /// All cases, on a program loaded under `directory` with services for each way and family, twelve backends each, four hops. The
-/// program lives as long as a case does.
-pub fn cases(directory: &Path) -> Result<Vec<Case>> {
+/// program lives as long as a case does. Live frames come in and leave by the interface with the index `live_interface`.
+pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Live>)> {
     let options = Options {
         pin_dir: directory.join("node"),
         interfaces: Vec::new(),
         mode: XdpMode::Auto,
     };
     let mut plane = Dataplane::open(&options)?;
-    apply(&mut plane, &desired()?)?;
+    let live = live(live_interface);
+    apply(&mut plane, &desired(&[&WAYS[..], &[live]].concat())?)?;
     let mut cases = Vec::new();
     for family in &FAMILIES {
         for way in [GUE, IPIP] {
@@ -111,6 +123,24 @@ pub fn cases(directory: &Path) -> Result<Vec<Case>> {
         let name = format!("foreign-{}", family.name);
         let packet = Segment::new(family.client(CLIENT_PORT)?, family.foreign()?, ACK);
         cases.push(case(&plane, name, packet.frame(), None, XDP_PASS)?);
+    }
+    Ok((cases, live_cases(&plane, live)?))
+}
+
+/// An empty program, then ours with a packet of each family, of many flows.
+fn live_cases(plane: &Dataplane, live: Way) -> Result<Vec<Live>> {
+    let mut cases = Vec::new();
+    for family in &FAMILIES {
+        let frame = Frame {
+            restore: HEADERS,
+            bytes: packet(family, live, "established")?,
+            vary: Some(source(family.client(CLIENT_PORT)?, 1 << 16)),
+        };
+        if cases.is_empty() {
+            cases.push(Live::empty(frame.clone())?);
+        }
+        let name = format!("live-vip-{}-tcp-gue", family.name);
+        cases.push(Live::new(name, plane.program_fd()?, frame)?);
     }
     Ok(cases)
 }
@@ -165,11 +195,11 @@ fn apply(plane: &mut Dataplane, desired: &Desired) -> Result<()> {
     Ok(plane.apply(&ops)?)
 }
 
-fn desired() -> Result<Desired> {
+fn desired(ways: &[Way]) -> Result<Desired> {
     let mut pools = BTreeMap::new();
     let mut services = Vec::new();
     for family in &FAMILIES {
-        for way in WAYS {
+        for &way in ways {
             let pool = PoolName(format!("{}-{}", family.name, way.name));
             pools.insert(pool.clone(), pool_of(family, way)?);
             for protocol in [Protocol::Tcp, Protocol::Udp] {

@@ -65,11 +65,23 @@ pub struct Probe {
 
 /// A wrapper and what it holds on to.
 #[derive(Debug)]
-struct Wrapped {
+pub struct Wrapped {
     wrapper: OwnedFd,
     _array: OwnedFd,
     _counter: OwnedFd,
     _null: Option<OwnedFd>,
+}
+
+impl Wrapped {
+    /// A wrapper around a program.
+    pub fn of_any_kind(program: BorrowedFd<'_>, frame: &Frame) -> Result<Self> {
+        wrap_any(program, frame).map(|(_, wrapped)| wrapped)
+    }
+
+    /// The program to run.
+    pub fn wrapper(&self) -> BorrowedFd<'_> {
+        self.wrapper.as_fd()
+    }
 }
 
 impl Probe {
@@ -120,7 +132,7 @@ impl Probe {
 }
 
 /// CPU time of this thread.
-fn cpu_time() -> Result<Duration> {
+pub(super) fn cpu_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 

@@ -8,7 +8,7 @@ use clap::Parser;
 use lb_tests::bench::backend::Backend;
 use lb_tests::bench::report::{self, Report};
 use lb_tests::bench::series::{self, Effort};
-use lb_tests::bench::{cpu, limits, node, reference, sandbox};
+use lb_tests::bench::{cpu, limits, live, node, reference, sandbox};
 use lb_tests::harness::privileged;
 use lb_tests::lab::about;
 
@@ -48,13 +48,15 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     let bpffs = sandbox::enter()?;
     let mut cases = vec![reference::case()?];
-    cases.extend(node::cases(bpffs.path())?);
+    let pair = live::Pair::new()?;
+    let (node, frames) = node::cases(bpffs.path(), pair.interface)?;
+    cases.extend(node);
     let mut backend = Backend::new()?;
     cases.append(&mut backend.cases);
     let cpu = cpu::claim()?;
     eprintln!(
         "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
-        cases.len(),
+        cases.len() + frames.len(),
         cli.rounds,
         cli.repeat
     );
@@ -62,9 +64,10 @@ fn run(cli: &Cli) -> Result<bool> {
         rounds: cli.rounds,
         repeat: cli.repeat,
     };
-    let figures = series::measure(&cases, effort, |round| {
+    let mut figures = series::measure(&cases, effort, |round| {
         eprintln!("bench: round {round} of {}", effort.rounds)
     })?;
+    figures.extend(live::measure(&frames, &pair, cli.rounds, cli.repeat)?);
 
     let report = Report::new(about::kernel(), about::cpu(), about::commit(), &figures);
     if let Some(file) = &cli.json {
