@@ -136,6 +136,9 @@ async fn serve(
             Wake::Request(Request::Bpf(reply)) => {
                 let _ = reply.send(keeper.inventory());
             }
+            Wake::Request(Request::Verify(reply)) => {
+                let _ = reply.send(keeper.verify());
+            }
             Wake::Request(Request::Command(Command::Handover, reply)) => {
                 let _ = reply.send(Ok(
                     "this node only: datapath and VIPs stay, the agent ends".into()

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::datapath::Datapath;
+use super::differences;
 use super::error::Error;
 use super::host::{self, Facts};
 use super::image::{Endpoint, Image, Wanted};
@@ -23,10 +24,14 @@ use super::kernel_types::Offsets;
 use super::report::{self, Scene};
 use super::role::{self, ByLocal, Role};
 use crate::config;
-use crate::dataplane::jiffies;
+use crate::dataplane::{DataplaneError, jiffies};
 use crate::netlink::address::OwnAddresses;
 use crate::netlink::{self, NextHop, NextHops, Resolver, sock_diag};
-use crate::status::{BpfState, Command, ConfigStatus, Counters, Envelope, NodeStatus, Refusal};
+use crate::plan::differences::Difference;
+use crate::status::{
+    BpfState, Command, Compared, ConfigStatus, Counters, Envelope, KernelDifference, NodeStatus,
+    Refusal, Verification,
+};
 
 /// What one agent holds: the datapath and all that keeps it true.
 pub(super) struct Keeper {
@@ -262,6 +267,40 @@ impl Keeper {
     pub(super) fn inventory(&self) -> Result<BpfState, Refusal> {
         let inventory = self.datapath.inventory();
         inventory.map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// Compares all that the datapath holds with what it should hold; nothing is written.
+    pub(super) fn verify(&self) -> Result<Verification, Refusal> {
+        let failed = |error: DataplaneError| Refusal::failed(error.to_string());
+        let found = self.datapath.observed().map_err(failed)?;
+        let mut all = differences::differences(&self.image, &found);
+        let next_hops = Arc::clone(&self.next_hops.borrow());
+        for (backend, wanted) in next_hops.iter() {
+            let found = self.datapath.next_hop(*backend).map_err(failed)?;
+            let wanted = wanted.as_ref().ok().map(macs);
+            all.extend(differences::next_hop(*backend, wanted, found));
+        }
+        if !self.datapath.is_attached() {
+            all.push(Difference {
+                subject: self.role.interface.clone(),
+                what: "the programs are not attached".to_owned(),
+            });
+        }
+        Ok(Verification {
+            compared: Compared {
+                addresses: differences::vips(&self.image).len(),
+                services: differences::services(&self.image).len(),
+                backends: next_hops.len(),
+                ..Compared::default()
+            },
+            differences: all
+                .into_iter()
+                .map(|one| KernelDifference {
+                    subject: one.subject,
+                    difference: one.what,
+                })
+                .collect(),
+        })
     }
 
     pub(super) async fn command(&mut self, command: Command) -> Result<String, Refusal> {

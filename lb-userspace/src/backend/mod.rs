@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`role`] | what the datapath is to do, from configuration and host | yes |
 //! | [`image`] | that as contents of the maps | yes |
+//! | [`differences`] | what the maps hold otherwise | yes |
 //! | [`report`] | status and counters | yes |
 //! | [`kernel_types`] | offsets of fields in the kernel's structures | yes |
 //! | [`host`] | questions to this host | no |
@@ -17,6 +18,7 @@
 
 mod agent;
 pub mod datapath;
+pub mod differences;
 mod error;
 pub mod host;
 pub mod image;

@@ -17,6 +17,8 @@ pub enum Request {
     Counters(oneshot::Sender<Result<Counters, Refusal>>),
     /// [`Node::bpf`].
     Bpf(oneshot::Sender<Result<BpfState, Refusal>>),
+    /// [`Node::verify`].
+    Verify(oneshot::Sender<Result<Verification, Refusal>>),
     /// [`Node::command`].
     Command(Command, oneshot::Sender<Result<String, Refusal>>),
 }
@@ -74,9 +76,7 @@ impl Node for BackendNode {
     }
 
     async fn verify(&self) -> Result<Verification, Refusal> {
-        Err(Refusal::refused(
-            "a backend's maps cannot be compared in this version: `anylb status` tells whether its programs are attached",
-        ))
+        self.ask(Request::Verify).await
     }
 
     async fn diff(&self, _: DiffRequest) -> Result<ConfigDiff, Refusal> {

@@ -33,7 +33,8 @@ pub fn differences(wanted: &Image, observed: &Observed) -> Vec<Difference> {
     let vips = numbers(&wanted.vips);
     let mut all: Vec<_> = shared(&wanted.shared, &found.shared).into_iter().collect();
     all.extend(entries(&wanted.vips, &found.vips, vip_name, vip_fields));
-    let name = |entry: &ServiceEntry| service_name(entry, &vips);
+    let name =
+        |entry: &ServiceEntry| service_name(entry.key, (entry.first_port, entry.last_port), &vips);
     all.extend(entries(
         &wanted.services,
         &found.services,
@@ -69,7 +70,7 @@ fn shared(wanted: &Shared, found: &Shared) -> Option<Difference> {
 }
 
 /// Entries by name. Several may have one: ranges of ports do.
-fn entries<T: PartialEq>(
+pub(crate) fn entries<T: PartialEq>(
     wanted: &[T],
     found: &[T],
     name: impl Fn(&T) -> String,
@@ -99,7 +100,7 @@ fn entries<T: PartialEq>(
         .collect()
 }
 
-fn vip_name(entry: &VipEntry) -> String {
+pub(crate) fn vip_name(entry: &VipEntry) -> String {
     let address = address_of(entry.address);
     match entry.kind {
         kind::VIP => format!("VIP {address}"),
@@ -109,24 +110,25 @@ fn vip_name(entry: &VipEntry) -> String {
 }
 
 /// Addresses of VIPs by their number.
-fn numbers(vips: &[VipEntry]) -> BTreeMap<u32, IpAddr> {
+pub(crate) fn numbers(vips: &[VipEntry]) -> BTreeMap<u32, IpAddr> {
     let vips = vips.iter().filter(|entry| entry.kind == kind::VIP);
     vips.map(|entry| (entry.id, address_of(entry.address)))
         .collect()
 }
 
-fn service_name(entry: &ServiceEntry, vips: &BTreeMap<u32, IpAddr>) -> String {
-    let number = abi::service_vip(entry.key);
+/// A service by its key and its first and last port.
+pub(crate) fn service_name(key: u64, ports: (u16, u16), vips: &BTreeMap<u32, IpAddr>) -> String {
+    let number = abi::service_vip(key);
     let vip = match vips.get(&number) {
         Some(address) => address.to_string(),
         None => format!("VIP number {number}"),
     };
-    let ports = match (entry.first_port, entry.last_port) {
+    let ports = match ports {
         (first, last) if first == last => format!("port {first}"),
         (first, last) => format!("ports {first}-{last}"),
     };
     // See `service_key`: the protocol stands above the port.
-    match (entry.key >> 16) as u8 {
+    match (key >> 16) as u8 {
         protocol::TCP => format!("service {vip} {ports}/tcp"),
         protocol::UDP => format!("service {vip} {ports}/udp"),
         other => format!("service {vip} {ports}, protocol {other}"),
@@ -172,14 +174,14 @@ fn tables(
     indexes.into_iter().filter_map(compare).collect()
 }
 
-fn difference(subject: &str, what: &str) -> Difference {
+pub(crate) fn difference(subject: &str, what: &str) -> Difference {
     Difference {
         subject: subject.to_owned(),
         what: what.to_owned(),
     }
 }
 
-fn differs(subject: &str, fields: &[(&str, bool)]) -> Difference {
+pub(crate) fn differs(subject: &str, fields: &[(&str, bool)]) -> Difference {
     let names: Vec<&str> = fields
         .iter()
         .filter(|(_, same)| !same)
@@ -193,7 +195,7 @@ fn differs(subject: &str, fields: &[(&str, bool)]) -> Difference {
 }
 
 /// What a header or a next hop is made of, and whether both have it alike.
-type Fields = Vec<(&'static str, bool)>;
+pub(crate) type Fields = Vec<(&'static str, bool)>;
 
 fn shared_fields(a: &Shared, b: &Shared) -> Fields {
     vec![
@@ -215,7 +217,7 @@ fn shared_fields(a: &Shared, b: &Shared) -> Fields {
     ]
 }
 
-fn vip_fields(a: &VipEntry, b: &VipEntry) -> Fields {
+pub(crate) fn vip_fields(a: &VipEntry, b: &VipEntry) -> Fields {
     vec![("number", a.id == b.id)]
 }
 

@@ -1,11 +1,14 @@
 //! The agent in a namespace: up, crash and adoption, reload, refusals, and nothing left behind.
 
+use std::mem::offset_of;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use anylb::backend;
-use anylb::status::{BpfState, Counters, Envelope, NodeStatus};
+use anylb::status::{BpfState, Counters, Envelope, NodeStatus, Verification};
+use aya::maps::{Array, Map, MapData};
+use lb_common::backend_abi::Config;
 use lb_tests::harness::bpffs::Bpffs;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::poll::until;
@@ -106,6 +109,11 @@ impl Place {
         Ok(self.ask::<Envelope<BpfState>>(request).await?.body)
     }
 
+    async fn verify(&self) -> Result<Verification> {
+        let request = "GET /v1/bpf/verify HTTP/1.1\r\nHost: anylb\r\n\r\n";
+        Ok(self.ask::<Envelope<Verification>>(request).await?.body)
+    }
+
     async fn command(&self, command: &str) -> Result<serde_json::Value> {
         let body = format!("{{\"command\":\"{command}\"}}");
         self.ask(&format!(
@@ -171,6 +179,31 @@ async fn a_whole_life() -> Result<()> {
     assert_eq!(exits.context("EXITS")?.kind, "percpu_array");
     let memory = bpf.maps.iter().map(|map| map.memory_bytes.unwrap_or(0));
     assert!(memory.sum::<u64>() > 0, "{:?}", bpf.maps);
+
+    // What somebody has changed in a map is found, and nothing is written.
+    let verified = place.verify().await?;
+    assert_eq!(verified.differences, []);
+    let compared = verified.compared;
+    assert_eq!((compared.addresses, compared.services), (2, 2));
+    let config = bpf.maps.iter().find(|map| map.name == "CONFIG");
+    let config = MapData::from_id(config.context("CONFIG")?.id)?;
+    let mut config: Array<MapData, [u8; size_of::<Config>()]> = Map::Array(config).try_into()?;
+    let right = config.get(&0, 0)?;
+    let mut wrong = right;
+    wrong[offset_of!(Config, mss_v4)] ^= 1;
+    config.set(0, wrong, 0)?;
+    for _ in 0..2 {
+        let found = place.verify().await?.differences;
+        let [one] = found.as_slice() else {
+            anyhow::bail!("{found:?}");
+        };
+        assert_eq!(
+            (one.subject.as_str(), one.difference.as_str()),
+            ("the configuration", "differs in MSS")
+        );
+    }
+    config.set(0, right, 0)?;
+    assert_eq!(place.verify().await?.differences, []);
 
     // A listener ends blindness, for good: one that goes away is a dead server.
     let v4 = runtime

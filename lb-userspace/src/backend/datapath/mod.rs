@@ -10,6 +10,7 @@
 
 mod egress;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -61,6 +62,8 @@ unsafe impl Pod for Value<Macs> {}
 /// Programs and maps, loaded with one image.
 pub struct Datapath {
     object: Ebpf,
+    config: Array<MapData, Value<Config>>,
+    vips: Array<MapData, Value<VipBucket>>,
     services: Array<MapData, Value<ServiceBucket>>,
     next_hops: HashMap<MapData, [u64; 2], Value<Macs>>,
     wanted: RingBuf<MapData>,
@@ -95,14 +98,16 @@ impl Datapath {
         tc(&mut object)?.load().map_err(DataplaneError::load)?;
         let maps = descriptors(&object).map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?;
         let vips = image.vips.iter();
-        fill(&mut object, "VIPS", vips.map(|(i, vip)| (*i, Value(*vip))))?;
+        let vips = fill(&mut object, "VIPS", vips.map(|(i, vip)| (*i, Value(*vip))))?;
         let services = image.services.iter();
         let services = services.map(|(i, service)| (*i, Value(*service)));
         let services = fill(&mut object, "SERVICES", services)?;
-        fill(&mut object, "CONFIG", [(0, Value(image.config))])?;
+        let config = fill(&mut object, "CONFIG", [(0, Value(image.config))])?;
         // Loading takes megabytes for a moment.
         release_heap();
         Ok(Self {
+            config,
+            vips,
             services,
             next_hops: of(&mut object, "NEXT_HOPS")?,
             wanted: of(&mut object, "WANTED")?,
@@ -218,6 +223,28 @@ impl Datapath {
     /// A descriptor that is readable where [`Datapath::next_wanted`] has something to tell.
     pub fn wanted_fd(&self) -> io::Result<OwnedFd> {
         self.wanted.as_fd().try_clone_to_owned()
+    }
+
+    /// What the maps hold now.
+    pub fn observed(&self) -> Result<Image, DataplaneError> {
+        let Value(config) = self
+            .config
+            .get(&0, 0)
+            .map_err(DataplaneError::map("CONFIG"))?;
+        Ok(Image {
+            config,
+            vips: filled(&self.vips, "VIPS")?,
+            services: filled(&self.services, "SERVICES")?,
+        })
+    }
+
+    /// The way to another backend, as the map has it.
+    pub fn next_hop(&self, backend: IpAddr) -> Result<Option<Macs>, DataplaneError> {
+        match self.next_hops.get(&words(backend), 0) {
+            Ok(Value(macs)) => Ok(Some(macs)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(DataplaneError::map("NEXT_HOPS")(error)),
+        }
     }
 
     /// Packets and bytes of every exit, summed over CPUs.
@@ -342,6 +369,24 @@ fn of<M: TryFrom<aya::maps::Map, Error = MapError>>(
     take(object, name)?
         .try_into()
         .map_err(DataplaneError::map(name))
+}
+
+/// The entries of an array that are not zero.
+fn filled<T: Copy + Default + PartialEq>(
+    array: &Array<MapData, Value<T>>,
+    name: &'static str,
+) -> Result<BTreeMap<u32, T>, DataplaneError>
+where
+    Value<T>: Pod,
+{
+    let mut all = BTreeMap::new();
+    for index in 0..array.len() {
+        let Value(value) = array.get(&index, 0).map_err(DataplaneError::map(name))?;
+        if value != T::default() {
+            all.insert(index, value);
+        }
+    }
+    Ok(all)
 }
 
 /// Writes the entries of a fresh array.

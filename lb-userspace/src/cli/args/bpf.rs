@@ -11,7 +11,7 @@ pub enum BpfCommand {
     Progs,
     /// Read the maps and compare them with what the agent wants in them
     ///
-    /// Also runs the loaded program on a packet for every port of every service. Nothing is written. Exits 10 where
+    /// An LB node also runs the loaded program on a packet for every port of every service. Nothing is written. Exits 10 where
     /// anything differs, and 6 before anything was applied.
     Verify,
 }
