@@ -12,7 +12,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::bpf::{self, Kind, MapType};
 use super::insn::{Assembler, Insn, Reg};
-use super::series::Figures;
+use super::series::{Effort, Figures, interleaved};
 use super::wrapper::{Frame, Wrapped, cpu_time};
 
 /// The case beside which the others stand.
@@ -107,26 +107,15 @@ impl Live {
     }
 }
 
-/// Runs every case once per round. The first round warms up and does not count.
-pub fn measure(cases: &[Live], pair: &Pair, rounds: usize, repeat: u32) -> Result<Vec<Figures>> {
-    let mut figures: Vec<Figures> = cases
-        .iter()
-        .map(|case| Figures {
-            name: case.name.clone(),
-            rounds: Vec::new(),
-        })
-        .collect();
-    for round in 0..=rounds {
-        for (case, figures) in cases.iter().zip(&mut figures) {
-            let nanoseconds = case
-                .round(pair, repeat)
-                .with_context(|| case.name.clone())?;
-            if round > 0 {
-                figures.rounds.push(nanoseconds);
-            }
-        }
-    }
-    Ok(figures)
+/// Runs every case once per round.
+pub fn measure(cases: &[Live], pair: &Pair, effort: Effort) -> Result<Vec<Figures>> {
+    interleaved(
+        cases,
+        effort.rounds,
+        |case| &case.name,
+        |case| case.round(pair, effort.repeat),
+        |_| (),
+    )
 }
 
 /// Counts the frame and drops it.
@@ -167,7 +156,11 @@ mod tests {
         }
         Netns::create("anylb-test-live")?.run(|| {
             let pair = Pair::new()?;
-            let figures = measure(&[Live::empty(frame())?], &pair, 3, REPEAT)?;
+            let effort = Effort {
+                rounds: 3,
+                repeat: REPEAT,
+            };
+            let figures = measure(&[Live::empty(frame())?], &pair, effort)?;
             assert_eq!(
                 (figures[0].name.as_str(), figures[0].rounds.len()),
                 (EMPTY, 3)

@@ -46,21 +46,35 @@ pub fn measure(cases: &[Case], effort: Effort, progress: impl Fn(usize)) -> Resu
             case.verdict
         );
     }
+    interleaved(
+        cases,
+        effort.rounds,
+        |case| &case.name,
+        |case| case.probe.round(effort.repeat),
+        progress,
+    )
+}
+
+/// One round of every case after the other, so that all see the same machine; nanoseconds per packet. The first does not count.
+pub(super) fn interleaved<C>(
+    cases: &[C],
+    rounds: usize,
+    name: impl Fn(&C) -> &str,
+    round: impl Fn(&C) -> Result<f64>,
+    progress: impl Fn(usize),
+) -> Result<Vec<Figures>> {
     let mut figures: Vec<Figures> = cases
         .iter()
         .map(|case| Figures {
-            name: case.name.clone(),
+            name: name(case).to_owned(),
             rounds: Vec::new(),
         })
         .collect();
-    for round in 0..=effort.rounds {
-        progress(round);
+    for number in 0..=rounds {
+        progress(number);
         for (case, figures) in cases.iter().zip(&mut figures) {
-            let nanoseconds = case
-                .probe
-                .round(effort.repeat)
-                .with_context(|| case.name.clone())?;
-            if round > 0 {
+            let nanoseconds = round(case).with_context(|| figures.name.clone())?;
+            if number > 0 {
                 figures.rounds.push(nanoseconds);
             }
         }

@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> Result<bool> {
     let mut figures = series::measure(&cases, effort, |round| {
         eprintln!("bench: round {round} of {}", effort.rounds)
     })?;
-    figures.extend(live::measure(&frames, &pair, cli.rounds, cli.repeat)?);
+    figures.extend(live::measure(&frames, &pair, effort)?);
 
     let report = Report::new(about::kernel(), about::cpu(), about::commit(), &figures);
     if let Some(file) = &cli.json {
