@@ -8,6 +8,7 @@ mod bpf;
 mod checks;
 mod diff;
 mod doctor;
+mod drain;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ pub use self::diff::{
     RouteDiff, RowsDiff, ServiceDiff, ValueDiff,
 };
 pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
+pub use self::drain::{DrainOutcome, Drained};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 
 /// Name and version of every JSON answer.

@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::backend::{
-    BackendArgs, BackendAsk, BackendCommand, OverrideArgs, Weight, WeightArgs,
+    BackendArgs, BackendAsk, BackendCommand, DrainArgs, OverrideArgs, Weight, WeightArgs,
 };
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};

@@ -11,6 +11,7 @@
 //! | `local` | commands that ask nobody | no |
 //! | `config` | `anylb config` | no |
 //! | `doctor` | `anylb doctor` | no |
+//! | `drain` | `anylb backend drain` and its wait | in parts |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
@@ -18,6 +19,7 @@ pub mod args;
 pub mod client;
 mod config;
 mod doctor;
+mod drain;
 pub mod error;
 mod local;
 mod output;

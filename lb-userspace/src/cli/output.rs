@@ -1,5 +1,7 @@
 //! Tables, colour, JSON.
 
+use std::fmt::Display;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Row, Table};
 use serde::Serialize;
@@ -131,8 +133,9 @@ pub(super) fn colour_on(terminal: bool) -> bool {
 }
 
 /// A count with its noun.
-pub(super) fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+pub(super) fn plural<N: Display + From<u8> + PartialEq>(count: N, noun: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// Head of a column.

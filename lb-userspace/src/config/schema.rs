@@ -191,7 +191,8 @@ pub static METRICS: Section = Section {
         "listen",
         "address and port",
         r#"listen = "127.0.0.1:9488""#,
-        "Where `/metrics`, `/healthz` and `/readyz` are served.",
+        "Where `/metrics`, `/healthz` and `/readyz` are served. On a backend an address that LB nodes reach, or `anylb backend \
+         drain --wait` cannot tell when it is empty.",
     )],
 };
 

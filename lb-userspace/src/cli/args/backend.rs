@@ -6,6 +6,11 @@ use clap::{Args, Subcommand};
 
 use super::RunArgs;
 
+/// Port of the metrics in every example.
+const METRICS_PORT: &str = "9488";
+/// Longest `--timeout`, seconds: a week.
+const TIMEOUT_SECS_MAX: u64 = 7 * 24 * 3600;
+
 /// `backend`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum BackendCommand {
@@ -29,7 +34,12 @@ pub enum BackendAsk {
     ///
     /// Where all backends of a pool are draining, none is. Holds until `anylb backend ready`, over restarts of the agent, until
     /// the box reboots.
-    Drain(OverrideArgs),
+    ///
+    /// With --wait the backend itself is asked every second, by http://BACKEND:PORT/metrics from this host, for its
+    /// connections (anylb_vip_connections; with --pool, those of that pool's services). Exits 0 when it has none, 8 when it
+    /// still has some after --timeout, and 7 when that is unknown: the backend's agent does not answer, or cannot count. It
+    /// goes on draining in any case. Other nodes send it new flows until they are told the same.
+    Drain(DrainArgs),
     /// Give a backend new flows again on this node, after `drain` or `disable`
     Ready(BackendArgs),
     /// Give a backend nothing at all on this node: the connections that it has through this node are lost
@@ -54,7 +64,39 @@ pub struct BackendArgs {
     pub pool: Option<String>,
 }
 
-/// `backend drain`, `backend disable`.
+/// `backend drain`.
+#[derive(Args, Clone, Debug)]
+pub struct DrainArgs {
+    /// Which.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    /// Hold after a reboot as well
+    #[arg(long)]
+    pub persist: bool,
+    /// Answer once the backend has no connections
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait so long at most
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "wait",
+        default_value = "3600",
+        value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECS_MAX)
+    )]
+    pub timeout: u64,
+    /// Port of the backend's metrics: that of its `metrics.listen`
+    #[arg(
+        long,
+        value_name = "PORT",
+        requires = "wait",
+        default_value = METRICS_PORT,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub metrics_port: u16,
+}
+
+/// `backend disable`.
 #[derive(Args, Clone, Debug)]
 pub struct OverrideArgs {
     /// Which.

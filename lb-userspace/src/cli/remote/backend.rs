@@ -2,6 +2,7 @@
 
 use super::super::args::{BackendArgs, BackendAsk, OverrideArgs, Weight, WeightArgs};
 use super::super::client::Client;
+use super::super::drain;
 use super::super::error::CliError;
 use super::super::output::{Answer, Style};
 use super::super::show;
@@ -17,10 +18,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, CliError> {
     match ask {
         BackendAsk::List { pool } => list(client, pool.map(PoolName), style).await,
-        BackendAsk::Drain(OverrideArgs { backend, persist }) => {
-            let command = set_admin(backend, AdminState::Draining, persist);
-            change(client, command, style).await
-        }
+        BackendAsk::Drain(args) => drain::answer(client, args, &drain::Http, style).await,
         BackendAsk::Disable(OverrideArgs { backend, persist }) => {
             let command = set_admin(backend, AdminState::Disabled, persist);
             change(client, command, style).await

@@ -6,6 +6,7 @@ pub(super) mod bpf;
 pub(super) mod checks;
 pub(super) mod diff;
 pub(super) mod doctor;
+pub(super) mod drain;
 pub(super) mod drops;
 pub(super) mod explain;
 pub(super) mod routes;

@@ -76,5 +76,5 @@ fn announcement(service: &ServiceStatus) -> String {
 }
 
 fn flows(count: u64) -> String {
-    plural(usize::try_from(count).unwrap_or(usize::MAX), "new flow")
+    plural(count, "new flow")
 }

@@ -32,13 +32,13 @@ use crate::api::scratch::Scratch;
 use crate::status::Exit;
 
 /// A node's admin socket, served.
-struct Bench {
+pub(super) struct Bench {
     _dir: Scratch,
     socket: PathBuf,
 }
 
 impl Bench {
-    fn new(node: impl Node) -> Self {
+    pub(super) fn new(node: impl Node) -> Self {
         let dir = Scratch::new();
         let socket = AdminSocket::bind(dir.path()).unwrap();
         let path = socket.path().to_path_buf();
@@ -49,8 +49,13 @@ impl Bench {
         }
     }
 
+    /// A client of it.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+
     /// What `anylb LINE` prints, to standard output or to standard error, and how it ends.
-    async fn run(&self, line: &str) -> (String, Exit) {
+    pub(super) async fn run(&self, line: &str) -> (String, Exit) {
         run(&self.socket, line, false).await
     }
 
@@ -86,14 +91,14 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
 }
 
 /// Lines longer than 80 columns.
-fn too_wide(text: &str) -> Vec<&str> {
+pub(super) fn too_wide(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| line.chars().count() > 80)
         .collect()
 }
 
 /// Compares with the file `shown/NAME`. With `BLESS=1` in the environment the file is written instead.
-fn same_as(name: &str, text: &str) {
+pub(super) fn same_as(name: &str, text: &str) {
     let path = format!("{}/src/cli/tests/shown/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, text).unwrap();
