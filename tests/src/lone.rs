@@ -126,6 +126,25 @@ impl Lone {
         Ok(agent)
     }
 
+    /// Starts the agent of a backend for the service `web` of [`File::with`], and waits until it answers. `sections` is what
+    /// its configuration has beside the usual.
+    pub async fn start_backend(&self, number: u8, sections: &str) -> Result<Agent> {
+        let backend = &self.star.backends[usize::from(number) - 1];
+        let dir = backend.dir.display();
+        let pins = backend.bpffs.path().display();
+        let file = format!(
+            "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
+             runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n{sections}\n\
+             [backend]\ntrusted_lbs = [\"10.0.0.0/16\"]\ntrusted_backends = [\"10.1.0.0/16\"]\n\
+             [[service]]\nname = \"web\"\nvip = \"198.51.100.1\"\nprotocol = \"tcp\"\nports = [{PORT}]\n",
+            backend.name,
+        );
+        std::fs::write(backend.dir.join("anylb.toml"), file)?;
+        let mut agent = Agent::backend(&self.anylb, backend)?;
+        agent.ready().await?;
+        Ok(agent)
+    }
+
     /// Starts an agent that is to end by itself: its exit code and what it said on its last lines. `wrapper` is a program
     /// and its arguments that starts it with less than all privileges; empty: none.
     pub async fn refused(&self, wrapper: &[&str]) -> Result<(Option<i32>, String)> {

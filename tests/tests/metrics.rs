@@ -68,19 +68,7 @@ async fn expositions_of_both_roles_are_clean() -> Result<()> {
     ensure!(counted == bpf_stats_enabled()?, "{node}");
 
     let backend = &lone.star.backends[0];
-    let dir = backend.dir.display();
-    let pins = backend.bpffs.path().display();
-    let file = format!(
-        "version = 1\n[node]\nname = \"be1\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
-         runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n{}\
-         [backend]\ntrusted_lbs = [\"10.0.0.0/16\"]\ntrusted_backends = [\"10.1.0.0/16\"]\n\
-         [[service]]\nname = \"web\"\nvip = \"{VIP}\"\nprotocol = \"tcp\"\nports = [{}]\n",
-        metrics_section(),
-        lone::PORT,
-    );
-    std::fs::write(backend.dir.join("anylb.toml"), file)?;
-    let mut role = Agent::backend(lone.anylb(), backend)?;
-    role.ready().await?;
+    let role = lone.start_backend(1, &metrics_section()).await?;
     let text = prometheus::get(&backend.netns, PORT, "/metrics")?;
     prometheus::check_metrics(&text)?;
     for line in [

@@ -18,7 +18,7 @@ mod wait;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Stderr, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -33,15 +33,42 @@ use crate::model::{AdminState, PoolName};
 use crate::status::{Command, DrainOutcome, Drained, Envelope, Exit, NodeStatus};
 
 use progress::Progress;
-pub(super) use scrape::Http;
-use scrape::Scrape;
+use scrape::{Http, Scrape};
 use wait::{Step, Wait};
+
+/// What a wait needs of the world.
+pub(super) struct World<S, W> {
+    /// Where metrics come from.
+    scrape: S,
+    /// Where progress is shown.
+    screen: W,
+    /// Whether that is a terminal.
+    terminal: bool,
+}
+
+impl World<Http, Stderr> {
+    /// The network, and standard error: the answer alone goes to standard output.
+    pub(super) fn real() -> Self {
+        Self {
+            scrape: Http,
+            screen: io::stderr(),
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+}
+
+impl<S, W: Write> World<S, W> {
+    fn show(&mut self, text: &str) {
+        // Whoever closed standard error does not want to know; the answer comes all the same.
+        let _ = self.screen.write_all(text.as_bytes());
+    }
+}
 
 /// Drains, and waits for the backend to be empty where `args` say so.
 pub(super) async fn answer(
     client: &Client,
     args: DrainArgs,
-    scrape: &impl Scrape,
+    mut world: World<impl Scrape, impl Write>,
     style: Style,
 ) -> Result<Answer, CliError> {
     let done = client.command(&command(&args)).await?;
@@ -51,7 +78,9 @@ pub(super) async fn answer(
     let status = client.status().await?.body;
     let source = Source::of(&status, &args)?;
     let timeout = Duration::from_secs(args.timeout);
-    let (outcome, waited) = source.wait(scrape, timeout, &args.backend.backend).await;
+    let (outcome, waited) = source
+        .wait(&mut world, timeout, &args.backend.backend)
+        .await;
     let drained = Drained {
         message: done.body.message,
         waited_secs: waited.as_secs(),
@@ -119,22 +148,22 @@ impl Source {
     /// Asks until it is over; how it ended and after what time.
     async fn wait(
         &self,
-        scrape: &impl Scrape,
+        world: &mut World<impl Scrape, impl Write>,
         timeout: Duration,
         backend: &str,
     ) -> (DrainOutcome, Duration) {
         let start = Instant::now();
-        let mut progress = Progress::new(backend, io::stderr().is_terminal());
+        let mut progress = Progress::new(backend, world.terminal);
         let mut wait = Wait::new(timeout);
         let outcome = loop {
-            let reading = self.read(scrape).await;
-            show_progress(&progress.update(&reading, start.elapsed()));
+            let reading = self.read(&world.scrape).await;
+            world.show(&progress.update(&reading, start.elapsed()));
             match wait.take(reading, start.elapsed()) {
                 Step::Again(at) => sleep_until(start + at).await,
                 Step::End(outcome) => break outcome,
             }
         };
-        show_progress(progress.end());
+        world.show(progress.end());
         (outcome, start.elapsed())
     }
 
@@ -150,9 +179,4 @@ impl Source {
         }
         Ok(sum)
     }
-}
-
-fn show_progress(text: &str) {
-    // Whoever closed standard error does not want to know; the answer comes all the same.
-    let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -29,6 +29,8 @@ impl<'a> Progress<'a> {
     pub(super) fn update(&mut self, reading: &Result<u64, String>, waited: Duration) -> String {
         let what = match reading {
             Ok(connections) => plural(*connections, "connection"),
+            // A line that wraps cannot be cleared; the answer has the reason.
+            Err(_) if self.terminal => "unknown".to_owned(),
             Err(reason) => format!("unknown: {reason}"),
         };
         let waited = span(waited.as_secs());
@@ -70,7 +72,7 @@ mod tests {
         assert_eq!(
             shown(true),
             "\r\x1b[Kb1: 2 connections after 0s\r\x1b[Kb1: 2 connections after 1s\
-             \r\x1b[Kb1: unknown: refused after 2s\r\x1b[Kb1: 1 connection after 3s\r\x1b[K"
+             \r\x1b[Kb1: unknown after 2s\r\x1b[Kb1: 1 connection after 3s\r\x1b[K"
         );
     }
 

@@ -10,7 +10,7 @@ use super::super::args::{BackendAsk, BackendCommand, Command};
 use super::super::tests::{Bench, same_as, too_wide};
 use super::super::{Cli, CliError};
 use super::scrape::{Http, Scrape};
-use super::{Style, answer};
+use super::{Style, World, answer};
 use crate::api::fake::{FakeNode, lb};
 use crate::api::scrape;
 use crate::status::Exit;
@@ -39,7 +39,7 @@ impl Told {
     }
 }
 
-impl Scrape for Told {
+impl Scrape for &Told {
     async fn text(&self, address: SocketAddr) -> Result<String, String> {
         self.asked.lock().unwrap().push(address);
         let mut answers = self.answers.lock().unwrap();
@@ -58,7 +58,16 @@ fn refused() -> Result<String, String> {
     Err("Connection refused (os error 111)".to_owned())
 }
 
-async fn run(bench: &Bench, line: &str, scrape: &impl Scrape) -> (String, Exit) {
+async fn run(bench: &Bench, line: &str, told: &Told) -> (String, Exit) {
+    run_and_show(bench, line, told, &mut Vec::new()).await
+}
+
+async fn run_and_show(
+    bench: &Bench,
+    line: &str,
+    told: &Told,
+    screen: &mut Vec<u8>,
+) -> (String, Exit) {
     let cli = Cli::try_parse_from(line.split(' ')).unwrap();
     let Command::Backend(BackendCommand::Ask(BackendAsk::Drain(args))) = cli.command else {
         panic!("`{line}` drains nothing");
@@ -67,7 +76,12 @@ async fn run(bench: &Bench, line: &str, scrape: &impl Scrape) -> (String, Exit) 
         format: cli.global.format(),
         colour: false,
     };
-    match answer(&bench.client(), args, scrape, style).await {
+    let world = World {
+        scrape: told,
+        screen,
+        terminal: false,
+    };
+    match answer(&bench.client(), args, world, style).await {
         Ok(answer) => (answer.text, answer.exit),
         Err(CliError { exit, message }) => (message, exit),
     }
@@ -117,6 +131,22 @@ async fn every_end_of_a_wait() {
         let (list, _) = bench.run("backend list --pool web").await;
         assert!(list.contains("10.1.0.2  b2       100  draining"), "{list}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_meanwhile_is_no_part_of_the_answer() {
+    let told = Told::new([Ok(web_v4(25)), refused(), Ok(web_v4(0))]);
+    let bench = Bench::new(FakeNode::lb());
+    let line = "anylb backend drain b2 --wait --json";
+    let mut screen = Vec::new();
+    let (text, _) = run_and_show(&bench, line, &told, &mut screen).await;
+    serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let shown = "\
+b2: 25 connections after 0s
+b2: unknown: http://10.1.0.2:9488/metrics: Connection refused (os error 111) after 1s
+b2: 0 connections after 2s
+";
+    assert_eq!(String::from_utf8(screen).unwrap(), shown);
 }
 
 #[tokio::test(start_paused = true)]

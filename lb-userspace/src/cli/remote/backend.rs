@@ -2,7 +2,7 @@
 
 use super::super::args::{BackendArgs, BackendAsk, OverrideArgs, Weight, WeightArgs};
 use super::super::client::Client;
-use super::super::drain;
+use super::super::drain::{self, World};
 use super::super::error::CliError;
 use super::super::output::{Answer, Style};
 use super::super::show;
@@ -18,7 +18,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, CliError> {
     match ask {
         BackendAsk::List { pool } => list(client, pool.map(PoolName), style).await,
-        BackendAsk::Drain(args) => drain::answer(client, args, &drain::Http, style).await,
+        BackendAsk::Drain(args) => drain::answer(client, args, World::real(), style).await,
         BackendAsk::Disable(OverrideArgs { backend, persist }) => {
             let command = set_admin(backend, AdminState::Disabled, persist);
             change(client, command, style).await
