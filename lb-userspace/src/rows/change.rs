@@ -56,14 +56,18 @@ impl Builder {
         let old = table(self, before);
         let new = table(self, after);
         let pasts = std::iter::once(&before.input).chain(before.previous);
+        let pasts: Vec<&Input> = pasts.copied().collect();
+        // From few members to many: one that comes costs a ranking less than one that goes.
+        let mut order: Vec<usize> = (0..pasts.len()).collect();
+        order.sort_by_key(|&n| pasts[n].members().len());
+        let mut flows = vec![Uncovered::default(); pasts.len()];
+        for n in order {
+            let owners = self.owners_of(pasts[n]);
+            flows[n] = uncovered(&old, &new, pasts[n], &owners);
+        }
         Change {
             moved: new.owned_by_another(&old),
-            flows: pasts
-                .map(|&past| {
-                    let owners = self.owners_of(past);
-                    uncovered(&old, &new, past, &owners)
-                })
-                .collect(),
+            flows,
         }
     }
 }
