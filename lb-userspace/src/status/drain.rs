@@ -1,5 +1,7 @@
 //! `anylb backend drain --wait`.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 /// A backend was told to drain, and this is what came of it.
