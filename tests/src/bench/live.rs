@@ -37,8 +37,12 @@ impl Pair {
     /// Makes both in this namespace, which takes them with it.
     pub fn new() -> Result<Self> {
         ip(&["link", "add", NEAR, "type", "veth", "peer", "name", FAR])?;
-        ip(&["link", "set", NEAR, "up"])?;
-        ip(&["link", "set", FAR, "up"])?;
+        for interface in [NEAR, FAR] {
+            // The kernel's own packets, such as router solicitations, would be counted with ours.
+            let silent = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+            std::fs::write(&silent, "1").context(silent)?;
+            ip(&["link", "set", interface, "up"])?;
+        }
         let counter = bpf::map(MapType::Array, 4, 8, 1).context("make a counter")?;
         let drop = bpf::load(&counting_drop(counter.as_fd()), Kind::ALL[0])
             .context("load the far end's program")?;
