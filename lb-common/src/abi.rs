@@ -309,6 +309,8 @@ pub mod backend_flags {
     pub const UP: u32 = 0x02;
     /// A verdict was given at all.
     pub const JUDGED: u32 = 0x04;
+    /// It is this box itself.
+    pub const LOCAL: u32 = 0x08;
 }
 
 /// Key of a service: VIP number, protocol, port.

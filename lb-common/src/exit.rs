@@ -11,6 +11,8 @@ pub enum Action {
     Transmit,
     /// Out of another interface.
     Redirect,
+    /// To the backend's program of this box.
+    Local,
 }
 
 /// Leaves at `exit`.

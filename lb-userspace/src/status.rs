@@ -59,7 +59,7 @@ pub struct NodeStatus {
     pub node: String,
     /// Version of the binary.
     pub version: String,
-    /// `lb` or `backend`.
+    /// `lb`, `backend`, or `combined`.
     pub role: String,
     /// Seconds since the epoch when the agent started.
     pub start_time_secs: u64,

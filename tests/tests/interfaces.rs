@@ -69,6 +69,7 @@ impl Stage {
             pin_dir: self.bpffs.path().join("anylb"),
             interfaces: vec!["eth0".into(), "eth1".into()],
             mode,
+            backend: false,
         };
         self.lb.run(|| {
             let mut plane = Dataplane::open(&options)?;
@@ -109,6 +110,7 @@ fn desired(stage: &Stage) -> Result<Desired> {
                 source_mac: OUR_MAC,
                 destination_mac: BACKEND_MAC,
                 vlan,
+                local: false,
             }),
             health: Health::Up,
         };

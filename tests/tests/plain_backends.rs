@@ -207,6 +207,7 @@ impl Lb {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
+            backend: false,
         })?;
         let (image, mut operations) = desired(encap, backend).image(&mut Slots::default())?;
         operations.extend(plan(&image, &plane.observed()?)?);
@@ -235,6 +236,7 @@ fn desired(encap: Encap, backend: &str) -> Desired {
             source_mac: MACS[6..].try_into().expect("six bytes"),
             destination_mac: MACS[..6].try_into().expect("six bytes"),
             vlan: None,
+            local: false,
         }),
         health: Health::Up,
     };

@@ -31,6 +31,8 @@ use inner::{Inner, Transport};
 
 /// The maps, as the decision sees them. Indexes are those of [`crate::abi`].
 pub trait Tables {
+    /// Whether this box may be a backend as well, to which packets go without leaving.
+    const BACKEND: bool;
     /// The bank in use.
     fn bank(&self) -> Option<&Bank>;
     /// A packed row.
@@ -82,6 +84,10 @@ exits! {
     NoNextHop = "no_next_hop", Drop, "no route or neighbour towards the backend: see `anylb backend list`";
     /// No headroom for the headers.
     NoHeadroom = "no_headroom", Drop, "the driver leaves too little room before a packet";
+    /// The first hop is this box, which is a backend as well.
+    Local = "local", Local, "";
+    /// The first hop is this box, and its backend's program is not there.
+    NoLocalBackend = "no_local_backend", Drop, "the backend's program is not loaded: restart the agent";
 }
 
 /// Decides about one packet and, where it is ours, puts the tunnel headers before it.
@@ -337,7 +343,9 @@ fn forward<P: Transit, T: Tables>(
     }
     tables.count_service(service.service_counter, inner.length, new_flow);
     tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
-    if packet.leaves_by(first.ifindex) {
+    if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
+        Ok(Exit::Local)
+    } else if packet.leaves_by(first.ifindex) {
         Ok(Exit::Sent)
     } else {
         Ok(Exit::Redirected)

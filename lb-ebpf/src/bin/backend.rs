@@ -140,8 +140,8 @@ pub fn backend(context: XdpContext) -> u32 {
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,
-        // No exit of the backend redirects.
-        Action::Drop | Action::Redirect => xdp_action::XDP_DROP,
+        // No exit of the backend redirects or stays undecided.
+        Action::Drop | Action::Redirect | Action::Local => xdp_action::XDP_DROP,
     }
 }
 

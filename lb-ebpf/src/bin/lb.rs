@@ -1,4 +1,4 @@
-//! The LB node: maps and the XDP program `lb`.
+//! The LB node: maps and the XDP programs `lb` and, for a box that is a backend as well, `lb_and_backend`.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![allow(
@@ -7,7 +7,7 @@
 )]
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
@@ -45,9 +45,15 @@ static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usiz
 #[btf_map]
 static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
-struct Maps;
+/// The backend's program, on a box that is both; the agent puts it there.
+#[btf_map(name = "BACKEND")]
+static BACKEND_PROGRAM: ProgramArray<1> = ProgramArray::new();
 
-impl Tables for Maps {
+struct Maps<const BACKEND: bool>;
+
+impl<const BACKEND: bool> Tables for Maps<BACKEND> {
+    const BACKEND: bool = BACKEND;
+
     #[inline(always)]
     fn bank(&self) -> Option<&Bank> {
         let root = ROOT.get(0)?;
@@ -97,23 +103,48 @@ impl Tables for Maps {
 #[xdp]
 #[inline(always)]
 pub fn lb(context: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&context);
+    spread::<false>(&context)
+}
+
+/// The same on a box that is a backend as well: what is not for a VIP, and what is for a VIP and this box, goes to the backend's
+/// program, which takes the tunnel off or passes it on as it does with those that came by wire.
+#[xdp]
+#[inline(always)]
+pub fn lb_and_backend(context: XdpContext) -> u32 {
+    spread::<true>(&context)
+}
+
+#[inline(always)]
+fn spread<const BACKEND: bool>(context: &XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(context);
     let bytes = packet.len() as u64;
     let probe = packet.is_probe();
-    let exit = lb::run(&mut packet, &Maps, probe);
+    let exit = lb::run(&mut packet, &Maps::<BACKEND>, probe);
     let counted = if probe { Exit::Probe } else { exit };
-    let counter = abi::exit_counter(packet.ingress(), counted as u32);
-    bump(EXITS.get_ptr_mut(counter), |count| {
-        count.packets += 1;
-        count.bytes += bytes;
-    });
+    count(&packet, counted, bytes);
+    if BACKEND && !probe && matches!(exit.action(), Action::Pass | Action::Local) {
+        // SAFETY: nothing that must be dropped is alive. Where there is no program, this one goes on.
+        unsafe { BACKEND_PROGRAM.tail_call(context, 0) };
+        if exit.action() == Action::Local {
+            count(&packet, Exit::NoLocalBackend, bytes);
+        }
+    }
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
+        Action::Drop | Action::Local => xdp_action::XDP_DROP,
         Action::Transmit => xdp_action::XDP_TX,
         // SAFETY: takes numbers only; the agent gives out indexes of interfaces that there are.
         Action::Redirect => unsafe { bpf_redirect(packet.egress(), 0) as u32 },
     }
+}
+
+#[inline(always)]
+fn count(packet: &XdpPacket, exit: Exit, bytes: u64) {
+    let counter = abi::exit_counter(packet.ingress(), exit as u32);
+    bump(EXITS.get_ptr_mut(counter), |count| {
+        count.packets += 1;
+        count.bytes += bytes;
+    });
 }
 
 #[unsafe(link_section = "license")]

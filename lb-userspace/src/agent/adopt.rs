@@ -141,6 +141,7 @@ fn next_hop(backend: &Backend) -> NextHop {
         source_mac: [s0, s1, s2, s3, s4, s5],
         destination_mac: [d0, d1, d2, d3, d4, d5],
         vlan: Vlan::from_wire(backend.vlan),
+        local: backend.flags & backend_flags::LOCAL != 0,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
@@ -13,6 +14,8 @@ use super::Error;
 use super::node::AgentNode;
 use super::reconcile::Event;
 use crate::api::Node as _;
+use crate::backend;
+use crate::backend::node::Request;
 use crate::bgp::Speaker;
 use crate::status::Command;
 
@@ -29,6 +32,8 @@ pub struct Running {
     pub signals: Signals,
     /// The loop.
     pub reconciler: std::thread::JoinHandle<()>,
+    /// The backend on the same box.
+    pub backend: Option<JoinHandle<Result<(), backend::Error>>>,
     /// Ends the admin socket and the metrics listener.
     pub stop_servers: watch::Sender<bool>,
     /// `node.drain_wait`.
@@ -87,12 +92,13 @@ impl Running {
         }
         // Nobody waits for an answer to this.
         let _ = self.stop_servers.send(true);
+        if let Some(backend) = self.backend {
+            backend.await.map_err(|_| panicked("backend's task"))??;
+        }
         let joined = tokio::task::spawn_blocking(|| self.reconciler.join()).await;
         match joined {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Error::Start(
-                "the reconcile thread panicked: please report the log".into(),
-            )),
+            _ => Err(panicked("reconcile thread")),
         }
     }
 
@@ -121,6 +127,10 @@ impl Running {
         }
         info!("withdrawn: forwarding what still comes");
         self.wait_until_quiet(self.linger).await;
+        if let Some(backend) = &self.node.backend {
+            // Fails only where it has ended already.
+            let _ = backend.requests.send(Request::Stop).await;
+        }
         self.tell(Event::Remove).await;
         info!("stopped: the datapath is removed");
     }
@@ -158,6 +168,10 @@ impl Running {
             () = self.signals.end.wait() => info!("told again: waiting no longer"),
         }
     }
+}
+
+fn panicked(what: &str) -> Error {
+    Error::Start(format!("the {what} panicked: please report the log"))
 }
 
 async fn quiet(node: &AgentNode, limit: Duration) {

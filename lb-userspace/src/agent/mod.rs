@@ -18,6 +18,7 @@
 //! | [`wake`] | telling the loop that something may differ | no |
 //! | [`report`] | status, counters, explanations | yes, but for map reads |
 //! | [`checks`] | how the checks do, one check out of turn | yes |
+//! | [`both`] | LB node and backend on one box: their answers as one | yes |
 //! | [`announce`] | the speaker from the configuration | no |
 //! | [`node`] | the agent as the API sees it | no |
 //! | [`leave`] | signals; stop and handover | no |
@@ -30,6 +31,7 @@
 
 pub mod adopt;
 pub mod announce;
+pub mod both;
 pub mod capacity;
 pub mod checks;
 pub mod core;
@@ -52,6 +54,7 @@ pub mod withdrawn;
 
 use std::path::{Path, PathBuf};
 
+use crate::backend;
 use crate::bgp::SpeakerError;
 use crate::config;
 use crate::dataplane::{DataplaneError, keep_tables_apart};
@@ -78,6 +81,9 @@ pub enum Error {
     /// The speaker.
     #[error(transparent)]
     Speaker(#[from] SpeakerError),
+    /// The backend on the same box.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
     /// A socket, a signal handler, a thread.
     #[error("{0}")]
     Start(String),
@@ -88,6 +94,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::NoPools(_) => Exit::ConfigInvalid,
+            Self::Backend(error) => error.exit(),
             Self::Dataplane(_) | Self::State(_) | Self::Speaker(_) | Self::Start(_) => Exit::Failed,
         }
     }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::both;
 use super::checks;
 use super::reconcile::Event;
 use crate::api::Node;
+use crate::backend::node::BackendNode;
 use crate::bgp::{self, Speaker};
 use crate::config::{self, ThisHost};
 use crate::health::Asker;
@@ -30,12 +32,29 @@ pub struct AgentNode {
     pub asker: Asker,
     /// The operator wants a handover.
     pub handover: Arc<Notify>,
+    /// The backend on the same box.
+    pub backend: Option<BackendNode>,
 }
 
 impl AgentNode {
     fn peers(&self) -> Vec<bgp::PeerStatus> {
         let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
         speaker.iter().flat_map(Speaker::status).collect()
+    }
+
+    /// Tells the backend on the same box what the LB node has done.
+    async fn tell_backend(&self, command: Command) -> Result<(), Refusal> {
+        let Some(backend) = &self.backend else {
+            return Ok(());
+        };
+        let told = backend.command(command).await.map(drop);
+        told.map_err(|refusal| Refusal {
+            message: format!(
+                "the LB node of this box has done so, its backend has not: {}",
+                refusal.message
+            ),
+            ..refusal
+        })
     }
 
     async fn ask<T>(
@@ -52,6 +71,9 @@ impl Node for AgentNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         let mut envelope = Envelope::clone(&self.status.borrow());
         envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
+        if let Some(backend) = &self.backend {
+            both::status(&mut envelope.body, &backend.status().body);
+        }
         Arc::new(envelope)
     }
 
@@ -62,7 +84,11 @@ impl Node for AgentNode {
     }
 
     async fn counters(&self) -> Result<Counters, Refusal> {
-        self.ask(Event::Counters).await
+        let node = self.ask(Event::Counters).await?;
+        match &self.backend {
+            Some(backend) => Ok(both::counters(node, backend.counters().await?)),
+            None => Ok(node),
+        }
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
@@ -88,11 +114,19 @@ impl Node for AgentNode {
     }
 
     async fn bpf(&self) -> Result<BpfState, Refusal> {
-        self.ask(Event::Bpf).await
+        let node = self.ask(Event::Bpf).await?;
+        match &self.backend {
+            Some(backend) => Ok(both::bpf(node, backend.bpf().await?)),
+            None => Ok(node),
+        }
     }
 
     async fn verify(&self) -> Result<Verification, Refusal> {
-        self.ask(Event::Verify).await
+        let node = self.ask(Event::Verify).await?;
+        match &self.backend {
+            Some(backend) => Ok(both::verification(node, backend.verify().await?)),
+            None => Ok(node),
+        }
     }
 
     async fn diff(&self, request: DiffRequest) -> Result<ConfigDiff, Refusal> {
@@ -109,7 +143,9 @@ impl Node for AgentNode {
             let tell = move |done| drop(reply.send(done));
             Event::Reload(force, Box::new(tell))
         };
-        self.ask(event).await
+        let reloaded = self.ask(event).await?;
+        self.tell_backend(Command::Reload).await?;
+        Ok(reloaded)
     }
 
     async fn told(&self, time: Duration) -> Result<(), Refusal> {
@@ -131,12 +167,16 @@ impl Node for AgentNode {
     }
 
     async fn command(&self, command: Command) -> Result<String, Refusal> {
-        let handover = command == Command::Handover;
-        let answer = self.ask(|reply| Event::Command(command, reply)).await;
-        if handover && answer.is_ok() {
+        let both = matches!(command, Command::Handover | Command::Reload);
+        let asked = command.clone();
+        let answer = self.ask(|reply| Event::Command(asked, reply)).await?;
+        if both {
+            self.tell_backend(command.clone()).await?;
+        }
+        if command == Command::Handover {
             self.handover.notify_one();
         }
-        answer
+        Ok(answer)
     }
 }
 

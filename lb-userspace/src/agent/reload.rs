@@ -75,6 +75,10 @@ pub fn check(current: &Settings, next: &Settings) -> Result<(), Refusal> {
         ("[node]", current.node != next.node),
         ("[bgp]", sessions(current) != sessions(next)),
         ("[metrics]", current.metrics != next.metrics),
+        (
+            "the role ([backend] or none)",
+            current.backend.is_some() != next.backend.is_some(),
+        ),
     ];
     let changed: Vec<_> = fixed
         .into_iter()

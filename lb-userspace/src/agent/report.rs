@@ -356,6 +356,7 @@ fn action_name(action: Action) -> &'static str {
         Action::Drop => "drop",
         Action::Transmit => "tx",
         Action::Redirect => "redirect",
+        Action::Local => "local",
     }
 }
 

@@ -17,10 +17,11 @@ use super::wake::Bell;
 use super::{Error, announce, load};
 use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
+use crate::backend;
 use crate::dataplane::{Dataplane, Options, privileges};
 use crate::health::Checker;
 use crate::model::Settings;
-use crate::netlink::Resolver;
+use crate::netlink::{Own, Resolver};
 use crate::plan::Observed;
 use crate::status::{Envelope, NodeStatus};
 
@@ -54,6 +55,11 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
     if let Some(plane) = &mut ground.plane {
         plane.attach()?;
     }
+    let backend = match &settings.backend {
+        Some(_) => Some(backend::beside(path.clone(), settings.clone()).await?),
+        None => None,
+    };
+    let (backend, backend_task) = backend.unzip();
     info!(
         node = settings.node.name,
         adopted = preserved,
@@ -73,7 +79,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
     let bell = Bell::new(events.clone());
     let checker = Checker::start(adopted.verdicts.clone());
     let resolver = (!settings.node.interfaces.is_empty())
-        .then(|| Resolver::start(settings.node.interfaces.clone()));
+        .then(|| Resolver::start(settings.node.interfaces.clone(), own(&settings)));
     bell.on_change(checker.watch());
     if let Some(resolver) = &resolver {
         bell.on_change(resolver.watch());
@@ -105,6 +111,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
         speaker: Arc::new(Mutex::new(speaker)),
         asker,
         handover: Arc::new(Notify::new()),
+        backend,
     });
     let stop_servers = serve(&node, ground.socket, ground.metrics);
     let (drain_wait, linger) = leaving;
@@ -112,6 +119,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
         node,
         signals: ground.signals,
         reconciler,
+        backend: backend_task,
         stop_servers,
         drain_wait,
         linger,
@@ -134,6 +142,7 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         pin_dir: settings.node.pin_dir.clone(),
         interfaces: interfaces.clone(),
         mode: settings.node.xdp_mode,
+        backend: settings.backend.is_some(),
     };
     let plane = (!interfaces.is_empty())
         .then(|| Dataplane::open(&options))
@@ -166,6 +175,14 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         plane,
         problems,
     })
+}
+
+/// What the addresses of this box are as backends.
+fn own(settings: &Settings) -> Own {
+    match settings.backend {
+        Some(_) => Own::Served,
+        None => Own::Refused,
+    }
 }
 
 /// Names this boot of the kernel.

@@ -98,6 +98,7 @@ pub fn hop(target: &str, mac: u8) -> NextHop {
         source_mac: [2, 0, 0, 0, 0, 1],
         destination_mac: [2, 0, 0, 0, 1, mac],
         vlan: None,
+        local: false,
     }
 }
 

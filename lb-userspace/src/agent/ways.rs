@@ -33,6 +33,7 @@ impl Ways {
                         source_mac: hop.source_mac,
                         destination_mac: hop.destination_mac,
                         vlan: hop.vlan,
+                        local: hop.local,
                     };
                     self.next_hops.insert(address, hop);
                 }

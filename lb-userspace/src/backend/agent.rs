@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use super::error::Error;
 use super::keeper::{Keeper, load};
 use super::node::{BackendNode, Request};
+use super::role::Role;
 use crate::api::{admin, scrape};
+use crate::model::Settings;
 use crate::status::Command;
 
 /// How often the host is looked at: a listener that starts is known so soon.
@@ -23,6 +26,9 @@ const REQUESTS_MAX: usize = 16;
 /// Runs until it is told to stop or to hand over.
 pub async fn run(config: PathBuf) -> Result<(), Error> {
     let role = load(&config)?;
+    if role.is_both() {
+        return Err(Error::BothRoles(config));
+    }
     // Everything that can be refused comes first, so that a refusal leaves nothing behind.
     let socket = admin::AdminSocket::bind(&role.settings.node.runtime_dir)?;
     let metrics = match role.settings.metrics {
@@ -33,26 +39,54 @@ pub async fn run(config: PathBuf) -> Result<(), Error> {
     let (requests, queue) = mpsc::channel(REQUESTS_MAX);
     let mut keeper = Keeper::start(config, role).await?;
     let node = Arc::new(BackendNode {
-        requests,
+        requests: requests.clone(),
         status: keeper.status.subscribe(),
     });
     let (stop, stopped) = watch::channel(false);
-    let mut servers = vec![tokio::spawn(admin::serve(
-        socket,
-        Arc::clone(&node),
-        told(stopped.clone()),
-    ))];
+    let mut servers = vec![
+        tokio::spawn(signals.pass_on(requests)),
+        tokio::spawn(admin::serve(
+            socket,
+            Arc::clone(&node),
+            told(stopped.clone()),
+        )),
+    ];
     if let Some(listener) = metrics {
         servers.push(tokio::spawn(scrape::serve(listener, node, told(stopped))));
     }
-    let ended = serve(&mut keeper, queue, signals).await;
-    // The servers hold the receiver until they have ended.
+    let ended = serve(&mut keeper, queue).await;
+    // The servers hold the receiver until they have ended; signals find nobody who listens.
     let _ = stop.send(true);
+    servers.swap_remove(0).abort();
     for server in servers {
         // A server that panicked has nothing left to end.
         let _ = server.await;
     }
-    match ended? {
+    end(keeper, ended?).await
+}
+
+/// Starts the role beside the LB node's agent of the same box, which has the signals, the admin socket and the metrics: the way
+/// to ask it, and its task. `settings` are what the file at `config` says.
+pub async fn beside(
+    config: PathBuf,
+    settings: Settings,
+) -> Result<(BackendNode, JoinHandle<Result<(), Error>>), Error> {
+    let role = Role::of(settings, &config)?;
+    let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+    let mut keeper = Keeper::start(config, role).await?;
+    let node = BackendNode {
+        requests,
+        status: keeper.status.subscribe(),
+    };
+    let task = tokio::spawn(async move {
+        let ended = serve(&mut keeper, queue).await;
+        end(keeper, ended?).await
+    });
+    Ok((node, task))
+}
+
+async fn end(keeper: Keeper, intent: Intent) -> Result<(), Error> {
+    match intent {
         Intent::Stop => keeper.stop().await,
         Intent::HandOver => {
             info!("handed over: datapath and VIPs stay");
@@ -89,12 +123,25 @@ impl Signals {
             hangup: on(SignalKind::hangup())?,
         })
     }
+
+    /// Makes requests of them.
+    async fn pass_on(mut self, requests: mpsc::Sender<Request>) {
+        loop {
+            // All cancel-safe: a signal stays pending.
+            let request = tokio::select! {
+                _ = self.terminate.recv() => Request::Stop,
+                _ = self.interrupt.recv() => Request::Stop,
+                _ = self.hangup.recv() => Request::Hangup,
+            };
+            if requests.send(request).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// What woke the loop.
 enum Wake {
-    End,
-    Reload,
     Request(Request),
     NextHops,
     Wanted,
@@ -102,19 +149,12 @@ enum Wake {
 }
 
 /// Answers and adapts until told to end.
-async fn serve(
-    keeper: &mut Keeper,
-    mut queue: mpsc::Receiver<Request>,
-    mut signals: Signals,
-) -> Result<Intent, Error> {
+async fn serve(keeper: &mut Keeper, mut queue: mpsc::Receiver<Request>) -> Result<Intent, Error> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // All cancel-safe: signals and requests stay queued, a watch remembers what was seen, a ring stays readable.
+        // All cancel-safe: requests stay queued, a watch remembers what was seen, a ring stays readable.
         let wake = tokio::select! {
-            _ = signals.terminate.recv() => Wake::End,
-            _ = signals.interrupt.recv() => Wake::End,
-            _ = signals.hangup.recv() => Wake::Reload,
             Some(request) = queue.recv() => Wake::Request(request),
             Ok(()) = keeper.next_hops.changed() => Wake::NextHops,
             ready = keeper.ring.readable() => {
@@ -124,8 +164,8 @@ async fn serve(
             _ = ticks.tick() => Wake::Look,
         };
         match wake {
-            Wake::End => return Ok(Intent::Stop),
-            Wake::Reload => match keeper.reload().await {
+            Wake::Request(Request::Stop) => return Ok(Intent::Stop),
+            Wake::Request(Request::Hangup) => match keeper.reload().await {
                 Ok(done) => info!("reload: {done}"),
                 Err(refusal) => error!("reload: {}", refusal.message),
             },

@@ -22,6 +22,11 @@ pub enum Error {
     /// No interface is named.
     #[error("node.interfaces is empty: name the interface that encapsulated packets come in by")]
     NoInterface,
+    /// One file for two agents.
+    #[error(
+        "{0}: has pools, so this box is LB node and backend at once: run `anylb run`, which is both"
+    )]
+    BothRoles(PathBuf),
     /// No tunnel can end there.
     #[error(
         "{0} has no address that a tunnel could end at: give it one, or correct node.interfaces"
@@ -56,9 +61,11 @@ impl Error {
     /// How the process ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::NoRole(_) | Self::NoInterface | Self::Image(_) => {
-                Exit::ConfigInvalid
-            }
+            Self::Config(_)
+            | Self::NoRole(_)
+            | Self::BothRoles(_)
+            | Self::NoInterface
+            | Self::Image(_) => Exit::ConfigInvalid,
             Self::NoAddress(_)
             | Self::Dataplane(_)
             | Self::Netlink(_)

@@ -26,7 +26,7 @@ use super::role::{self, ByLocal, Role};
 use crate::config;
 use crate::dataplane::{DataplaneError, jiffies};
 use crate::netlink::address::OwnAddresses;
-use crate::netlink::{self, NextHop, NextHops, Resolver, sock_diag};
+use crate::netlink::{self, NextHop, NextHops, Own, Resolver, sock_diag};
 use crate::plan::differences::Difference;
 use crate::status::{
     BpfState, Command, Compared, ConfigStatus, Counters, Envelope, KernelDifference, NodeStatus,
@@ -73,12 +73,12 @@ impl Keeper {
         let mut vips = OwnAddresses::on("lo").await?;
         let adopted = datapath.attach(
             &role.settings.node.pin_dir,
-            role.settings.node.xdp_mode,
+            role.entry(),
             &role.interface,
             role.lowers_mss(),
         )?;
         let failures = set_vips(&mut vips, &role).await;
-        let resolver = Resolver::start(vec![role.interface.clone()]);
+        let resolver = Resolver::start(vec![role.interface.clone()], Own::Refused);
         let status = watch::Sender::new(Arc::new(Envelope::new(1, first_status(&role, adopted))));
         let keeper = Self {
             next_hops: resolver.watch(),
@@ -207,7 +207,7 @@ impl Keeper {
         let node = &self.role.settings.node;
         let (interface, lowers) = (&self.role.interface, self.role.lowers_mss());
         self.datapath
-            .attach(&node.pin_dir, node.xdp_mode, interface, lowers)?;
+            .attach(&node.pin_dir, self.role.entry(), interface, lowers)?;
         Ok(())
     }
 

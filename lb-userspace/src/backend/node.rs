@@ -13,6 +13,10 @@ use crate::status::{
 
 /// A question to the agent's loop, and where the answer goes.
 pub enum Request {
+    /// The host shall be no backend any more.
+    Stop,
+    /// The configuration shall be read again; whether it could be is in the log.
+    Hangup,
     /// [`Node::counters`].
     Counters(oneshot::Sender<Result<Counters, Refusal>>),
     /// [`Node::bpf`].

@@ -62,7 +62,8 @@ pub fn refresh(status: &mut NodeStatus, scene: &Scene<'_>) {
 
 fn problems(scene: &Scene<'_>) -> Vec<String> {
     let mut problems = scene.failures.to_vec();
-    for service in &scene.role.settings.services {
+    let services = scene.role.settings.services.iter();
+    for service in services.filter(|service| scene.role.serves(service, &scene.wanted.own)) {
         let blind =
             role::endpoints(service).filter(|endpoint| scene.wanted.blind.contains(endpoint));
         problems.extend(blind.map(|endpoint| {
@@ -133,6 +134,7 @@ fn exit_count(exit: Exit, count: &ExitCount) -> status::ExitCount {
         Action::Drop => "drop",
         Action::Transmit => "tx",
         Action::Redirect => "redirect",
+        Action::Local => "local",
     };
     status::ExitCount {
         name: exit.name().to_owned(),

@@ -7,6 +7,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use lb_common::tunnel;
 
+use super::datapath::Entry;
 use super::error::Error;
 use super::host::Facts;
 use super::image::{Endpoint, Wanted};
@@ -49,6 +50,20 @@ impl Role {
         })
     }
 
+    /// Whether the box is an LB node as well: its file has pools.
+    pub fn is_both(&self) -> bool {
+        !self.settings.pools.is_empty()
+    }
+
+    /// How packets come to the XDP program.
+    pub fn entry(&self) -> Entry {
+        if self.is_both() {
+            Entry::LbNode
+        } else {
+            Entry::Interface(self.settings.node.xdp_mode)
+        }
+    }
+
     /// VIPs and ports.
     pub fn endpoints(&self) -> BTreeSet<Endpoint> {
         self.settings.services.iter().flat_map(endpoints).collect()
@@ -58,6 +73,16 @@ impl Role {
     pub fn vip_addresses(&self) -> BTreeSet<IpNet> {
         let vips = self.settings.services.iter().map(|service| service.vip);
         vips.map(IpNet::from).collect()
+    }
+
+    /// Whether a box with these addresses is to serve it: on an LB node, which has services of other boxes as well, its pool says so.
+    pub fn serves(&self, service: &Service, own: &BTreeSet<IpAddr>) -> bool {
+        let pool = service.pool.as_ref();
+        let pool = pool.and_then(|name| self.settings.pools.get(name));
+        pool.is_none_or(|pool| {
+            let mut backends = pool.backends.iter();
+            backends.any(|backend| own.contains(&backend.address))
+        })
     }
 
     /// Whether SYN-ACKs are changed at all.
@@ -77,9 +102,12 @@ impl Role {
             return Err(Error::NoAddress(self.interface.clone()));
         }
         let endpoints = self.endpoints();
+        let itself = own.iter().copied().map(IpNet::from);
+        let itself = itself.filter(|_| self.is_both());
+        let trusted_lbs = self.backend.trusted_lbs.iter().copied();
         Ok(Wanted {
             tunnel_port: tunnel::PORT,
-            trusted_lbs: self.backend.trusted_lbs.clone(),
+            trusted_lbs: trusted_lbs.chain(itself).collect(),
             trusted_backends: self.backend.trusted_backends.clone(),
             blind: endpoints
                 .difference(seen)
@@ -93,7 +121,8 @@ impl Role {
         })
     }
 
-    /// Where tunnels end: what the file says, else every address of the interface that is no VIP.
+    /// Where tunnels end: what the file says, else every address of the interface that is no VIP. Of an LB node the file says
+    /// where tunnels begin, and pools where they end.
     fn own(&self, facts: &Facts) -> BTreeSet<IpAddr> {
         let node = &self.settings.node;
         let said = [
@@ -106,7 +135,7 @@ impl Role {
             facts.addresses.iter().filter(family).copied()
         };
         let own = [true, false].into_iter().zip(said).flat_map(|(v4, said)| {
-            let found = found(v4).filter(|_| said.is_none());
+            let found = found(v4).filter(|_| said.is_none() || self.is_both());
             said.into_iter().chain(found).collect::<Vec<_>>()
         });
         own.filter(|address| !vips.contains(address)).collect()
@@ -135,9 +164,9 @@ impl Role {
     pub fn same_place(&self, other: &Self) -> bool {
         let (a, b) = (&self.settings, &other.settings);
         self.interface == other.interface
+            && self.entry() == other.entry()
             && a.node.runtime_dir == b.node.runtime_dir
             && a.node.pin_dir == b.node.pin_dir
-            && a.node.xdp_mode == b.node.xdp_mode
             && a.metrics == b.metrics
     }
 }

@@ -55,9 +55,9 @@ impl Draft {
     }
 
     fn check_roles(&self, errors: &Errors) {
-        let Some(backend) = &self.backend else {
+        if self.backend.is_none() {
             return;
-        };
+        }
         let mut interfaces = self.node.iter().flat_map(|node| &node.interfaces);
         if let Some(second) = interfaces.nth(1) {
             errors.add(
@@ -68,23 +68,20 @@ impl Draft {
                 .help("name the one that encapsulated packets come in by"),
             );
         }
-        if !self.pools.is_empty() {
-            errors.add(
-                Diagnostic::at(
-                    &backend.place,
-                    format!("a box that is LB node and backend at once {NOT_SUPPORTED}"),
-                )
-                .help("a backend's file has `[backend]` and services, and no `[[pool]]`"),
-            );
-        } else if let Some(bgp) = &self.bgp {
+        if let (true, Some(bgp)) = (self.pools.is_empty(), &self.bgp) {
             errors.add(
                 Diagnostic::at(
                     &bgp.place,
                     format!("a backend that announces VIPs {NOT_SUPPORTED}"),
                 )
-                .help("remove `[bgp]`: the LB nodes announce"),
+                .help("remove `[bgp]`: LB nodes announce, and a box that is one as well has a `[[pool]]`"),
             );
         }
+    }
+
+    /// Whether it is the file of a backend that is no LB node.
+    pub fn is_backend_only(&self) -> bool {
+        self.backend.is_some() && self.pools.is_empty()
     }
 
     fn check_node(&self, errors: &Errors) {
@@ -130,7 +127,7 @@ impl Draft {
 
     fn check_pool_of(&self, service: &ServiceDraft, errors: &Errors) {
         let Some(name) = &service.pool else {
-            if self.backend.is_none() && !service.pool_named {
+            if !self.is_backend_only() && !service.pool_named {
                 errors.add_absence(
                     Diagnostic::at(&service.place, "missing key `pool`")
                         .label("`pool` belongs here")
@@ -159,7 +156,7 @@ impl Draft {
         if let Some(meant) = nearest(&name.value, known.iter().copied()) {
             return error.help(format!("did you mean `{meant}`?"));
         }
-        if self.backend.is_some() && self.pools.is_empty() {
+        if self.is_backend_only() {
             return error.help("remove it: on a backend a service has no pool");
         }
         error.help(format!("add a `[[pool]]` with `name = \"{}\"`", name.value))

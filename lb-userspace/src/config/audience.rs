@@ -39,7 +39,7 @@ impl<'a> Peer<'a> {
 /// Reports everything that is wrong between services and peers.
 pub fn check(draft: &Draft, errors: &Errors) {
     let Some(bgp) = &draft.bgp else {
-        if draft.backend.is_none() {
+        if !draft.is_backend_only() {
             without_bgp(draft, errors);
         }
         return;

@@ -5,7 +5,6 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
-use super::place::Span;
 use super::value::{self, Read, Reject};
 use crate::model::{BackendRole, Mss};
 
@@ -14,8 +13,6 @@ pub struct BackendRoleDraft {
     trusted_lbs: Vec<IpNet>,
     trusted_backends: Vec<IpNet>,
     mss: Mss,
-    /// Its header.
-    pub place: Span,
 }
 
 impl BackendRoleDraft {
@@ -38,7 +35,6 @@ impl BackendRoleDraft {
             trusted_lbs,
             trusted_backends: prefixes(fields, "trusted_backends"),
             mss: fields.get_or("mss", Mss::Auto, mss),
-            place: fields.place.clone(),
         }
     }
 

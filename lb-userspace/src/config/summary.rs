@@ -41,10 +41,10 @@ impl Summary {
             .map(|service| service.vip)
             .collect();
         Summary {
-            role: if settings.backend.is_some() {
-                "backend"
-            } else {
-                "lb"
+            role: match (&settings.backend, settings.pools.is_empty()) {
+                (None, _) => "lb",
+                (Some(_), true) => "backend",
+                (Some(_), false) => "combined",
             },
             node: settings.node.name.clone(),
             interfaces: settings.node.interfaces.clone(),

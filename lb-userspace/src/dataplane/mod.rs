@@ -13,6 +13,7 @@
 //! | [`features`] | what of BPF this kernel can do |
 //! | `inventory` | maps and programs as the kernel describes them |
 //! | `counters` | sums over CPUs |
+//! | `slot` | the place of a backend's program behind the LB node's |
 //!
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
 //! pins, checks their shape and ABI version, reads the state back, and replaces the program by link update. A datapath that was
@@ -35,6 +36,7 @@ mod offloads;
 pub(crate) mod pins;
 pub mod privileges;
 pub mod probe;
+pub(crate) mod slot;
 pub(crate) mod xdp;
 
 use std::collections::BTreeMap;
@@ -69,11 +71,15 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// How the program hangs on them.
     pub mode: XdpMode,
+    /// Whether this box is a backend as well.
+    pub backend: bool,
 }
 
 /// A loaded, pinned and attached datapath.
 pub struct Dataplane {
     mode: XdpMode,
+    /// Of the object's programs the one that is loaded.
+    program: &'static str,
     /// With the link to each, where there is one.
     links: BTreeMap<String, Option<Link>>,
     object: Ebpf,
@@ -99,10 +105,15 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
         let pins = Pins::open(&options.pin_dir)?;
         let mut object = load_object(&pins.maps())?;
+        let name = if options.backend {
+            "lb_and_backend"
+        } else {
+            "lb"
+        };
         let program: &mut Xdp = object
-            .program_mut("lb")
+            .program_mut(name)
             .and_then(|program| program.try_into().ok())
-            .ok_or(DataplaneError::Object("no XDP program named lb"))?;
+            .ok_or(NO_PROGRAM)?;
         program.load().map_err(DataplaneError::load)?;
         let mut links = BTreeMap::new();
         for name in &options.interfaces {
@@ -116,6 +127,7 @@ impl Dataplane {
                 .map_err(DataplaneError::map("TABLES"))?,
             inner: open_tables(&pins.tables())?,
             mode: options.mode,
+            program: name,
             links,
             adopted: pins.kept(),
             object,
@@ -126,7 +138,7 @@ impl Dataplane {
     /// Puts the program on every interface: in the place of a former agent's without a gap, or where there was none. One that
     /// fails keeps the others from nothing. Interfaces that a former agent used lose theirs.
     pub fn attach(&mut self) -> Result<(), DataplaneError> {
-        let program = program_of(&self.object)?.fd();
+        let program = program_of(&self.object, self.program)?.fd();
         let program = program.map_err(DataplaneError::load)?.as_fd();
         let mut outcome = Ok(());
         let directory = self.pins.links();
@@ -152,7 +164,7 @@ impl Dataplane {
 
     /// The XDP program of this object, for test runs.
     fn program(&self) -> Result<&Xdp, DataplaneError> {
-        program_of(&self.object)
+        program_of(&self.object, self.program)
     }
 
     /// File descriptor of the loaded program, for measuring.
@@ -342,6 +354,7 @@ impl Dataplane {
 }
 
 const NO_BANK: DataplaneError = DataplaneError::Object("the root names no bank");
+const NO_PROGRAM: DataplaneError = DataplaneError::Object("an XDP program is missing");
 
 /// A bit for every bucket that is not empty.
 fn occupied(buckets: &[VipBucket]) -> u64 {
@@ -379,11 +392,11 @@ fn open_tables(directory: &Path) -> Result<BTreeMap<u32, Table>, DataplaneError>
     Ok(tables)
 }
 
-fn program_of(object: &Ebpf) -> Result<&Xdp, DataplaneError> {
+fn program_of<'o>(object: &'o Ebpf, name: &str) -> Result<&'o Xdp, DataplaneError> {
     object
-        .program("lb")
+        .program(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or(DataplaneError::Object("no XDP program named lb"))
+        .ok_or(NO_PROGRAM)
 }
 
 fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
@@ -391,6 +404,7 @@ fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
     }
+    loader.map_pin_path(slot::MAP, maps_dir.join(slot::MAP));
     loader.load(OBJECT).map_err(DataplaneError::object)
 }
 

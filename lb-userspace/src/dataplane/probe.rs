@@ -234,6 +234,9 @@ impl<'a> HostTables<'a> {
 }
 
 impl Tables for HostTables<'_> {
+    /// Probes come back with their headers, wherever they would go.
+    const BACKEND: bool = false;
+
     fn bank(&self) -> Option<&Bank> {
         let root = self.plane.root.get(0)?;
         if root.abi_version != abi::ABI_VERSION {

@@ -31,6 +31,6 @@ pub(crate) mod testing;
 
 pub use error::Error;
 pub(crate) use kernel::interface_name;
-pub use next_hop::{Link, NextHop, Route, Unresolved};
+pub use next_hop::{Link, NextHop, Own, Route, Unresolved};
 pub use resolver::{NextHops, Resolver};
 pub use table::{Gateway, Neighbour, Resolution, Table, Upkeep};

@@ -25,6 +25,17 @@ pub struct NextHop {
     pub destination_mac: [u8; 6],
     /// VLAN tag of the frames.
     pub vlan: Option<Vlan>,
+    /// The address is this node's own: frames to it stay here.
+    pub local: bool,
+}
+
+/// What an address of the node itself is as a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// A mistake: [`Unresolved::Local`].
+    Refused,
+    /// The node's own backend.
+    Served,
 }
 
 /// Why there is no next hop; its display is what an operator reads.
@@ -165,6 +176,25 @@ impl NextHop {
             source_mac,
             destination_mac,
             vlan: link.vlan.map(|(_, vlan)| vlan),
+            local: false,
+        })
+    }
+
+    /// The way to an address of this node, for what has come in by `link`.
+    pub fn own(target: IpAddr, link: &Link) -> Result<NextHop, Unresolved> {
+        let mac = link
+            .mac
+            .ok_or_else(|| Unresolved::NoMac(link.name.clone()))?;
+        Ok(NextHop {
+            interface: link.name.clone(),
+            ifindex: link.egress(),
+            mtu: link.mtu,
+            source: target,
+            gateway: target,
+            source_mac: mac,
+            destination_mac: mac,
+            vlan: None,
+            local: true,
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::events::{Event, Events};
 use super::kernel::{Kernel, interface_name};
 use super::table::{Gateway, Table, Upkeep};
-use super::{Error, Link, NextHop, Route, Unresolved, next_hop};
+use super::{Error, Link, NextHop, Own, Route, Unresolved, next_hop};
 
 /// Everything is asked for again so often, whatever events say.
 const ROUND: Duration = Duration::from_secs(5);
@@ -38,11 +38,12 @@ pub struct Resolver {
 impl Resolver {
     /// Starts without targets, in the network namespace of the calling thread; needs a tokio runtime whose tasks run
     /// in that namespace. Interfaces may appear later.
-    pub fn start(interfaces: Vec<String>) -> Self {
+    pub fn start(interfaces: Vec<String>, own: Own) -> Self {
         let (targets, targets_seen) = watch::channel(BTreeSet::new());
         let (published, next_hops) = watch::channel(Arc::new(NextHops::new()));
         let driver = Driver {
             interfaces,
+            own,
             targets: targets_seen,
             published,
             managed: BTreeSet::new(),
@@ -79,6 +80,7 @@ impl Drop for Resolver {
 
 struct Driver {
     interfaces: Vec<String>,
+    own: Own,
     targets: watch::Receiver<BTreeSet<IpAddr>>,
     published: watch::Sender<Arc<NextHops>>,
     /// Neighbours that the kernel keeps resolved because this task asked for it.
@@ -108,7 +110,7 @@ struct Agenda {
 impl Driver {
     /// Runs sessions with the kernel; one that breaks is begun anew after a while.
     async fn run(mut self) {
-        let mut table = Table::new(self.interfaces.clone());
+        let mut table = Table::new(self.interfaces.clone(), self.own);
         loop {
             match self.session(&mut table).await {
                 Ok(()) => return,
@@ -327,7 +329,7 @@ mod tests {
     }
 
     fn resolve(addresses: &[&str]) -> Resolver {
-        let resolver = Resolver::start(vec!["eth0".into()]);
+        let resolver = Resolver::start(vec!["eth0".into()], Own::Refused);
         resolver.set_targets(addresses.iter().map(|text| ip(text)).collect());
         resolver
     }
@@ -394,6 +396,7 @@ mod tests {
                 source_mac: Peer::OUR_MAC,
                 destination_mac: Peer::MAC,
                 vlan: None,
+                local: false,
             };
             assert_eq!(v4, expected);
             let v6 = wait_for(&resolver, "2001:db8::1", Result::is_ok).await;
@@ -590,7 +593,7 @@ mod tests {
             ip_command("link set eth9 up");
             ip_command("link set eth8 up");
             ip_command("neigh add 10.9.0.2 dev eth9 lladdr 02:00:00:00:00:92 nud permanent");
-            let resolver = Resolver::start(vec!["eth0".into(), "eth9".into()]);
+            let resolver = Resolver::start(vec!["eth0".into(), "eth9".into()], Own::Refused);
             let targets = ["10.0.0.1", "10.9.0.2"];
             resolver.set_targets(targets.map(ip).into());
             let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Link, NextHop, Route, Unresolved};
+use super::{Link, NextHop, Own, Route, Unresolved};
 
 /// An entry of the kernel's neighbour table on our interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub type Gateway = (u32, IpAddr);
 #[derive(Clone, Debug)]
 pub struct Table {
     interfaces: Vec<String>,
+    own: Own,
     targets: BTreeSet<IpAddr>,
     /// Those that traffic may leave by, by index.
     links: BTreeMap<u32, Link>,
@@ -57,9 +58,10 @@ pub struct Table {
 
 impl Table {
     /// Knows nothing yet but the names of our interfaces.
-    pub fn new(interfaces: Vec<String>) -> Self {
+    pub fn new(interfaces: Vec<String>, own: Own) -> Self {
         Table {
             interfaces,
+            own,
             targets: BTreeSet::new(),
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -186,6 +188,7 @@ impl Table {
         let route = match route {
             Ok(route) => route,
             Err(Unresolved::Pending) => return Err(Unresolved::Pending),
+            Err(Unresolved::Local) if self.own == Own::Served => return self.own(target),
             // Without carrier the kernel has no route either, which would explain less.
             Err(reason) => return Err(self.trouble().unwrap_or_else(|| reason.clone())),
         };
@@ -201,6 +204,15 @@ impl Table {
             (None, Some(reason)) => Err(Unresolved::Refused(gateway.1, reason.clone())),
             _ if self.silent.contains(&gateway) => Err(Unresolved::NeighbourFailed(gateway.1)),
             (neighbour, _) => NextHop::resolve(target, link, route, neighbour),
+        }
+    }
+
+    /// The way to this node itself, as the first interface that works has it.
+    fn own(&self, target: IpAddr) -> Result<NextHop, Unresolved> {
+        let named = |link: &&Link| link.up && self.interfaces.contains(&link.name);
+        match self.links.values().find(named) {
+            Some(link) => NextHop::own(target, link),
+            None => Err(self.trouble().unwrap_or(Unresolved::Local)),
         }
     }
 
@@ -258,7 +270,16 @@ mod tests {
         route: Result<Route, Unresolved>,
         neighbours: &[(&str, Neighbour)],
     ) -> Table {
-        let mut table = Table::new(vec!["eth0".into()]);
+        owned(Own::Refused, link, route, neighbours)
+    }
+
+    fn owned(
+        own: Own,
+        link: Option<Link>,
+        route: Result<Route, Unresolved>,
+        neighbours: &[(&str, Neighbour)],
+    ) -> Table {
+        let mut table = Table::new(vec!["eth0".into()], own);
         table.set_targets([ip("10.1.0.1")].into());
         let neighbours = neighbours
             .iter()
@@ -295,6 +316,7 @@ mod tests {
             source_mac: OUR_MAC,
             destination_mac: PEER_MAC,
             vlan: None,
+            local: false,
         };
         assert_eq!(direct, expected);
         let routed = only(&table(
@@ -309,6 +331,29 @@ mod tests {
                 gateway: ip("10.0.0.1"),
                 ..expected
             }
+        );
+    }
+
+    #[test]
+    fn a_backend_of_its_own_has_the_interfaces_mac_and_needs_no_neighbour() {
+        let own = |link| owned(Own::Served, link, Err(Unresolved::Local), &[]);
+        let found = own(Some(link()));
+        assert!(found.gateways().is_empty());
+        let hop = only(&found).unwrap();
+        assert!(hop.local);
+        assert_eq!((hop.source_mac, hop.destination_mac), (OUR_MAC, OUR_MAC));
+        assert_eq!((hop.ifindex, hop.source), (7, ip("10.1.0.1")));
+        let down = Link {
+            up: false,
+            ..link()
+        };
+        assert_eq!(
+            only(&own(Some(down))),
+            Err(Unresolved::LinkDown("eth0".into()))
+        );
+        assert_eq!(
+            only(&own(None)),
+            Err(Unresolved::NoInterface("eth0".into()))
         );
     }
 

@@ -75,6 +75,8 @@ pub struct NextHop {
     pub destination_mac: [u8; 6],
     /// VLAN tag of the frames.
     pub vlan: Option<Vlan>,
+    /// The backend is this node itself.
+    pub local: bool,
 }
 
 /// A service.
@@ -259,7 +261,9 @@ impl Desired {
                 0
             },
             ifindex: hop.ifindex,
-            flags: verdict | backend_flags::REACHABLE,
+            flags: verdict
+                | backend_flags::REACHABLE
+                | if hop.local { backend_flags::LOCAL } else { 0 },
             mtu: hop.mtu,
             vlan: hop.vlan.map_or(0, Vlan::to_wire),
         }

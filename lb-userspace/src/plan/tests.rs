@@ -19,6 +19,7 @@ fn backend(address: &str) -> DesiredBackend {
         source_mac: [1; 6],
         destination_mac: [2; 6],
         vlan: None,
+        local: false,
     };
     DesiredBackend {
         address: address.parse().expect("an address"),

@@ -95,6 +95,7 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
         pin_dir: directory.join("node"),
         interfaces: Vec::new(),
         mode: XdpMode::Auto,
+        backend: false,
     };
     let mut plane = Dataplane::open(&options)?;
     let live = live(live_interface);
@@ -254,6 +255,7 @@ fn pool_of(family: &Family, way: Way) -> Result<DesiredPool> {
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 3],
             vlan: way.tagged.then_some(TAG),
+            local: false,
         }),
         health: Health::Up,
     };

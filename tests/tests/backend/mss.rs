@@ -1,6 +1,7 @@
 //! The MSS in SYN-ACKs: on the host, and by the TC program in the kernel.
 
 use anyhow::{Result, ensure};
+use anylb::backend::datapath::Entry;
 use anylb::model::XdpMode;
 use lb_common::frame::Frame;
 use lb_common::mss::clamp;
@@ -131,7 +132,7 @@ fn a_filter_is_replaced_where_there_is_no_tcx() {
         let directory = std::env::temp_dir().join(format!("anylb-filter-{}", std::process::id()));
         let pins = Bpffs::mount(&directory)?;
         let mut last = Stage::set(&wanted())?.datapath;
-        last.attach(pins.path(), XdpMode::Auto, "ghosts", true)?;
+        last.attach(pins.path(), Entry::Interface(XdpMode::Auto), "ghosts", true)?;
         last.detach()?;
         ensure!(filters()? == 0, "stopping takes it off");
         drop(pins);

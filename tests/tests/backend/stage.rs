@@ -72,7 +72,7 @@ impl Stage {
             Action::Drop => 1,
             Action::Pass => 2,
             Action::Transmit => 3,
-            Action::Redirect => 4,
+            Action::Redirect | Action::Local => 4,
         };
         ensure!(action == expected, "{:?} returned {action}", counted[0]);
         Ok((counted[0], bytes))

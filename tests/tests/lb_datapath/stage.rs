@@ -28,6 +28,7 @@ pub fn pool(backends: &[&str], hops: usize) -> DesiredPool {
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 2],
             vlan: None,
+            local: false,
         }),
         health: Health::Up,
     });
@@ -115,6 +116,7 @@ impl Loaded {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
+            backend: false,
         };
         let plane = Dataplane::open(&options).expect("the program loads");
         let mut loaded = Self {

@@ -63,6 +63,7 @@ fn a_second_agent_adopts_the_pinned_state() {
         pin_dir: loaded.bpffs.path().join("anylb"),
         interfaces: Vec::new(),
         mode: XdpMode::Auto,
+        backend: false,
     };
     loaded.plane = None;
     let second = Dataplane::open(&options).expect("adopted");

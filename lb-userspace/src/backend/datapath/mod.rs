@@ -33,6 +33,7 @@ use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{prepare_directory, take};
 use crate::dataplane::pins::remove_pin;
+use crate::dataplane::slot::Slot;
 use crate::dataplane::xdp;
 use crate::dataplane::{DataplaneError, PerCpu, release_heap};
 use crate::model::XdpMode;
@@ -73,12 +74,38 @@ pub struct Datapath {
     links: Option<Links>,
 }
 
-/// What holds the programs on the interface.
+/// How packets come to the XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It hangs on the interface.
+    Interface(XdpMode),
+    /// The LB node's program of this box hands them on.
+    LbNode,
+}
+
+/// What holds the programs.
 struct Links {
     directory: PathBuf,
-    xdp: Option<Link>,
+    xdp: Seat,
     interface: String,
     mss: Option<Egress>,
+}
+
+/// What holds the XDP program.
+enum Seat {
+    /// A link to the interface, where there is one.
+    Link(Option<Link>),
+    /// The LB node's program.
+    Slot(Slot),
+}
+
+impl Seat {
+    fn holds(&self, program: u32) -> bool {
+        match self {
+            Seat::Link(link) => link.as_ref().is_some_and(Link::is_attached),
+            Seat::Slot(slot) => slot.program_id() == Some(program),
+        }
+    }
 }
 
 impl Datapath {
@@ -123,7 +150,7 @@ impl Datapath {
     pub fn attach(
         &mut self,
         pin_dir: &Path,
-        mode: XdpMode,
+        entry: Entry,
         interface: &str,
         lower_mss: bool,
     ) -> Result<bool, DataplaneError> {
@@ -131,13 +158,23 @@ impl Datapath {
         let directory = pin_dir.join("backend");
         let (xdp_pins, mss_pin) = (directory.join("xdp"), directory.join("mss"));
         prepare_directory(&directory, &["xdp"])?;
-        let mut link = xdp::find(&xdp_pins, interface)?;
-        let adopted = link.is_some();
         let program = xdp_program(&mut self.object)?
             .fd()
-            .map_err(DataplaneError::load)?
-            .as_fd();
-        xdp::attach(mode, &mut link, &xdp_pins, interface, program)?;
+            .map_err(DataplaneError::load)?;
+        let (seat, adopted) = match entry {
+            Entry::Interface(mode) => {
+                let mut link = xdp::find(&xdp_pins, interface)?;
+                let adopted = link.is_some();
+                xdp::attach(mode, &mut link, &xdp_pins, interface, program.as_fd())?;
+                (Seat::Link(link), adopted)
+            }
+            Entry::LbNode => {
+                let mut slot = Slot::open(pin_dir)?;
+                let adopted = slot.program_id().is_some();
+                slot.put(program)?;
+                (Seat::Slot(slot), adopted)
+            }
+        };
         let mss = if lower_mss {
             Some(Egress::attach(tc(&mut self.object)?, &mss_pin, interface)?)
         } else {
@@ -146,7 +183,7 @@ impl Datapath {
         };
         self.links = Some(Links {
             directory,
-            xdp: link,
+            xdp: seat,
             interface: interface.to_owned(),
             mss,
         });
@@ -158,28 +195,35 @@ impl Datapath {
         Egress::filter(tc(&mut self.object)?, interface).map(drop)
     }
 
-    /// Whether the interface still carries the programs.
+    /// Whether the programs still are where they were put.
     pub fn is_attached(&self) -> bool {
+        let info = self.xdp_loaded().ok().and_then(|xdp| xdp.info().ok());
         self.links.as_ref().is_some_and(|links| {
-            links.xdp.as_ref().is_some_and(Link::is_attached)
+            info.is_some_and(|info| links.xdp.holds(info.id()))
                 && links.mss.as_ref().is_none_or(Egress::is_attached)
         })
     }
 
     /// How the XDP program hangs there, in the words of `node.xdp_mode`.
     pub fn mode(&self) -> &'static str {
-        let link = self.links.as_ref().and_then(|links| links.xdp.as_ref());
-        link.map_or(Hook::Native, Link::hook).mode()
+        match self.links.as_ref().map(|links| &links.xdp) {
+            Some(Seat::Link(Some(link))) => link.hook().mode(),
+            _ => Hook::Native.mode(),
+        }
     }
 
     /// Takes the programs off the interface.
     pub fn detach(mut self) -> Result<(), DataplaneError> {
-        let Some(links) = self.links.take() else {
+        let Some(mut links) = self.links.take() else {
             return Ok(());
         };
         let pins = links.directory.join("xdp");
-        if let Some(link) = &links.xdp {
-            remove_pin(&xdp::pin(&pins, &links.interface, link.hook()))?;
+        match &mut links.xdp {
+            Seat::Link(Some(link)) => {
+                remove_pin(&xdp::pin(&pins, &links.interface, link.hook()))?;
+            }
+            Seat::Link(None) => {}
+            Seat::Slot(slot) => slot.clear()?,
         }
         fs::remove_dir(&pins).map_err(DataplaneError::pin(pins))?;
         egress::remove(&links.directory.join("mss"), &links.interface)?;

@@ -34,6 +34,7 @@ fn head(node: &NodeStatus, generation: u64, now_secs: u64) -> String {
         node.node,
         match node.role.as_str() {
             "lb" => "LB node",
+            "combined" => "LB node and backend",
             other => other,
         },
         node.version,
