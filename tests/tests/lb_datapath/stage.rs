@@ -110,13 +110,18 @@ pub struct Loaded {
 
 impl Loaded {
     pub fn new(name: &str, desired: &Desired) -> Self {
+        Self::with(name, desired, false)
+    }
+
+    /// The same on a box that may be a backend as well.
+    pub fn with(name: &str, desired: &Desired, backend: bool) -> Self {
         let bpffs = Bpffs::mount(&std::env::temp_dir().join(format!("anylb-test-{name}")))
             .expect("a BPF file system");
         let options = Options {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
-            backend: false,
+            backend,
         };
         let plane = Dataplane::open(&options).expect("the program loads");
         let mut loaded = Self {
