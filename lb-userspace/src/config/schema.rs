@@ -632,7 +632,8 @@ const COMMUNITIES: &str = "list of \"asn:value\", \"asn:value:value\" or a well-
 /// `[backend]`.
 pub static BACKEND: Section = Section {
     header: "[backend]",
-    about: "Makes this box a backend (`anylb backend run`): it takes packets out of the tunnel.",
+    about: "Makes this box a backend: it takes packets out of the tunnel. Without pools it is that alone (`anylb backend run`); with pools it is \
+            an LB node as well (`anylb run`), on one interface, and takes what its rows name it for without a tunnel.",
     keys: &[
         required(
             "trusted_lbs",

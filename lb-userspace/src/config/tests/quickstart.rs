@@ -18,10 +18,10 @@ fn blocks(document: &'static str) -> Vec<&'static str> {
     parts.map(block).collect()
 }
 
-/// The node's file, the backend's, and the backend that is added: all that there are.
-fn files() -> [&'static str; 3] {
+/// The node's file, the backend's, the backend that is added, and what makes a node both: all that there are.
+fn files() -> [&'static str; 4] {
     let found = blocks(DOCUMENT);
-    found.try_into().expect("three blocks")
+    found.try_into().expect("four blocks")
 }
 
 fn site() -> FakeHost {
@@ -59,7 +59,7 @@ fn both_nodes_spread_the_same_services_over_the_same_pool() {
 
 #[test]
 fn backends_have_the_services_and_trust_whom_the_site_has() {
-    let [node, backend, _] = files();
+    let [node, backend, ..] = files();
     let role = read(backend);
     let names = |settings: &Settings| -> Vec<_> {
         let services = settings.services.iter();
@@ -81,7 +81,7 @@ fn backends_have_the_services_and_trust_whom_the_site_has() {
 
 #[test]
 fn a_backend_more_is_a_backend_more() {
-    let [node, _, added] = files();
+    let [node, _, added, _] = files();
     let more = node.replacen("[[service]]", &format!("{added}\n[[service]]"), 1);
     let count = |settings: Settings| {
         settings
@@ -92,6 +92,14 @@ fn a_backend_more_is_a_backend_more() {
     };
     let (before, after): (usize, usize) = (count(read(node)), count(read(&more)));
     assert_eq!((before, after), (3, 4));
+}
+
+#[test]
+fn a_node_with_a_backends_section_is_both() {
+    let [node, _, _, both] = files();
+    let settings = read(&node.replacen("[[pool]]", &format!("{both}\n[[pool]]"), 1));
+    let summary = crate::config::Summary::of(&settings);
+    assert_eq!((summary.role, summary.backends), ("combined", 3));
 }
 
 /// Those are tried with real daemons.
