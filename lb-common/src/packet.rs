@@ -29,6 +29,25 @@ pub trait Packet {
     /// nothing moved, where there is no room. New bytes hold anything: write all of them.
     #[must_use]
     fn grow(&mut self, by: i32) -> bool;
+    /// Takes `by` bytes off the start, so that behind an Ethernet header, which must be written anew, IPv4 (`v4`) or IPv6
+    /// begins. False where that is not possible; the packet is of no more use then.
+    #[inline(always)]
+    #[must_use]
+    fn strip(&mut self, by: usize, v4: bool) -> bool {
+        let _ = v4;
+        self.grow(-(by as i32))
+    }
+    /// Whether the kernel has joined it of several.
+    #[inline(always)]
+    fn is_joined(&self) -> bool {
+        false
+    }
+    /// Tells of bytes behind the Ethernet header whose change no checksum in the packet has made up for: what their one's
+    /// complement sum has gained. A sum over the whole packet, which some NICs hand to the kernel, has to follow.
+    #[inline(always)]
+    fn resum(&mut self, gained: u32) {
+        let _ = gained;
+    }
 }
 
 /// A packet on its way through a node. A copy is another view of the same packet.

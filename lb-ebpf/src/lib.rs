@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `packet.rs` | a packet between `data` and `data_end` |
-//! | `skb.rs` | the same in a TC program, read only |
+//! | `skb.rs` | the same in a TC program |
 //! | `sockets.rs` | the kernel's TCP sockets |
 //! | `percpu.rs` | counters that only this CPU writes |
 //! | `bin/lb.rs` | maps and program of the LB node |

@@ -1,10 +1,14 @@
 //! A packet between `data` and `data_end` of an XDP context.
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::PROBE_MARK;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
+
+use crate::sockets::Arrived;
 
 /// The packet of an XDP program.
 #[derive(Clone, Copy)]
@@ -66,11 +70,12 @@ impl XdpPacket {
             self.end = (*self.context).data_end as usize;
         }
     }
+}
 
-    /// The context, for helpers.
+impl Arrived for XdpPacket {
     #[inline(always)]
-    pub fn context(&self) -> *mut xdp_md {
-        self.context
+    fn context(&self) -> *mut c_void {
+        self.context.cast()
     }
 }
 

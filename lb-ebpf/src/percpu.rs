@@ -3,7 +3,7 @@
 /// Changes a value of a per-CPU map, where the index is inside the map.
 ///
 /// The pointer comes from a per-CPU array: valid while the program runs, and no other CPU or program writes it meanwhile
-/// (XDP does not preempt itself).
+/// (programs of packets do not preempt each other).
 #[inline(always)]
 pub fn bump<T>(value: Option<*mut T>, change: impl FnOnce(&mut T)) {
     if let Some(value) = value {

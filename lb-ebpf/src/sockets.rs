@@ -1,4 +1,4 @@
-//! The kernel's sockets, looked up from XDP.
+//! The kernel's sockets, looked up from XDP or TC.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, from_ref};
@@ -12,7 +12,11 @@ use lb_common::backend::{Flow, Found, Sockets};
 use lb_common::packet::Packet;
 use lb_common::wire::{Ipv4, Ipv6, Tcp};
 
-use crate::packet::XdpPacket;
+/// A packet that a program runs for.
+pub trait Arrived {
+    /// The program's context, for helpers.
+    fn context(&self) -> *mut c_void;
+}
 
 /// State numbers of the kernel's `tcp_states.h`.
 const ESTABLISHED: u32 = 1;
@@ -39,9 +43,9 @@ pub struct KernelSockets {
 impl KernelSockets {
     /// For the packet.
     #[inline(always)]
-    pub fn new(packet: &XdpPacket, offsets: Offsets) -> Self {
+    pub fn new(packet: &impl Arrived, offsets: Offsets) -> Self {
         Self {
-            context: packet.context().cast(),
+            context: packet.context(),
             offsets,
         }
     }
@@ -74,7 +78,7 @@ impl KernelSockets {
 /// The helpers that find a socket.
 type LookUp = unsafe fn(*mut c_void, *mut bpf_sock_tuple, u32, u64, u64) -> *mut bpf_sock;
 
-impl Sockets<XdpPacket> for KernelSockets {
+impl<P: Packet> Sockets<P> for KernelSockets {
     #[inline(always)]
     fn connected(&self, flow: &Flow) -> bool {
         self.find(bpf_sk_lookup_udp, flow)
@@ -82,7 +86,7 @@ impl Sockets<XdpPacket> for KernelSockets {
     }
 
     #[inline(always)]
-    fn tcp(&self, packet: &XdpPacket, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
+    fn tcp(&self, packet: &P, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
         let Some(socket) = self.find(bpf_skc_lookup_tcp, flow) else {
             return Found::Nothing;
         };
@@ -163,7 +167,7 @@ impl Socket {
 
     /// Whether the segment carries a valid SYN cookie for this listener.
     #[inline(always)]
-    fn confirms(&self, packet: &XdpPacket, flow: &Flow, (ip, tcp): (usize, usize)) -> bool {
+    fn confirms(&self, packet: &impl Packet, flow: &Flow, (ip, tcp): (usize, usize)) -> bool {
         let Some(tcp) = packet.get_at::<Tcp>(tcp) else {
             return false;
         };

@@ -499,6 +499,17 @@ pub struct BackendRole {
     pub trusted_backends: Vec<IpNet>,
     /// MSS in SYN-ACKs.
     pub mss: Mss,
+    /// Where packets are taken out of the tunnel.
+    pub hook: BackendHook,
+}
+
+/// `backend.hook`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendHook {
+    /// By an XDP program.
+    Xdp,
+    /// By a TC program on ingress, after what the kernel has joined.
+    Tc,
 }
 
 /// `backend.mss`.

@@ -4,7 +4,9 @@ use super::inner::Inner;
 use super::outer::{L3, Outer};
 use super::{Exit, ecn};
 use crate::packet::Packet;
-use crate::wire::{Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, fold, protocol};
+use crate::wire::{
+    Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, fold, halves, protocol,
+};
 
 /// Makes the inner packet the packet, with the frame's own MAC addresses and the congestion mark of RFC 6040.
 #[inline(always)]
@@ -16,10 +18,10 @@ pub(super) fn decapsulate<P: Packet>(
     let mark = ecn::combine(inner.ecn, outer.ecn).ok_or(Exit::EcnCongested)?;
     let ethernet = packet.get::<Ethernet>(0).ok_or(Exit::Malformed)?;
     let (macs_low, macs_high) = (ethernet.macs_low, ethernet.macs_high);
-    if !packet.grow(L3 as i32 - outer.inner as i32) {
+    let v4 = outer.kind == protocol::IPV4;
+    if !packet.strip(outer.inner - L3, v4) {
         return Err(Exit::NoHeadroom);
     }
-    let v4 = outer.kind == protocol::IPV4;
     let ethernet = packet.get_mut::<Ethernet>(0).ok_or(Exit::Malformed)?;
     ethernet.macs_low = macs_low;
     ethernet.macs_high = macs_high;
@@ -47,7 +49,9 @@ fn mark_v4<P: Packet>(packet: &mut P, mark: u8) -> Result<(), Exit> {
 #[inline(always)]
 fn mark_v6<P: Packet>(packet: &mut P, mark: u8) -> Result<(), Exit> {
     let ip = packet.get_mut::<Ipv6>(L3).ok_or(Exit::Malformed)?;
-    let label = ip.version_class_label.value();
-    ip.version_class_label = Be32::new(label & !(3 << 20) | u32::from(mark) << 20);
+    let before = ip.version_class_label;
+    let label = before.value() & !(3 << 20) | u32::from(mark) << 20;
+    ip.version_class_label = Be32::new(label);
+    packet.resum(halves(!before.raw()) + halves(Be32::new(label).raw()));
     Ok(())
 }

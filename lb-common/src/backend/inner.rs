@@ -63,6 +63,8 @@ pub(super) struct Inner {
     pub port: u16,
     /// ECN.
     pub ecn: u8,
+    /// Offset where it ends.
+    pub end: usize,
     judged: Judged,
     /// Offsets of the IP header and of the transport header.
     headers: (usize, usize),
@@ -131,6 +133,7 @@ fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
         vip: v4_mapped(vip),
         port: second_port(ports),
         ecn: tos & 3,
+        end,
         judged,
         headers: (outer.inner, at),
     })
@@ -167,6 +170,7 @@ fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
         vip,
         port: second_port(ports),
         ecn: (label >> 20) as u8 & 3,
+        end,
         judged,
         headers: (outer.inner, at),
     })

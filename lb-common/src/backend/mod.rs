@@ -21,6 +21,7 @@ mod pass_on;
 pub mod verdict;
 
 pub use inner::{Flow, Segment};
+pub use outer::FIRST_HEADERS;
 pub use verdict::Found;
 
 use crate::abi::{self, VipBucket};
@@ -104,6 +105,8 @@ exits! {
     UnknownSettling = "unknown_settling", Drop, "the client sends again when the nodes agree; growing all the time: a node's table changes all the time";
     /// The frame could not be cut.
     NoHeadroom = "no_headroom", Drop, "the driver does not let a packet shrink";
+    /// Several tunnel packets in one, each with its own headers.
+    Joined = "joined", Drop, "the interface joins the tunnel's packets: ethtool -K IFACE rx-udp-gro-forwarding off rx-gro-list off";
 }
 
 const _: () = assert!(Exit::ALL.len() <= abi::EXITS_MAX as usize);
@@ -128,6 +131,14 @@ pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sock
     }
 }
 
+/// Whether the first headers alone say that the packet is no tunnel packet for this host.
+#[inline(always)]
+pub fn is_foreign<P: Packet, T: Tables>(packet: &P, tables: &T) -> bool {
+    tables
+        .config()
+        .is_none_or(|config| matches!(outer::read(packet, config), Err(Exit::NotTunnel)))
+}
+
 #[inline(always)]
 fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     packet: &mut P,
@@ -137,6 +148,11 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     let config = tables.config().ok_or(Exit::NotTunnel)?;
     let outer = outer::read(packet, config)?;
     let inner = inner::read(packet, &outer)?;
+    // Joined as the inner packets' own, both lengths were set to the whole; joined as the tunnel's, the first inner packet ends
+    // before the tunnel does, and another header follows.
+    if packet.is_joined() && inner.end != outer.end {
+        return Err(Exit::Joined);
+    }
     let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
     let step = match flagged(outer.flags) {
         Some(exit) => Step::Accept(exit),

@@ -11,6 +11,8 @@ use crate::wire::{
 pub(super) const L3: usize = size_of::<Ethernet>();
 pub(super) const UDP_V4: usize = L3 + size_of::<Ipv4>();
 pub(super) const UDP_V6: usize = L3 + size_of::<Ipv6>();
+/// What tells a packet of the tunnel from others lies before this offset.
+pub const FIRST_HEADERS: usize = UDP_V6 + size_of::<Udp>();
 pub(super) const GUE_V4: usize = UDP_V4 + size_of::<Udp>();
 pub(super) const GUE_V6: usize = UDP_V6 + size_of::<Udp>();
 

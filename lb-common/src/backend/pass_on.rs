@@ -26,8 +26,18 @@ impl To {
         }
     }
 
+    /// What the header's sum has gained.
     #[inline(always)]
-    fn enter(self, header: &mut Header) {
+    fn enter(self, header: &mut Header) -> u32 {
+        let word = |header: &Header| {
+            u32::from_ne_bytes([
+                header.version,
+                header.index_count,
+                header.flags,
+                header.site,
+            ])
+        };
+        let before = word(header);
         match self {
             To::Next => header.index_count += 0x10,
             To::First => {
@@ -35,6 +45,7 @@ impl To {
                 header.flags |= flags::FINAL;
             }
         }
+        halves(!before) + halves(word(header))
     }
 }
 
@@ -98,11 +109,9 @@ fn over_ipv4<P: Packet>(
     ip.ttl -= 1;
     ip.source = ip.destination;
     ip.destination = next;
-    packet
-        .get_mut::<Udp>(UDP_V4)
-        .ok_or(Exit::Malformed)?
-        .checksum = 0;
-    to.enter(packet.get_mut::<Header>(GUE_V4).ok_or(Exit::Malformed)?);
+    let mut gained = no_checksum(packet.get_mut::<Udp>(UDP_V4).ok_or(Exit::Malformed)?);
+    gained += to.enter(packet.get_mut::<Header>(GUE_V4).ok_or(Exit::Malformed)?);
+    packet.resum(gained);
     Ok(v4_mapped(next))
 }
 
@@ -124,12 +133,24 @@ fn over_ipv6<P: Packet>(
     if ip.hop_limit <= 1 {
         return Err(Exit::TtlExceeded);
     }
+    // As over IPv4, only that no sum in the header makes up for it.
+    let mut gained = u32::from(!0x0001_u16.to_be());
+    for (before, after) in ip.source.into_iter().zip(next) {
+        gained += halves(!before as u32) + halves((!before >> 32) as u32);
+        gained += halves(after as u32) + halves((after >> 32) as u32);
+    }
     ip.hop_limit -= 1;
     ip.set_addresses(ip.destination, next);
-    packet
-        .get_mut::<Udp>(UDP_V6)
-        .ok_or(Exit::Malformed)?
-        .checksum = 0;
-    to.enter(packet.get_mut::<Header>(GUE_V6).ok_or(Exit::Malformed)?);
+    gained += no_checksum(packet.get_mut::<Udp>(UDP_V6).ok_or(Exit::Malformed)?);
+    gained += to.enter(packet.get_mut::<Header>(GUE_V6).ok_or(Exit::Malformed)?);
+    packet.resum(gained);
     Ok(next)
+}
+
+/// Tunnels do without; what the sum of the packet has gained.
+#[inline(always)]
+fn no_checksum(udp: &mut Udp) -> u32 {
+    let before = udp.checksum;
+    udp.checksum = 0;
+    u32::from(!before)
 }

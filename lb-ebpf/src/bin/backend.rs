@@ -1,4 +1,5 @@
-//! The backend: maps, the XDP program `backend` and the TC program `backend_mss`.
+//! The backend: maps, the program that takes packets out of the tunnel (`backend` for XDP, `backend_tc` for TC ingress), and the
+//! TC program `backend_mss` for egress.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![allow(
@@ -6,13 +7,13 @@
     reason = "the program macros add an undocumented function"
 )]
 
-use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::{btf_map, classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{EXITS_MAX, ExitCount, VipBucket};
-use lb_common::backend::{self, Tables};
+use lb_common::backend::{self, Exit, FIRST_HEADERS, Tables};
 use lb_common::backend_abi::{
     BUCKETS, CACHE_SLOTS, CachedMacs, Config, Macs, NEXT_HOPS_MAX, ServiceBucket, WANTED_BYTES,
     cache_slot,
@@ -133,16 +134,51 @@ pub fn backend(context: XdpContext) -> u32 {
     let bytes = packet.len() as u64;
     let sockets = KernelSockets::new(&packet, offsets());
     let exit = backend::run(&mut packet, &Maps, &sockets);
-    bump(EXITS.get_ptr_mut(exit as u32), |count| {
-        count.packets += 1;
-        count.bytes += bytes;
-    });
+    count(exit, bytes);
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,
         // No exit of the backend redirects or stays undecided.
         Action::Drop | Action::Redirect | Action::Local => xdp_action::XDP_DROP,
     }
+}
+
+/// The same on TC ingress, where packets may have been joined before.
+#[classifier]
+pub fn backend_tc(context: TcContext) -> i32 {
+    let mut packet = SkbPacket::new(&context);
+    let bytes = packet.len() as u64;
+    let exit = ingress(&mut packet);
+    count(exit, bytes);
+    match exit.action() {
+        // "Unspecified" lets the next program on the hook run.
+        Action::Pass => TC_ACT_UNSPEC,
+        Action::Transmit => packet.send_back(),
+        // As above.
+        Action::Drop | Action::Redirect | Action::Local => TC_ACT_SHOT,
+    }
+}
+
+/// Others' packets leave before anything is asked of the kernel.
+#[inline(always)]
+fn ingress(packet: &mut SkbPacket) -> Exit {
+    /// Any tunnel, and as much of the inner packet as is looked at: two IP headers, the second in an ICMP error, and options.
+    const HEADERS: usize = 384;
+    packet.pull(FIRST_HEADERS);
+    if packet.is_tagged() || backend::is_foreign(packet, &Maps) {
+        return Exit::NotTunnel;
+    }
+    packet.pull(HEADERS);
+    let sockets = KernelSockets::new(packet, offsets());
+    backend::run(packet, &Maps, &sockets)
+}
+
+#[inline(always)]
+fn count(exit: Exit, bytes: u64) {
+    bump(EXITS.get_ptr_mut(exit as u32), |count| {
+        count.packets += 1;
+        count.bytes += bytes;
+    });
 }
 
 /// Lowers the MSS in SYN-ACKs from a VIP, on egress.

@@ -68,12 +68,11 @@ impl Keeper {
         let seen = host::listening(&role.endpoints()).await?;
         let wanted = role.wanted(&facts, &seen, hertz)?;
         let image = Image::new(&wanted)?;
-        let mut datapath = Datapath::load(&image, offsets)?;
+        let mut datapath = Datapath::load(&image, offsets, role.entry())?;
         let ring = ring(&datapath)?;
         let mut vips = OwnAddresses::on("lo").await?;
         let adopted = datapath.attach(
             &role.settings.node.pin_dir,
-            role.entry(),
             &role.interface,
             role.lowers_mss(),
         )?;
@@ -186,7 +185,7 @@ impl Keeper {
 
     /// Loads a new datapath and puts it in place of the old one.
     fn replace(&mut self, image: &Image) -> Result<(), Error> {
-        let datapath = Datapath::load(image, self.offsets)?;
+        let datapath = Datapath::load(image, self.offsets, self.role.entry())?;
         let ring = ring(&datapath)?;
         let old = std::mem::replace(&mut self.datapath, datapath);
         if let Err(error) = self.attach() {
@@ -206,8 +205,7 @@ impl Keeper {
     fn attach(&mut self) -> Result<(), Error> {
         let node = &self.role.settings.node;
         let (interface, lowers) = (&self.role.interface, self.role.lowers_mss());
-        self.datapath
-            .attach(&node.pin_dir, self.role.entry(), interface, lowers)?;
+        self.datapath.attach(&node.pin_dir, interface, lowers)?;
         Ok(())
     }
 
@@ -337,7 +335,7 @@ impl Keeper {
         let role = load(&self.config).map_err(|error| Refusal::invalid(error.to_string()))?;
         if !role.same_place(&self.role) {
             return Err(Refusal::refused(
-                "interface, xdp_mode, directories and the metrics listener change only with `anylb restart`",
+                "interface, xdp_mode, hook, directories and the metrics listener change only with `anylb restart`",
             ));
         }
         let failed = |error: Error| Refusal::failed(error.to_string());

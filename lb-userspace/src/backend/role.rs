@@ -11,7 +11,7 @@ use super::datapath::Entry;
 use super::error::Error;
 use super::host::Facts;
 use super::image::{Endpoint, Wanted};
-use crate::model::{BackendRole, Mss, Protocol, Service, Settings, UdpFlows};
+use crate::model::{BackendHook, BackendRole, Mss, Protocol, Service, Settings, UdpFlows};
 
 /// IP and TCP headers without options.
 const HEADERS_V4: u16 = 40;
@@ -55,12 +55,12 @@ impl Role {
         !self.settings.pools.is_empty()
     }
 
-    /// How packets come to the XDP program.
+    /// How packets come to the program that takes them out of the tunnel.
     pub fn entry(&self) -> Entry {
-        if self.is_both() {
-            Entry::LbNode
-        } else {
-            Entry::Interface(self.settings.node.xdp_mode)
+        match self.backend.hook {
+            BackendHook::Xdp if self.is_both() => Entry::LbNode,
+            BackendHook::Xdp => Entry::Interface(self.settings.node.xdp_mode),
+            BackendHook::Tc => Entry::Tc,
         }
     }
 

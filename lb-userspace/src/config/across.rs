@@ -16,7 +16,7 @@ use super::ports;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
 use super::unique::repeated;
-use crate::model::Need;
+use crate::model::{BackendHook, Need, XdpMode};
 
 /// A whole file as far as it could be read.
 pub struct Draft {
@@ -68,6 +68,7 @@ impl Draft {
                 .help("name the one that encapsulated packets come in by"),
             );
         }
+        self.check_hook(errors);
         if let (true, Some(bgp)) = (self.pools.is_empty(), &self.bgp) {
             errors.add(
                 Diagnostic::at(
@@ -75,6 +76,37 @@ impl Draft {
                     format!("a backend that announces VIPs {NOT_SUPPORTED}"),
                 )
                 .help("remove `[bgp]`: LB nodes announce, and a box that is one as well has a `[[pool]]`"),
+            );
+        }
+    }
+
+    fn check_hook(&self, errors: &Errors) {
+        let hook = self
+            .backend
+            .as_ref()
+            .and_then(|backend| backend.hook.as_ref());
+        let Some(hook) = hook.filter(|hook| hook.value == BackendHook::Tc) else {
+            return;
+        };
+        if !self.pools.is_empty() {
+            errors.add(
+                Diagnostic::at(
+                    &hook.span,
+                    format!("`hook = \"tc\"` on a box that is an LB node as well {NOT_SUPPORTED}"),
+                )
+                .help("remove it: the LB node's XDP program hands packets to the backend's"),
+            );
+            return;
+        }
+        let mode = self.node.as_ref().and_then(|node| node.xdp_mode.as_ref());
+        if let Some(mode) = mode.filter(|mode| mode.value != XdpMode::Auto) {
+            errors.add(
+                Diagnostic::at(
+                    &mode.span,
+                    "`xdp_mode` has no effect: with `hook = \"tc\"` there is no XDP program",
+                )
+                .related(&hook.span, "no XDP")
+                .help("remove one of the two"),
             );
         }
     }

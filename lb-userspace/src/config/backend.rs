@@ -5,14 +5,17 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
+use super::place::Placed;
 use super::value::{self, Read, Reject};
-use crate::model::{BackendRole, Mss};
+use crate::model::{BackendHook, BackendRole, Mss};
 
 /// `[backend]` as far as it could be read.
 pub struct BackendRoleDraft {
     trusted_lbs: Vec<IpNet>,
     trusted_backends: Vec<IpNet>,
     mss: Mss,
+    /// `hook`.
+    pub hook: Option<Placed<BackendHook>>,
 }
 
 impl BackendRoleDraft {
@@ -35,6 +38,10 @@ impl BackendRoleDraft {
             trusted_lbs,
             trusted_backends: prefixes(fields, "trusted_backends"),
             mss: fields.get_or("mss", Mss::Auto, mss),
+            hook: fields.placed_word(
+                "hook",
+                &[("xdp", BackendHook::Xdp), ("tc", BackendHook::Tc)],
+            ),
         }
     }
 
@@ -44,6 +51,7 @@ impl BackendRoleDraft {
             trusted_lbs: self.trusted_lbs,
             trusted_backends: self.trusted_backends,
             mss: self.mss,
+            hook: self.hook.map_or(BackendHook::Xdp, |hook| hook.value),
         }
     }
 }

@@ -156,8 +156,12 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// One of the words of `built`; a reserved word of the schema is "not supported in this version".
     pub fn word<T: Copy>(&self, name: &str, built: &[(&str, T)]) -> Option<T> {
-        let found = self.get(name, |value| word(self.key(name), value, built))?;
-        Some(found.value)
+        Some(self.placed_word(name, built)?.value)
+    }
+
+    /// Like [`Fields::word`], with its place.
+    pub fn placed_word<T: Copy>(&self, name: &str, built: &[(&str, T)]) -> Option<Placed<T>> {
+        self.get(name, |value| word(self.key(name), value, built))
     }
 
     /// The list `name`, every element read by `read`; `None` if it is absent or no list.

@@ -21,7 +21,8 @@ pub struct NodeDraft {
     pub router_id_named: bool,
     /// `interfaces`.
     pub interfaces: Vec<Placed<String>>,
-    xdp_mode: XdpMode,
+    /// `xdp_mode`.
+    pub xdp_mode: Option<Placed<XdpMode>>,
     /// Whether `hash_key_file` is there, readable or not.
     pub hash_key_named: bool,
     hash_key: Option<HashKey>,
@@ -51,16 +52,14 @@ impl NodeDraft {
             router_id: fields.get("router_id", router_id),
             router_id_named: fields.raw("router_id").is_some(),
             interfaces: interfaces(fields, secrets),
-            xdp_mode: fields
-                .word(
-                    "xdp_mode",
-                    &[
-                        ("auto", XdpMode::Auto),
-                        ("native", XdpMode::Native),
-                        ("generic", XdpMode::Generic),
-                    ],
-                )
-                .unwrap_or(XdpMode::Auto),
+            xdp_mode: fields.placed_word(
+                "xdp_mode",
+                &[
+                    ("auto", XdpMode::Auto),
+                    ("native", XdpMode::Native),
+                    ("generic", XdpMode::Generic),
+                ],
+            ),
             hash_key_named: fields.raw("hash_key_file").is_some(),
             hash_key: hash_key(fields, secrets),
             tunnel_source_v4: fields.get("tunnel_source_v4", value::ipv4),
@@ -83,7 +82,7 @@ impl NodeDraft {
             name: self.name?,
             router_id: self.router_id.map(|id| id.value),
             interfaces: self.interfaces.into_iter().map(|name| name.value).collect(),
-            xdp_mode: self.xdp_mode,
+            xdp_mode: self.xdp_mode.map_or(XdpMode::Auto, |mode| mode.value),
             hash_key: self.hash_key,
             tunnel_source_v4: self.tunnel_source_v4.map(|address| address.value),
             tunnel_source_v6: self.tunnel_source_v6.map(|address| address.value),

@@ -656,6 +656,14 @@ pub static BACKEND: Section = Section {
             "Upper limit of the MSS in SYN-ACKs from VIPs, so that no packet is too big for the tunnel. `auto`: what \
              fits the interface's MTU with the largest tunnel header.",
         ),
+        optional(
+            "hook",
+            "\"xdp\" or \"tc\"",
+            "\"xdp\"",
+            "Where packets are taken out of the tunnel: by an XDP program (`xdp`, see `node.xdp_mode`), or by a TC program \
+             on ingress (`tc`), for interfaces without native XDP and for hosts that keep GRO and LRO on. Only in a file \
+             without pools.",
+        ),
     ],
 };
 

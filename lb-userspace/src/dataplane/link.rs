@@ -24,16 +24,19 @@ pub(crate) enum Hook {
     Native,
     /// The kernel's, for drivers without.
     Generic,
-    /// Egress, beside programs of others (Linux 6.6).
+    /// TC ingress, beside programs of others (Linux 6.6).
+    TcxIngress,
+    /// TC egress, likewise.
     TcxEgress,
 }
 
 impl Hook {
-    /// In the words of `node.xdp_mode`.
+    /// In the words of `node.xdp_mode` and `backend.hook`.
     pub(crate) fn mode(self) -> &'static str {
         match self {
             Hook::Generic => "generic",
-            Hook::Native | Hook::TcxEgress => "native",
+            Hook::Native => "native",
+            Hook::TcxIngress | Hook::TcxEgress => "tc",
         }
     }
 }
@@ -46,19 +49,6 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Takes over the pinned link and puts `program` in its place without a gap, or makes a new one and pins it.
-    pub(crate) fn adopt_or_create(
-        hook: Hook,
-        pin: &Path,
-        interface: &str,
-        program: BorrowedFd<'_>,
-    ) -> Result<Self, DataplaneError> {
-        match Self::find(hook, pin, interface)? {
-            Some(link) => link.update(interface, program).map(|()| link),
-            None => Self::create(hook, pin, interface, program),
-        }
-    }
-
     /// The pinned link, where it holds a program on this interface.
     pub(crate) fn find(
         hook: Hook,
@@ -130,7 +120,9 @@ fn index_of(interface: &str) -> Result<u32, DataplaneError> {
 fn attach_error(hook: Hook, interface: &str, source: io::Error) -> DataplaneError {
     let interface = interface.to_owned();
     match source.raw_os_error() {
-        Some(libc::EINVAL) if hook == Hook::TcxEgress => DataplaneError::NoTcx { interface },
+        Some(libc::EINVAL) if matches!(hook, Hook::TcxIngress | Hook::TcxEgress) => {
+            DataplaneError::NoTcx { interface }
+        }
         Some(libc::EBUSY) => DataplaneError::OtherProgram {
             interface,
             mode: "xdp",
@@ -161,6 +153,7 @@ fn link_create(hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<
     let (attach_type, flags) = match hook {
         Hook::Native => (bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE),
         Hook::Generic => (bpf_attach_type::BPF_XDP, XDP_FLAGS_SKB_MODE),
+        Hook::TcxIngress => (bpf_attach_type::BPF_TCX_INGRESS, 0),
         Hook::TcxEgress => (bpf_attach_type::BPF_TCX_EGRESS, 0),
     };
     attr.link_create.attach_type = attach_type as u32;

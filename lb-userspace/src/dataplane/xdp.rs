@@ -14,7 +14,7 @@ pub(crate) fn pin(directory: &Path, interface: &str, hook: Hook) -> PathBuf {
     match hook {
         // No interface's name has a colon.
         Hook::Generic => directory.join(format!("generic:{interface}")),
-        Hook::Native | Hook::TcxEgress => directory.join(interface),
+        Hook::Native | Hook::TcxIngress | Hook::TcxEgress => directory.join(interface),
     }
 }
 

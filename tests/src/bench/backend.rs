@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use anylb::backend::datapath::Datapath;
+use anylb::backend::datapath::{Datapath, Entry};
 use anylb::backend::host;
 use anylb::backend::image::{Endpoint, Image, Wanted};
 use anylb::dataplane::jiffies;
@@ -46,7 +46,7 @@ impl Backend {
     /// Puts VIPs and clients on `lo` of this namespace, connects them, and loads the program for the first of four hops.
     pub fn new() -> Result<Self> {
         let connections: Result<Vec<Connection>> = FAMILIES.iter().map(Connection::open).collect();
-        let mut datapath = Datapath::load(&image()?, host::offsets())?;
+        let mut datapath = Datapath::load(&image()?, host::offsets(), Entry::LbNode)?;
         let mut cases = Vec::new();
         for (name, port, verdict) in [
             ("accept", CONNECTED_PORT, XDP_PASS),

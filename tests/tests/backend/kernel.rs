@@ -3,31 +3,33 @@
 use std::net::TcpListener;
 
 use anyhow::{Result, ensure};
-use anylb::backend::datapath::Datapath;
+use anylb::backend::datapath::{Datapath, Entry};
 use anylb::backend::host;
 use anylb::backend::image::{Image, Wanted};
 use anylb::backend::kernel_types::Offsets;
 use lb_common::backend::{Exit, Found};
 use lb_common::backend_abi::Macs;
 use lb_tests::harness::privileged;
-use lb_tests::packet::{ACK, RST, SYN, Segment, Tunnel, icmp_error};
+use lb_tests::packet::{ACK, RST, SYN, Segment, Tunnel, frame, icmp_error, plain_tunnel};
 
 use crate::cases::{FAMILIES, Family, ip, wanted};
 use crate::check::forwarded;
-use crate::stage::{Stage, connection, ghost, half_open, namespace};
+use crate::stage::{ENTRIES, Stage, connection, ghost, half_open, namespace};
 
-fn staged(test: &str, work: impl FnOnce(Stage) -> Result<()> + Send) {
+fn staged(test: &str, work: impl Fn(Stage) -> Result<()> + Sync) {
     staged_with(test, &wanted(), work);
 }
 
-/// Runs `work` on a backend in a namespace of its own, where that is possible.
-pub fn staged_with(test: &str, wanted: &Wanted, work: impl FnOnce(Stage) -> Result<()> + Send) {
+/// Runs `work` on backends in namespaces of their own, one for each program, where that is possible.
+pub fn staged_with(test: &str, wanted: &Wanted, work: impl Fn(Stage) -> Result<()> + Sync) {
     if !privileged::available(test) {
         return;
     }
-    let netns = namespace(test).expect("a namespace");
-    let outcome = netns.run(|| work(Stage::set(wanted)?));
-    outcome.unwrap_or_else(|error| panic!("{error:#}"));
+    for entry in ENTRIES {
+        let netns = namespace(test).expect("a namespace");
+        let outcome = netns.run(|| work(Stage::set(wanted, entry)?));
+        outcome.unwrap_or_else(|error| panic!("{entry:?}: {error:#}"));
+    }
 }
 
 #[test]
@@ -39,7 +41,10 @@ fn the_verifier_takes_the_programs() {
     let known = host::offsets();
     assert_ne!(known, Offsets::default(), "this kernel has no BTF");
     for offsets in [known, Offsets::default()] {
-        Datapath::load(&image, offsets).unwrap_or_else(|error| panic!("{offsets:?}: {error:#?}"));
+        for entry in ENTRIES {
+            Datapath::load(&image, offsets, entry)
+                .unwrap_or_else(|error| panic!("{entry:?}, {offsets:?}: {error:#?}"));
+        }
     }
 }
 
@@ -185,6 +190,42 @@ fn next_hops_are_asked_for_and_used() {
 }
 
 #[test]
+fn every_pair_of_families_and_marks_ends_here() {
+    const FINAL: u8 = 2;
+    const ECT_0: u8 = 2;
+    staged("pairs", |stage| {
+        for (outer, inner) in FAMILIES
+            .iter()
+            .flat_map(|one| FAMILIES.map(|two| (one, two)))
+        {
+            for (mark, tos) in [(0, ECT_0), (3, ECT_0), (3, 0)] {
+                let segment = Segment {
+                    tos,
+                    ..inner.data()
+                };
+                let segment = segment.ip();
+                let with_hops = Tunnel {
+                    tos: mark,
+                    flags: FINAL,
+                    ..outer.tunnel()
+                };
+                let plain = |gue| {
+                    let (from, to) = (ip(outer.lb), ip(outer.hops[0]));
+                    frame(&plain_tunnel(from, to, gue, mark, &segment))
+                };
+                for packet in [with_hops.frame(&segment), plain(true), plain(false)] {
+                    let kernel = stage.kernel(&packet)?;
+                    ensure!(kernel == stage.host.run(&packet), "{kernel:02x?}");
+                    let drops = mark == 3 && tos == 0;
+                    ensure!(kernel.0.accepted().is_some() != drops, "{:?}", kernel.0);
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn damaged_packets_leave_alike() {
     staged("damaged", |stage| {
         let good: Vec<Vec<u8>> = FAMILIES
@@ -212,6 +253,8 @@ fn damaged_packets_leave_alike() {
             state ^= state << 17;
             (state % below as u64) as usize
         };
+        // Test runs of TC programs insist on an IP header.
+        let least = if stage.entry == Entry::Tc { 54 } else { 14 };
         for round in 0..20_000 {
             let mut packet = good[round % good.len()].clone();
             for _ in 0..=random(2) {
@@ -223,7 +266,7 @@ fn damaged_packets_leave_alike() {
                 };
             }
             if random(10) == 0 {
-                packet.truncate(14 + random(packet.len() - 14));
+                packet.truncate(least + random(packet.len() - least));
             }
             let (kernel, host) = (stage.kernel(&packet)?, stage.host.run(&packet));
             ensure!(

@@ -102,7 +102,7 @@ fn in_the_kernel() {
     }
     let netns = namespace("mss").expect("a namespace");
     let outcome = netns.run(|| {
-        let stage = Stage::set(&wanted())?;
+        let stage = Stage::set(&wanted(), Entry::Tc)?;
         FAMILIES
             .iter()
             .try_for_each(|family| kernel_agrees(&stage, family))
@@ -116,25 +116,35 @@ fn a_filter_is_replaced_where_there_is_no_tcx() {
         return;
     }
     let netns = namespace("filter").expect("a namespace");
-    let filters = || {
-        let tc = format!("tc -n {} filter show dev ghosts egress", netns.name());
-        shell::run(&tc).map(|text| text.matches("handle 0x1 backend_mss ").count())
+    let on = |side: &str, program: &str| {
+        let tc = format!("tc -n {} filter show dev ghosts {side}", netns.name());
+        shell::run(&tc).map(|text| text.matches(&format!("handle 0x1 {program} ")).count())
     };
+    let filters = || anyhow::Ok((on("ingress", "backend_tc")?, on("egress", "backend_mss")?));
     let outcome = netns.run(|| {
-        ensure!(filters()? == 0);
-        let mut first = Stage::set(&wanted())?.datapath;
-        first.attach_filter("ghosts")?;
-        ensure!(filters()? == 1, "put there");
-        Stage::set(&wanted())?.datapath.attach_filter("ghosts")?;
-        ensure!(filters()? == 1, "replaced, not added");
+        let datapath = || Stage::set(&wanted(), Entry::Tc).map(|stage| stage.datapath);
+        ensure!(filters()? == (0, 0));
+        let mut first = datapath()?;
+        first.attach_filters("ghosts")?;
+        ensure!(filters()? == (1, 1), "put there");
+        datapath()?.attach_filters("ghosts")?;
+        ensure!(filters()? == (1, 1), "replaced, not added");
         drop(first);
-        ensure!(filters()? == 1, "an agent that ends takes nothing with it");
+        ensure!(
+            filters()? == (1, 1),
+            "an agent that ends takes nothing with it"
+        );
         let directory = std::env::temp_dir().join(format!("anylb-filter-{}", std::process::id()));
         let pins = Bpffs::mount(&directory)?;
-        let mut last = Stage::set(&wanted())?.datapath;
-        last.attach(pins.path(), Entry::Interface(XdpMode::Auto), "ghosts", true)?;
+        let xdp = Entry::Interface(XdpMode::Auto);
+        let mut last = Stage::set(&wanted(), xdp)?.datapath;
+        ensure!(
+            last.attach(pins.path(), "ghosts", true)?,
+            "something was there"
+        );
+        ensure!(filters()?.0 == 0, "another entry takes it off");
         last.detach()?;
-        ensure!(filters()? == 0, "stopping takes it off");
+        ensure!(filters()? == (0, 0), "stopping takes it off");
         drop(pins);
         std::fs::remove_dir(directory)?;
         Ok(())

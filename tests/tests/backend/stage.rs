@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use anylb::backend::datapath::Datapath;
+use anylb::backend::datapath::{Datapath, Entry};
 use anylb::backend::image::{Image, Wanted};
 use anylb::backend::kernel_types::Offsets;
+use anylb::model::XdpMode;
 use lb_common::backend::{Exit, Found};
 use lb_common::exit::Action;
 use lb_tests::harness::netns::Netns;
@@ -24,7 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Stage {
     pub datapath: Datapath,
     pub host: Host,
+    pub entry: Entry,
 }
+
+/// Both programs that take packets out of the tunnel: the same fixtures hold for them.
+pub const ENTRIES: [Entry; 2] = [Entry::Interface(XdpMode::Auto), Entry::Tc];
 
 /// A namespace whose `lo` has the VIPs and the real clients' addresses; what is sent to ghosts goes into the void.
 pub fn namespace(test: &str) -> Result<Netns> {
@@ -48,12 +53,13 @@ pub fn namespace(test: &str) -> Result<Netns> {
 }
 
 impl Stage {
-    /// Loads the program.
-    pub fn set(wanted: &Wanted) -> Result<Self> {
+    /// Loads the program for `entry`.
+    pub fn set(wanted: &Wanted, entry: Entry) -> Result<Self> {
         let btf = std::fs::read("/sys/kernel/btf/vmlinux").context("this kernel has no BTF")?;
         Ok(Self {
-            datapath: Datapath::load(&Image::new(wanted)?, Offsets::find(&btf))?,
+            datapath: Datapath::load(&Image::new(wanted)?, Offsets::find(&btf), entry)?,
             host: Host::new(wanted),
+            entry,
         })
     }
 
@@ -68,12 +74,7 @@ impl Stage {
             .filter(|exit| after[&(*exit as u32)] != before[&(*exit as u32)])
             .collect();
         ensure!(counted.len() == 1, "one exit per packet: {counted:?}");
-        let expected = match counted[0].action() {
-            Action::Drop => 1,
-            Action::Pass => 2,
-            Action::Transmit => 3,
-            Action::Redirect | Action::Local => 4,
-        };
+        let expected = verdict(self.entry, counted[0].action());
         ensure!(action == expected, "{:?} returned {action}", counted[0]);
         Ok((counted[0], bytes))
     }
@@ -118,6 +119,21 @@ impl Stage {
             .into_iter()
             .map(|(exit, count)| (exit as u32, count.packets))
             .collect())
+    }
+}
+
+/// What a program returns for an action.
+fn verdict(entry: Entry, action: Action) -> u32 {
+    const NEXT_PROGRAM: u32 = u32::MAX;
+    let [pass, drop, transmit, redirect] = match entry {
+        Entry::Tc => [NEXT_PROGRAM, 2, 7, 7],
+        Entry::Interface(_) | Entry::LbNode => [2, 1, 3, 4],
+    };
+    match action {
+        Action::Pass => pass,
+        Action::Drop => drop,
+        Action::Transmit => transmit,
+        Action::Redirect | Action::Local => redirect,
     }
 }
 

@@ -62,7 +62,7 @@ fn backend(blind: bool) -> Datapath {
         hertz: 250,
     };
     let image = Image::new(&wanted).expect("an image");
-    Datapath::load(&image, Offsets::default()).expect("the program loads")
+    Datapath::load(&image, Offsets::default(), Entry::LbNode).expect("the program loads")
 }
 
 /// A datapath whose first backend of each pool is this box.
@@ -120,14 +120,14 @@ fn what_is_for_this_box_goes_through_the_backends_program_without_leaving() {
     netns
         .run(|| {
             let mut datapath = backend(true);
-            datapath.attach(&pins, Entry::LbNode, "lo", false)?;
+            datapath.attach(&pins, "lo", false)?;
             assert!(datapath.is_attached());
             for family in families() {
                 through_the_backend(&loaded, &family);
             }
             // A backend whose servers can be seen knows no such flow: the next hop may.
             let mut seeing = backend(false);
-            assert!(seeing.attach(&pins, Entry::LbNode, "lo", false)?, "found");
+            assert!(seeing.attach(&pins, "lo", false)?, "found");
             assert!(seeing.is_attached() && !datapath.is_attached(), "replaced");
             for family in families() {
                 let (action, bytes) = run(&loaded, &segment(&loaded, &family, true));

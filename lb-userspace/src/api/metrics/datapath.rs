@@ -8,7 +8,7 @@ use crate::status::{Counters, NodeStatus, SecondChanceCount};
 pub(super) fn add_status(families: &mut Families, node: &NodeStatus) {
     let mut attached = families.gauge(
         "xdp_attached",
-        "Whether the XDP program hangs on the interface.",
+        "Whether the program hangs on the interface: by XDP, `native` or `generic`, or on TC ingress, `tc`.",
     );
     for interface in &node.interfaces {
         attached.add(

@@ -8,7 +8,7 @@
     reason = "wrappers for map values; each block states what proves it"
 )]
 
-mod egress;
+mod classifier;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,14 +18,14 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
+use aya::programs::{Program, SchedClassifier, TestRun, TestRunOptions, TestRunResult};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{ExitCount, VipBucket};
 use lb_common::backend::Exit;
 use lb_common::backend_abi::{Config, Macs, ServiceBucket};
 use zerocopy::FromBytes as _;
 
-use self::egress::Egress;
+use self::classifier::{Classifier, Side};
 use super::image::Image;
 use super::kernel_types::Offsets;
 use crate::dataplane::counters::{self, Cell};
@@ -43,8 +43,10 @@ use crate::status::BpfState;
 /// The object of the backend, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/backend.o"));
 
+/// Programs of the object: what takes packets out of the tunnel, by XDP or on TC ingress, and what lowers the MSS.
 const XDP: &str = "backend";
-const TC: &str = "backend_mss";
+const TC: &str = "backend_tc";
+const MSS: &str = "backend_mss";
 
 /// A map value as aya wants it.
 #[derive(Clone, Copy, Default)]
@@ -63,6 +65,7 @@ unsafe impl Pod for Value<Macs> {}
 /// Programs and maps, loaded with one image.
 pub struct Datapath {
     object: Ebpf,
+    entry: Entry,
     config: Array<MapData, Value<Config>>,
     vips: Array<MapData, Value<VipBucket>>,
     services: Array<MapData, Value<ServiceBucket>>,
@@ -74,43 +77,58 @@ pub struct Datapath {
     links: Option<Links>,
 }
 
-/// How packets come to the XDP program.
+/// How packets come to the program that takes them out of the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It hangs on the interface.
+    /// It is an XDP program and hangs on the interface.
     Interface(XdpMode),
-    /// The LB node's program of this box hands them on.
+    /// It is a TC program and hangs on the interface's ingress.
+    Tc,
+    /// It is an XDP program, to which the LB node's program of this box hands them on.
     LbNode,
+}
+
+impl Entry {
+    /// Name of the program.
+    fn program(self) -> &'static str {
+        match self {
+            Entry::Interface(_) | Entry::LbNode => XDP,
+            Entry::Tc => TC,
+        }
+    }
 }
 
 /// What holds the programs.
 struct Links {
     directory: PathBuf,
-    xdp: Seat,
+    entry: Seat,
     interface: String,
-    mss: Option<Egress>,
+    mss: Option<Classifier>,
 }
 
-/// What holds the XDP program.
+/// What holds the program that packets come to.
 enum Seat {
-    /// A link to the interface, where there is one.
+    /// A link to the interface's XDP, where there is one.
     Link(Option<Link>),
+    /// The interface's TC ingress.
+    Ingress(Classifier),
     /// The LB node's program.
-    Slot(Slot),
+    Slot(Box<Slot>),
 }
 
 impl Seat {
     fn holds(&self, program: u32) -> bool {
         match self {
             Seat::Link(link) => link.as_ref().is_some_and(Link::is_attached),
+            Seat::Ingress(classifier) => classifier.is_attached(),
             Seat::Slot(slot) => slot.program_id() == Some(program),
         }
     }
 }
 
 impl Datapath {
-    /// Loads the programs and fills their maps; nothing is attached yet.
-    pub fn load(image: &Image, offsets: Offsets) -> Result<Self, DataplaneError> {
+    /// Loads the programs that `entry` needs and fills their maps; nothing is attached yet.
+    pub fn load(image: &Image, offsets: Offsets, entry: Entry) -> Result<Self, DataplaneError> {
         let mut object = EbpfLoader::new()
             // Nothing in the object is relocated by the kernel's types, which take megabytes to read.
             .btf(None)
@@ -119,10 +137,9 @@ impl Datapath {
             .load(OBJECT)
             .map_err(DataplaneError::object)?;
         // First the programs: from then on they hold their maps.
-        xdp_program(&mut object)?
-            .load()
-            .map_err(DataplaneError::load)?;
-        tc(&mut object)?.load().map_err(DataplaneError::load)?;
+        for name in [entry.program(), MSS] {
+            load(&mut object, name)?;
+        }
         let maps = descriptors(&object).map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?;
         let vips = image.vips.iter();
         let vips = fill(&mut object, "VIPS", vips.map(|(i, vip)| (*i, Value(*vip))))?;
@@ -140,6 +157,7 @@ impl Datapath {
             wanted: of(&mut object, "WANTED")?,
             exits: of(&mut object, "EXITS")?,
             object,
+            entry,
             maps,
             links: None,
         })
@@ -150,64 +168,88 @@ impl Datapath {
     pub fn attach(
         &mut self,
         pin_dir: &Path,
-        entry: Entry,
         interface: &str,
         lower_mss: bool,
     ) -> Result<bool, DataplaneError> {
         prepare_directory(pin_dir, &["backend"])?;
         let directory = pin_dir.join("backend");
-        let (xdp_pins, mss_pin) = (directory.join("xdp"), directory.join("mss"));
         prepare_directory(&directory, &["xdp"])?;
-        let program = xdp_program(&mut self.object)?
-            .fd()
-            .map_err(DataplaneError::load)?;
-        let (seat, adopted) = match entry {
-            Entry::Interface(mode) => {
-                let mut link = xdp::find(&xdp_pins, interface)?;
-                let adopted = link.is_some();
-                xdp::attach(mode, &mut link, &xdp_pins, interface, program.as_fd())?;
-                (Seat::Link(link), adopted)
-            }
-            Entry::LbNode => {
-                let mut slot = Slot::open(pin_dir)?;
-                let adopted = slot.program_id().is_some();
-                slot.put(program)?;
-                (Seat::Slot(slot), adopted)
-            }
-        };
+        let (entry, adopted) = self.take_seat(pin_dir, &directory, interface)?;
+        let mss_pin = directory.join("mss");
         let mss = if lower_mss {
-            Some(Egress::attach(tc(&mut self.object)?, &mss_pin, interface)?)
+            let program = tc(&mut self.object, MSS)?;
+            Some(Classifier::attach(Side::Egress, program, &mss_pin, interface)?.0)
         } else {
-            egress::remove(&mss_pin, interface)?;
+            classifier::remove(Side::Egress, &mss_pin, interface)?;
             None
         };
         self.links = Some(Links {
             directory,
-            xdp: seat,
+            entry,
             interface: interface.to_owned(),
             mss,
         });
         Ok(adopted)
     }
 
-    /// Puts the TC program alone on the interface, the way of kernels without TCX.
-    pub fn attach_filter(&mut self, interface: &str) -> Result<(), DataplaneError> {
-        Egress::filter(tc(&mut self.object)?, interface).map(drop)
+    /// Puts the program where packets come to it; then takes off what an agent with another entry has left.
+    fn take_seat(
+        &mut self,
+        pin_dir: &Path,
+        directory: &Path,
+        interface: &str,
+    ) -> Result<(Seat, bool), DataplaneError> {
+        let (xdp_pins, tc_pin) = (directory.join("xdp"), directory.join("tc"));
+        let program = self.entrance()?.fd().map_err(DataplaneError::load)?;
+        match self.entry {
+            Entry::Interface(mode) => {
+                let mut link = xdp::find(&xdp_pins, interface)?;
+                let adopted = link.is_some();
+                xdp::attach(mode, &mut link, &xdp_pins, interface, program.as_fd())?;
+                let replaced = classifier::remove(Side::Ingress, &tc_pin, interface)?;
+                Ok((Seat::Link(link), adopted || replaced))
+            }
+            Entry::Tc => {
+                let program = tc(&mut self.object, TC)?;
+                let (seat, adopted) =
+                    Classifier::attach(Side::Ingress, program, &tc_pin, interface)?;
+                let replaced = xdp::find(&xdp_pins, interface)?;
+                if let Some(link) = &replaced {
+                    remove_pin(&xdp::pin(&xdp_pins, interface, link.hook()))?;
+                }
+                Ok((Seat::Ingress(seat), adopted || replaced.is_some()))
+            }
+            Entry::LbNode => {
+                let mut slot = Slot::open(pin_dir)?;
+                let adopted = slot.program_id().is_some();
+                slot.put(program)?;
+                Ok((Seat::Slot(Box::new(slot)), adopted))
+            }
+        }
+    }
+
+    /// Puts the TC programs alone on the interface, the way of kernels without TCX.
+    pub fn attach_filters(&mut self, interface: &str) -> Result<(), DataplaneError> {
+        if self.entry == Entry::Tc {
+            Classifier::filter(Side::Ingress, tc(&mut self.object, TC)?, interface)?;
+        }
+        Classifier::filter(Side::Egress, tc(&mut self.object, MSS)?, interface).map(drop)
     }
 
     /// Whether the programs still are where they were put.
     pub fn is_attached(&self) -> bool {
-        let info = self.xdp_loaded().ok().and_then(|xdp| xdp.info().ok());
+        let info = self.entrance().ok().and_then(|program| program.info().ok());
         self.links.as_ref().is_some_and(|links| {
-            info.is_some_and(|info| links.xdp.holds(info.id()))
-                && links.mss.as_ref().is_none_or(Egress::is_attached)
+            info.is_some_and(|info| links.entry.holds(info.id()))
+                && links.mss.as_ref().is_none_or(Classifier::is_attached)
         })
     }
 
-    /// How the XDP program hangs there, in the words of `node.xdp_mode`.
+    /// How packets come to it, in the words of `node.xdp_mode` and `backend.hook`.
     pub fn mode(&self) -> &'static str {
-        match self.links.as_ref().map(|links| &links.xdp) {
-            Some(Seat::Link(Some(link))) => link.hook().mode(),
+        match (self.entry, self.links.as_ref().map(|links| &links.entry)) {
+            (Entry::Tc, _) => Hook::TcxIngress.mode(),
+            (_, Some(Seat::Link(Some(link)))) => link.hook().mode(),
             _ => Hook::Native.mode(),
         }
     }
@@ -218,15 +260,19 @@ impl Datapath {
             return Ok(());
         };
         let pins = links.directory.join("xdp");
-        match &mut links.xdp {
+        match &mut links.entry {
             Seat::Link(Some(link)) => {
                 remove_pin(&xdp::pin(&pins, &links.interface, link.hook()))?;
             }
             Seat::Link(None) => {}
+            Seat::Ingress(_) => {
+                let pin = links.directory.join("tc");
+                classifier::remove(Side::Ingress, &pin, &links.interface)?;
+            }
             Seat::Slot(slot) => slot.clear()?,
         }
         fs::remove_dir(&pins).map_err(DataplaneError::pin(pins))?;
-        egress::remove(&links.directory.join("mss"), &links.interface)?;
+        classifier::remove(Side::Egress, &links.directory.join("mss"), &links.interface)?;
         fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
     }
 
@@ -307,67 +353,74 @@ impl Datapath {
             .iter()
             .map(|(name, fd)| inventory::describe(name, fd.as_fd()));
         let stats_enabled = inventory::stats_enabled();
-        let xdp = self.xdp_loaded()?.info().map_err(DataplaneError::load)?;
+        let entrance = self.entrance()?.info().map_err(DataplaneError::load)?;
         let mss = self.mss_loaded()?.info().map_err(DataplaneError::load)?;
+        let kind = if self.entry == Entry::Tc { "tc" } else { "xdp" };
         Ok(BpfState {
             maps: maps
                 .collect::<io::Result<_>>()
                 .map_err(DataplaneError::pin("/proc/self/fdinfo".into()))?,
             programs: vec![
-                inventory::program(&xdp, "xdp", stats_enabled),
+                inventory::program(&entrance, kind, stats_enabled),
                 inventory::program(&mss, "tc", stats_enabled),
             ],
             stats_enabled,
         })
     }
 
-    /// Runs the XDP program on `packet` (from the Ethernet header on) in the namespace of the calling thread, as received on
-    /// its loopback interface: action and packet out.
+    /// Runs the program that takes packets in on `packet` (from the Ethernet header on) in the namespace of the calling thread,
+    /// as received on its loopback interface: action and packet out.
     pub fn run(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
-        test_run(self.xdp_loaded()?, packet)
+        match self.entrance()? {
+            Program::Xdp(program) => test_run(program, packet),
+            Program::SchedClassifier(program) => test_run(program, packet),
+            _ => Err(NOT_IN_OBJECT),
+        }
     }
 
-    /// Runs the TC program likewise.
+    /// Runs the program that lowers the MSS likewise.
     pub fn run_mss(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
         test_run(self.mss_loaded()?, packet)
     }
 
-    /// File descriptor of the loaded XDP program, for measuring.
+    /// File descriptor of the loaded program that takes packets in, for measuring.
     pub fn program_fd(&self) -> Result<BorrowedFd<'_>, DataplaneError> {
-        Ok(self
-            .xdp_loaded()?
-            .fd()
-            .map_err(DataplaneError::load)?
-            .as_fd())
+        let program = self.entrance()?.fd().map_err(DataplaneError::load)?;
+        Ok(program.as_fd())
+    }
+
+    /// The program that takes packets in.
+    fn entrance(&self) -> Result<&Program, DataplaneError> {
+        self.object
+            .program(self.entry.program())
+            .ok_or(NOT_IN_OBJECT)
     }
 
     fn mss_loaded(&self) -> Result<&SchedClassifier, DataplaneError> {
         self.object
-            .program(TC)
+            .program(MSS)
             .and_then(|program| program.try_into().ok())
-            .ok_or(DataplaneError::Object("no TC program named backend_mss"))
-    }
-
-    fn xdp_loaded(&self) -> Result<&Xdp, DataplaneError> {
-        self.object
-            .program(XDP)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(DataplaneError::Object("no XDP program named backend"))
+            .ok_or(NOT_IN_OBJECT)
     }
 }
 
-fn xdp_program(object: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
-    object
-        .program_mut(XDP)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DataplaneError::Object("no XDP program named backend"))
+const NOT_IN_OBJECT: DataplaneError =
+    DataplaneError::Object("a program of the backend is missing, or of another kind");
+
+fn load(object: &mut Ebpf, name: &str) -> Result<(), DataplaneError> {
+    match object.program_mut(name) {
+        Some(Program::Xdp(program)) => program.load(),
+        Some(Program::SchedClassifier(program)) => program.load(),
+        _ => return Err(NOT_IN_OBJECT),
+    }
+    .map_err(DataplaneError::load)
 }
 
-fn tc(object: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
+fn tc<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, DataplaneError> {
     object
-        .program_mut(TC)
+        .program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or(DataplaneError::Object("no TC program named backend_mss"))
+        .ok_or(NOT_IN_OBJECT)
 }
 
 /// Descriptors of the maps of an object, in the order of their names.

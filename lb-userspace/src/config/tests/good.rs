@@ -113,6 +113,7 @@ fn the_example_of_a_load_balancer() {
 fn the_example_of_a_backend() {
     let settings = read(BACKEND).unwrap_or_else(|errors| panic!("{errors}"));
     let role = BackendRole {
+        hook: BackendHook::Xdp,
         trusted_lbs: vec![
             "10.0.0.0/24".parse().expect("a prefix"),
             "2001:db8:0:1::/64".parse().expect("a prefix"),

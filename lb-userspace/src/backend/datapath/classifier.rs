@@ -1,4 +1,4 @@
-//! The TC program's place on egress: a pinned TCX link where the kernel has them (Linux 6.6), else a filter of `clsact`.
+//! A TC program's place on an interface: a pinned TCX link where the kernel has them (Linux 6.6), else a filter of `clsact`.
 //!
 //! Both outlive the agent and are replaced in place by the next one.
 
@@ -11,7 +11,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 
-use super::TC;
+use super::{MSS, TC};
 use crate::dataplane::DataplaneError;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::pins::remove_pin;
@@ -20,37 +20,77 @@ use crate::dataplane::pins::remove_pin;
 const PRIORITY: u16 = 6080;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
+/// Where packets meet the program. Each side has one.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    /// As they come in.
+    Ingress,
+    /// As they leave.
+    Egress,
+}
+
+impl Side {
+    /// Name of the program.
+    fn program(self) -> &'static str {
+        match self {
+            Side::Ingress => TC,
+            Side::Egress => MSS,
+        }
+    }
+
+    fn hook(self) -> Hook {
+        match self {
+            Side::Ingress => Hook::TcxIngress,
+            Side::Egress => Hook::TcxEgress,
+        }
+    }
+
+    fn of_clsact(self) -> TcAttachType {
+        match self {
+            Side::Ingress => TcAttachType::Ingress,
+            Side::Egress => TcAttachType::Egress,
+        }
+    }
+}
+
 /// What holds the program.
-pub(super) enum Egress {
+pub(super) enum Classifier {
     /// A link.
     Tcx(Link),
     /// A filter, by its fixed priority and handle.
     Filter,
 }
 
-impl Egress {
-    /// Puts `program` on the interface, in place of the one that is there.
+impl Classifier {
+    /// Puts `program` on the interface, in place of the one that is there. True where there was one.
     pub(super) fn attach(
+        side: Side,
         program: &mut SchedClassifier,
         pin: &Path,
         interface: &str,
-    ) -> Result<Self, DataplaneError> {
+    ) -> Result<(Self, bool), DataplaneError> {
         let loaded = program.fd().map_err(DataplaneError::load)?;
         let loaded = std::os::fd::AsFd::as_fd(loaded);
-        match Link::adopt_or_create(Hook::TcxEgress, pin, interface, loaded) {
-            Ok(link) => Ok(Self::Tcx(link)),
-            Err(DataplaneError::NoTcx { .. }) => Self::filter(program, interface),
+        let hook = side.hook();
+        if let Some(link) = Link::find(hook, pin, interface)? {
+            link.update(interface, loaded)?;
+            return Ok((Self::Tcx(link), true));
+        }
+        match Link::create(hook, pin, interface, loaded) {
+            Ok(link) => Ok((Self::Tcx(link), false)),
+            Err(DataplaneError::NoTcx { .. }) => Self::filter(side, program, interface),
             Err(error) => Err(error),
         }
     }
 
     /// The same as a filter, whatever the kernel has.
     pub(super) fn filter(
+        side: Side,
         program: &mut SchedClassifier,
         interface: &str,
-    ) -> Result<Self, DataplaneError> {
-        put(program, interface)
-            .map(|()| Self::Filter)
+    ) -> Result<(Self, bool), DataplaneError> {
+        put(side, program, interface)
+            .map(|replaced| (Self::Filter, replaced))
             .map_err(|error| DataplaneError::Attach {
                 interface: interface.to_owned(),
                 source: io::Error::other(error),
@@ -66,25 +106,27 @@ impl Egress {
     }
 }
 
-/// Takes the program off, however it was put there.
-pub(super) fn remove(pin: &Path, interface: &str) -> Result<(), DataplaneError> {
+/// Takes the program off, however it was put there. True where there was a link.
+pub(super) fn remove(side: Side, pin: &Path, interface: &str) -> Result<bool, DataplaneError> {
+    let was_pinned = pin.exists();
     remove_pin(pin)?;
-    match qdisc_detach_program(interface, TcAttachType::Egress, TC) {
-        Ok(()) => Ok(()),
-        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match qdisc_detach_program(interface, side.of_clsact(), side.program()) {
+        Ok(()) => Ok(true),
+        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(was_pinned),
         // Without `clsact` there is no filter, which the kernel tells in several ways.
         Err(error) => {
             tracing::debug!(%error, interface, "no TC filter to remove");
-            Ok(())
+            Ok(was_pinned)
         }
     }
 }
 
-fn put(program: &mut SchedClassifier, interface: &str) -> Result<(), ProgramError> {
-    let there =
-        SchedClassifierLink::attached(interface, TcAttachType::Egress, PRIORITY, HANDLE, None)
-            .map_err(TcError::IoError)?;
+/// True where a filter was replaced.
+fn put(side: Side, program: &mut SchedClassifier, interface: &str) -> Result<bool, ProgramError> {
+    let there = SchedClassifierLink::attached(interface, side.of_clsact(), PRIORITY, HANDLE, None)
+        .map_err(TcError::IoError)?;
     let replaced = program.attach_to_link(there);
+    let was_there = replaced.is_ok();
     let id = match replaced {
         Ok(id) => id,
         Err(_) => {
@@ -97,12 +139,12 @@ fn put(program: &mut SchedClassifier, interface: &str) -> Result<(), ProgramErro
             };
             program.attach_with_options(
                 interface,
-                TcAttachType::Egress,
+                side.of_clsact(),
                 TcAttachOptions::Netlink(options),
             )?
         }
     };
     // Dropped, it would take the filter off; that is for `remove` to do.
     std::mem::forget(program.take_link(id)?);
-    Ok(())
+    Ok(was_there)
 }
