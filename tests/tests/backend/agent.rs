@@ -18,21 +18,27 @@ use lb_tests::harness::xdp_pass::XdpPass;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const VIPS: [&str; 2] = ["198.51.100.10", "2001:db8:100::10"];
+pub const VIPS: [&str; 2] = ["198.51.100.10", "2001:db8:100::10"];
+
+/// Held while an agent runs: a signal to this process is one to every agent in it.
+pub static ONE_AGENT: Mutex<()> = Mutex::const_new(());
 
 /// A backend's namespace and directory.
-struct Place {
-    netns: Netns,
-    bpffs: Bpffs,
+pub struct Place {
+    pub netns: Netns,
+    pub bpffs: Bpffs,
+    /// Lines of `[backend]` beside the usual ones.
+    pub role: &'static str,
     /// Dropped after what is mounted in it.
     directory: Directory,
 }
 
 impl Place {
-    fn new(test: &str) -> Result<Self> {
+    pub fn new(test: &str) -> Result<Self> {
         let netns = Netns::create(&format!("backend-{test}"))?;
         netns.ip("link add eth0 type veth peer name peer")?;
         for command in [
@@ -51,6 +57,7 @@ impl Place {
         Ok(Self {
             netns,
             bpffs,
+            role: "",
             directory,
         })
     }
@@ -59,13 +66,14 @@ impl Place {
         self.directory.0.join("backend.toml")
     }
 
-    fn write(&self, interface: &str, vips: &[&str]) -> Result<()> {
+    pub fn write(&self, interface: &str, vips: &[&str]) -> Result<()> {
         let home = self.directory.0.display();
         let mut text = format!(
             "version = 1\n[node]\nname = \"be1\"\ninterfaces = [\"{interface}\"]\nstate_dir = \"{home}/state\"\n\
              runtime_dir = \"{home}/run\"\npin_dir = \"{}/anylb\"\n[backend]\ntrusted_lbs = [\"10.0.0.0/24\"]\n\
-             trusted_backends = [\"10.1.0.0/24\"]\n",
-            self.bpffs.path().display()
+             trusted_backends = [\"10.1.0.0/24\"]\n{}\n",
+            self.bpffs.path().display(),
+            self.role,
         );
         for (number, vip) in vips.iter().enumerate() {
             text += &format!(
@@ -76,7 +84,7 @@ impl Place {
     }
 
     /// Id of the XDP program on the interface.
-    fn program(&self) -> Result<Option<u64>> {
+    pub fn program(&self) -> Result<Option<u64>> {
         let links = self.netns.ip_json("link show eth0")?;
         Ok(links[0]["xdp"]["prog"]["id"].as_u64())
     }
@@ -104,17 +112,17 @@ impl Place {
         Ok(self.ask::<Envelope<Counters>>(request).await?.body)
     }
 
-    async fn bpf(&self) -> Result<BpfState> {
+    pub async fn bpf(&self) -> Result<BpfState> {
         let request = "GET /v1/bpf HTTP/1.1\r\nHost: anylb\r\n\r\n";
         Ok(self.ask::<Envelope<BpfState>>(request).await?.body)
     }
 
-    async fn verify(&self) -> Result<Verification> {
+    pub async fn verify(&self) -> Result<Verification> {
         let request = "GET /v1/bpf/verify HTTP/1.1\r\nHost: anylb\r\n\r\n";
         Ok(self.ask::<Envelope<Verification>>(request).await?.body)
     }
 
-    async fn command(&self, command: &str) -> Result<serde_json::Value> {
+    pub async fn command(&self, command: &str) -> Result<serde_json::Value> {
         let body = format!("{{\"command\":\"{command}\"}}");
         self.ask(&format!(
             "POST /v1/command HTTP/1.1\r\nHost: anylb\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -123,7 +131,7 @@ impl Place {
         .await
     }
 
-    async fn up(&self) -> Result<NodeStatus> {
+    pub async fn up(&self) -> Result<NodeStatus> {
         let answers = until("the agent answers", PATIENCE, async || {
             let status = self.status().await?;
             ensure!(status.interfaces.iter().all(|interface| interface.attached));
@@ -143,9 +151,10 @@ impl Drop for Directory {
     }
 }
 
-type Agent = JoinHandle<Result<(), backend::Error>>;
+pub type Agent = JoinHandle<Result<(), backend::Error>>;
 
-fn start(place: &Place, runtime: &NetnsRuntime) -> Agent {
+/// Starts the agent in its place.
+pub fn start(place: &Place, runtime: &NetnsRuntime) -> Agent {
     runtime.handle().spawn(backend::run(place.config()))
 }
 
@@ -154,6 +163,7 @@ async fn a_whole_life() -> Result<()> {
     if !privileged::available("agent::a_whole_life") {
         return Ok(());
     }
+    let _one = ONE_AGENT.lock().await;
     let place = Place::new("life")?;
     place.write("eth0", &VIPS)?;
     let runtime = NetnsRuntime::start(&place.netns)?;
@@ -269,6 +279,7 @@ async fn refusals_say_what_to_do_and_leave_nothing() -> Result<()> {
     if !privileged::available("agent::refusals_say_what_to_do_and_leave_nothing") {
         return Ok(());
     }
+    let _one = ONE_AGENT.lock().await;
     let place = Place::new("refuse")?;
     let runtime = NetnsRuntime::start(&place.netns)?;
     let run = async || {

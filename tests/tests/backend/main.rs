@@ -6,6 +6,7 @@ mod check;
 mod datagram;
 mod decision;
 mod headers;
+mod hook;
 mod host;
 mod kernel;
 mod mss;
