@@ -105,7 +105,8 @@ exits! {
     UnknownSettling = "unknown_settling", Drop, "the client sends again when the nodes agree; growing all the time: a node's table changes all the time";
     /// The frame could not be cut.
     NoHeadroom = "no_headroom", Drop, "the driver does not let a packet shrink";
-    /// Several tunnel packets in one, each with its own headers.
+    /// Several tunnel packets in one, each with its own headers. The kernel joins no datagram without a checksum, as LB nodes of
+    /// this version send them.
     Joined = "joined", Drop, "the interface joins the tunnel's packets: ethtool -K IFACE rx-udp-gro-forwarding off rx-gro-list off";
 }
 

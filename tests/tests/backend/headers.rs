@@ -139,6 +139,24 @@ fn at_port_of(address: std::net::IpAddr) -> std::net::SocketAddr {
     (address, 80).into()
 }
 
+/// Joined as the inner packets' own, one header is left, with the whole length; joined as the tunnel's, headers are in the middle.
+#[test]
+fn joined_packets_have_one_inner_packet_or_are_dropped() {
+    for family in &FAMILIES {
+        for (found, whole) in [
+            (Found::Live, Exit::AcceptedSocket),
+            (Found::Nothing, forwarded(family)),
+        ] {
+            let (host, inner) = (host(found), family.data().ip());
+            let one = family.tunnel().frame(&inner);
+            assert_eq!(host.run_joined(&one), whole);
+            let two = family.tunnel().frame(&[&inner[..], &inner].concat());
+            assert_eq!(host.run_joined(&two), Exit::Joined);
+            assert_eq!(host.run(&two).0, whole, "not joined: the rest is padding");
+        }
+    }
+}
+
 #[test]
 fn congestion_marks_cross_the_tunnels_end() {
     for family in &FAMILIES {

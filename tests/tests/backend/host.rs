@@ -8,6 +8,7 @@ use lb_common::abi::VipBucket;
 use lb_common::backend::{self, Exit, Flow, Found, Sockets, Tables};
 use lb_common::backend_abi::{Config, Macs, ServiceBucket};
 use lb_common::frame::Frame;
+use lb_common::packet::{Packet, View};
 
 /// A backend's maps, sockets and budget.
 pub struct Host {
@@ -39,6 +40,41 @@ impl Host {
         let mut frame = Frame::new(packet).expect("a packet of a test");
         let exit = backend::run(&mut frame, self, self);
         (exit, frame.bytes().to_vec())
+    }
+
+    /// Where it leaves if the kernel has joined it of several.
+    pub fn run_joined(&self, packet: &[u8]) -> Exit {
+        let mut joined = Joined(Frame::new(packet).expect("a packet of a test"));
+        backend::run(&mut joined, self, self)
+    }
+}
+
+/// A packet that the kernel has joined of several.
+struct Joined(Frame);
+
+impl Packet for Joined {
+    fn get<T: View>(&self, offset: usize) -> Option<&T> {
+        self.0.get(offset)
+    }
+
+    fn get_at<T: View>(&self, offset: usize) -> Option<&T> {
+        self.0.get_at(offset)
+    }
+
+    fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T> {
+        self.0.get_mut(offset)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn grow(&mut self, by: i32) -> bool {
+        self.0.grow(by)
+    }
+
+    fn is_joined(&self) -> bool {
+        true
     }
 }
 
@@ -73,13 +109,13 @@ impl Tables for Host {
     }
 }
 
-impl Sockets<Frame> for Host {
+impl<P: Packet> Sockets<P> for Host {
     fn connected(&self, flow: &Flow) -> bool {
         self.flow.set(Some(*flow));
         self.found == Found::Live
     }
 
-    fn tcp(&self, _: &Frame, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
+    fn tcp(&self, _: &P, flow: &Flow, headers: Option<(usize, usize)>) -> Found {
         self.flow.set(Some(*flow));
         self.cookie_asked.set(headers.is_some());
         self.found
