@@ -23,6 +23,8 @@ pub struct Facts {
     pub jit: Option<bool>,
     /// The file makes this host a backend.
     pub backend: bool,
+    /// Its program hangs on TC ingress (`backend.hook`).
+    pub tc: bool,
     /// Where pins would be.
     pub pin_dir: PathBuf,
     /// There is a BPF file system there.
@@ -193,6 +195,7 @@ pub(crate) mod testing {
             features: vec![feature("XDP programs"), feature("arrays of maps")],
             jit: Some(true),
             backend: false,
+            tc: false,
             pin_dir: "/sys/fs/bpf/anylb".into(),
             bpf_fs: true,
             clock: Some(true),

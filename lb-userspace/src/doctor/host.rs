@@ -17,7 +17,7 @@ use super::{clock, rss};
 use crate::config;
 use crate::dataplane::{features, maps, privileges};
 use crate::health::{NetworkProbe, Outcome, Probe as _};
-use crate::model::{self, BgpPeer, Encap, Mode, Settings};
+use crate::model::{self, BackendHook, BgpPeer, Encap, Mode, Settings};
 use crate::netlink::{Neighbour, Resolution, Unresolved, address, nic};
 use crate::status::PeerStatus;
 
@@ -49,6 +49,10 @@ pub async fn examine(
     let backend = settings
         .as_ref()
         .is_some_and(|settings| settings.backend.is_some());
+    let tc = settings
+        .as_ref()
+        .and_then(|settings| settings.backend.as_ref())
+        .is_some_and(|backend| backend.hook == BackendHook::Tc);
     let pin_dir = settings
         .as_ref()
         .map(|settings| settings.node.pin_dir.clone());
@@ -58,6 +62,7 @@ pub async fn examine(
         privileged: privileges::check().is_ok(),
         features: features::features(backend),
         backend,
+        tc,
         jit: number("/proc/sys/net/core/bpf_jit_enable").map(|level| level > 0),
         bpf_fs: maps::on_bpf_fs(&pin_dir),
         pin_dir,

@@ -168,8 +168,13 @@ fn of_interface(interface: &Interface, facts: &Facts) -> Vec<Finding> {
             fail(name, "there is no such interface").fix("`ip link` shows those that there are"),
         ];
     };
-    let mut all = vec![link(name, nic), xdp(name, nic)];
-    all.extend(offloads(name, nic));
+    let mut all = vec![link(name, nic)];
+    if facts.tc {
+        all.push(ingress(name, nic));
+    } else {
+        all.push(xdp(name, nic));
+        all.extend(offloads(name, nic));
+    }
     all.extend(queues(name, nic, facts.cpus));
     if facts.backend {
         all.extend(spread(name, nic));
@@ -223,6 +228,30 @@ fn xdp(name: &str, nic: &Nic) -> Finding {
     can.extend(features.redirect().then_some("sends to others"));
     can.extend(features.target().then_some("takes from others"));
     ok(check, can.join(", "))
+}
+
+/// TC takes packets that the kernel has joined, but not datagrams that it has joined with the tunnel's headers between them.
+fn ingress(name: &str, nic: &Nic) -> Finding {
+    let check = format!("{name} TC ingress");
+    let Some(on) = &nic.offloads else {
+        return unknown(check, "the kernel does not tell which offloads are on");
+    };
+    let joining: Vec<&str> = ["rx-udp-gro-forwarding", "rx-gro-list"]
+        .into_iter()
+        .filter(|feature| on.contains(*feature))
+        .collect();
+    if joining.is_empty() {
+        return ok(check, "needs no XDP, and GRO and LRO may be on");
+    }
+    let off: Vec<String> = joining.iter().map(|one| format!("{one} off")).collect();
+    warn(
+        check,
+        format!(
+            "{} on: tunnel packets with a UDP checksum are joined, and dropped",
+            joining.join(" and ")
+        ),
+    )
+    .fix(format!("ethtool -K {name} {}", off.join(" ")))
 }
 
 /// Packets that the NIC or the kernel has put together are no packets that can be balanced.

@@ -26,13 +26,38 @@ fn a_host_that_is_well() {
 }
 
 #[test]
+fn on_tc_ingress_neither_xdp_nor_its_offloads_matter() {
+    let spoil = |facts: &mut Facts| {
+        facts.tc = true;
+        nic(facts).xdp = Some(XdpFeatures::default());
+        nic(facts).offloads = Some(["rx-gro".into(), "rx-lro".into(), "rx-gro-hw".into()].into());
+    };
+    assert_eq!(ill(spoil), []);
+    let under_xdp = |facts: &mut Facts| {
+        spoil(facts);
+        facts.tc = false;
+    };
+    assert_eq!(ill(under_xdp).len(), 2);
+}
+
+#[test]
 fn each_fact_that_is_not_well_is_one_finding() {
     type Spoil = fn(&mut Facts);
-    let cases: [(Spoil, &str, FindingVerdict); 34] = [
+    let cases: [(Spoil, &str, FindingVerdict); 36] = [
         (
             |facts| (facts.backend, nic(facts).udp_fields[0]) = (true, Some(HashFields(0x30))),
             "eth0 RSS",
             Warn,
+        ),
+        (
+            |facts| (facts.tc, nic(facts).offloads) = (true, Some(["rx-gro-list".into()].into())),
+            "eth0 TC ingress",
+            Warn,
+        ),
+        (
+            |facts| (facts.tc, nic(facts).offloads) = (true, None),
+            "eth0 TC ingress",
+            Unknown,
         ),
         (
             |facts| (facts.backend, nic(facts).udp_fields) = (true, [None; 2]),
