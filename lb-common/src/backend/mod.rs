@@ -132,12 +132,12 @@ pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sock
     }
 }
 
-/// Whether the first headers alone say that the packet is no tunnel packet for this host.
+/// Whether the first headers alone say that the packet is no tunnel packet for this host. They are those before
+/// [`FIRST_HEADERS`].
 #[inline(always)]
 pub fn is_foreign<P: Packet, T: Tables>(packet: &P, tables: &T) -> bool {
-    tables
-        .config()
-        .is_none_or(|config| matches!(outer::read(packet, config), Err(Exit::NotTunnel)))
+    let config = tables.config();
+    config.and_then(|config| outer::concerns(packet, config)) != Some(true)
 }
 
 #[inline(always)]

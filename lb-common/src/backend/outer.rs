@@ -60,6 +60,29 @@ pub(super) fn read<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit
     }
 }
 
+/// Whether [`read`] would look at more than addresses, protocol and port: the packet may be one of the tunnel.
+#[inline(always)]
+pub(super) fn concerns<P: Packet>(packet: &P, config: &Config) -> Option<bool> {
+    let ethertype = packet.get::<Ethernet>(0)?.ethertype;
+    let (next, udp, own) = if ethertype == ETHERTYPE_IPV4 {
+        let ip = packet.get::<Ipv4>(L3)?;
+        (ip.protocol, UDP_V4, own_v4(config, ip.destination))
+    } else if ethertype == ETHERTYPE_IPV6 {
+        let ip = packet.get::<Ipv6>(L3)?;
+        (ip.next_header, UDP_V6, own_v6(config, ip.destination))
+    } else {
+        return Some(false);
+    };
+    if !own || next != protocol::UDP {
+        return Some(own && is_ip(next));
+    }
+    let udp = match udp {
+        UDP_V4 => packet.get::<Udp>(UDP_V4)?,
+        _ => packet.get::<Udp>(UDP_V6)?,
+    };
+    Some(udp.ports.destination == Be16::from_raw(config.tunnel_port))
+}
+
 #[inline(always)]
 fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     let ip = packet.get::<Ipv4>(L3).ok_or(Exit::NotTunnel)?;

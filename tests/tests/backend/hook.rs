@@ -1,9 +1,9 @@
 //! The agent on TC ingress: up, crash and adoption, from XDP and back, and nothing left behind.
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{SchedClassifier, TcAttachType};
-use lb_tests::harness::privileged;
+use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
 use lb_tests::harness::runtime::NetnsRuntime;
+use lb_tests::harness::{privileged, shell};
 use nix::sys::signal::{Signal, raise};
 
 use crate::agent::{ONE_AGENT, Place, VIPS, start};
@@ -11,15 +11,27 @@ use crate::agent::{ONE_AGENT, Place, VIPS, start};
 const TC: &str = "hook = \"tc\"";
 
 impl Place {
-    /// Programs by TCX links on ingress and egress, by their numbers.
+    /// Programs on ingress and egress, by their numbers: links, or filters where the kernel has no links.
     fn classifiers(&self) -> Result<[Vec<u32>; 2]> {
-        self.netns.run(|| {
-            let on = |side| -> Result<Vec<u32>> {
-                let (_, programs) = SchedClassifier::query_tcx("eth0", side)?;
-                Ok(programs.iter().map(|program| program.id()).collect())
-            };
-            Ok([on(TcAttachType::Ingress)?, on(TcAttachType::Egress)?])
-        })
+        let on = |side, name| {
+            let links = self.netns.run(|| {
+                let found = SchedClassifier::query_tcx("eth0", side);
+                Ok(found.map(|(_, programs)| programs.iter().map(ProgramInfo::id).collect()))
+            })?;
+            links.or_else(|_| self.filters(name))
+        };
+        Ok([
+            on(TcAttachType::Ingress, "ingress")?,
+            on(TcAttachType::Egress, "egress")?,
+        ])
+    }
+
+    fn filters(&self, side: &str) -> Result<Vec<u32>> {
+        let tc = format!("tc -n {} filter show dev eth0 {side}", self.netns.name());
+        let text = shell::run(&tc)?;
+        let words: Vec<_> = text.split_whitespace().collect();
+        let numbers = words.windows(2).filter(|pair| pair[0] == "id");
+        numbers.map(|pair| Ok(pair[1].parse()?)).collect()
     }
 
     /// The one on ingress; XDP must be empty.
@@ -40,9 +52,6 @@ async fn a_whole_life_on_tc() -> Result<()> {
     let mut place = Place::new("tc")?;
     place.role = TC;
     place.write("eth0", &VIPS)?;
-    // What generic XDP is refused for.
-    let netns = place.netns.name();
-    lb_tests::harness::shell::run(&format!("ip netns exec {netns} ethtool -K eth0 gro on"))?;
     let runtime = NetnsRuntime::start(&place.netns)?;
 
     let agent = start(&place, &runtime);
