@@ -15,7 +15,8 @@ use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::lb::{self, Exit, Tables};
-use lb_common::packet::Packet;
+use lb_common::packet::{Packet, Transit as _};
+use lb_common::wire::Ethernet;
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 
@@ -119,10 +120,19 @@ fn spread<const BACKEND: bool>(context: &XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
     let bytes = packet.len() as u64;
     let probe = packet.is_probe();
+    let arrived = packet.get::<Ethernet>(0).filter(|_| BACKEND).copied();
     let exit = lb::run(&mut packet, &Maps::<BACKEND>, probe);
     let counted = if probe { Exit::Probe } else { exit };
     count(&packet, counted, bytes);
     if BACKEND && !probe && matches!(exit.action(), Action::Pass | Action::Local) {
+        // The backend's program may have to send it back to the router that it came from.
+        if exit.action() == Action::Local {
+            packet.unskip();
+            if let (Some(arrived), Some(frame)) = (arrived, packet.get_mut::<Ethernet>(0)) {
+                frame.macs_low = arrived.macs_low;
+                frame.macs_high = arrived.macs_high;
+            }
+        }
         // SAFETY: nothing that must be dropped is alive. Where there is no program, this one goes on.
         unsafe { BACKEND_PROGRAM.tail_call(context, 0) };
         if exit.action() == Action::Local {

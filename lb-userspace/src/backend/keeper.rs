@@ -78,6 +78,8 @@ impl Keeper {
         )?;
         let failures = set_vips(&mut vips, &role).await;
         let resolver = Resolver::start(vec![role.interface.clone()], Own::Refused);
+        let targets = role.peers();
+        resolver.set_targets(targets.clone());
         let status = watch::Sender::new(Arc::new(Envelope::new(1, first_status(&role, adopted))));
         let keeper = Self {
             next_hops: resolver.watch(),
@@ -94,7 +96,7 @@ impl Keeper {
             counted: BTreeMap::new(),
             vips,
             resolver,
-            targets: BTreeSet::new(),
+            targets,
             failures,
             status,
         };
@@ -350,6 +352,8 @@ impl Keeper {
             return Err(failed(error));
         }
         self.seen = seen;
+        self.targets.extend(self.role.peers());
+        self.resolver.set_targets(self.targets.clone());
         self.failures = set_vips(&mut self.vips, &self.role).await;
         Ok(())
     }

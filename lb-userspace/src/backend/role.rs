@@ -85,6 +85,14 @@ impl Role {
         })
     }
 
+    /// Those that packets may be passed on to, as far as the file names them: an LB node has pools. Of others the first packet
+    /// tells.
+    pub fn peers(&self) -> BTreeSet<IpAddr> {
+        let pools = self.settings.pools.values();
+        let backends = pools.flat_map(|pool| &pool.backends);
+        backends.map(|backend| backend.address).collect()
+    }
+
     /// Whether SYN-ACKs are changed at all.
     pub fn lowers_mss(&self) -> bool {
         self.backend.mss != Mss::Off

@@ -91,6 +91,11 @@ impl Link {
         link_update(&self.fd, program).map_err(|source| attach_error(self.hook, interface, source))
     }
 
+    /// Takes the program off at once. A link that merely loses its pin goes when the kernel gets to it.
+    pub(crate) fn detach(&self, interface: &str) -> Result<(), DataplaneError> {
+        link_detach(&self.fd).map_err(|source| attach_error(self.hook, interface, source))
+    }
+
     /// Where it hangs.
     pub(crate) fn hook(&self) -> Hook {
         self.hook
@@ -159,6 +164,13 @@ fn link_create(hook: Hook, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<
     attr.link_create.attach_type = attach_type as u32;
     attr.link_create.flags = flags;
     descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+fn link_detach(link: &OwnedFd) -> io::Result<()> {
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
 fn link_update(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {

@@ -41,6 +41,8 @@ pub(crate) fn attach(
         if allows(mode, there.hook()) {
             return there.update(interface, program);
         }
+        // Native and generic programs exclude each other.
+        there.detach(interface)?;
         remove_pin(&pin(directory, interface, there.hook()))?;
     }
     *link = None;

@@ -11,6 +11,9 @@ const LBS: [&str; 2] = [
     include_str!("../../lab/lb2.toml"),
 ];
 const BACKEND: &str = include_str!("../../lab/be.toml");
+const BOX: &str = include_str!("../../lab/box.toml");
+/// The configuration of the router of boxes that are LB node and backend at once.
+pub const BOX_ROUTER: &str = include_str!("../../lab/box-r1.conf");
 /// The configuration of r1, which is FRR.
 pub const ROUTER: &str = include_str!("../../lab/r1.conf");
 /// The configuration of r2, which is BIRD.
@@ -20,6 +23,8 @@ pub const SECOND_ROUTER: &str = include_str!("../../lab/r2.conf");
 pub const BACKENDS_FIRST: u8 = 9;
 /// Backends there are.
 pub const BACKENDS: u8 = 12;
+/// Boxes that are both.
+pub const BOXES: u8 = 3;
 /// The tunnel's second chance at its most.
 pub const HOPS: u8 = 4;
 
@@ -61,9 +66,19 @@ impl Pools {
 
 /// The file of LB node `number` with `pools`, and with another hash key file where one is given.
 pub fn lb(number: usize, pools: &Pools, hash_key_file: Option<&Path>) -> Result<String> {
-    let mut file: Table = LBS[number - 1]
-        .parse()
-        .context("an LB node's file is TOML")?;
+    changed(LBS[number - 1], pools, hash_key_file)
+}
+
+/// The same of a box that is LB node and backend.
+pub fn both(number: usize, pools: &Pools, hash_key_file: Option<&Path>) -> Result<String> {
+    let own = BOX
+        .replace("lbN", &format!("lb{number}"))
+        .replace(".N.", &format!(".{number}."));
+    changed(&own, pools, hash_key_file)
+}
+
+fn changed(text: &str, pools: &Pools, hash_key_file: Option<&Path>) -> Result<String> {
+    let mut file: Table = text.parse().context("an LB node's file is TOML")?;
     if let Some(path) = hash_key_file {
         let node = file
             .get_mut("node")
@@ -100,7 +115,7 @@ fn change_pool(pool: &mut Table, pools: &Pools) -> Result<()> {
     Ok(())
 }
 
-/// Backend `number` in the likeness of `be1`.
+/// Backend `number` in the likeness of the first.
 fn member(first: &Table, number: u8, pools: &Pools) -> Result<Table> {
     let address = first
         .get("address")
@@ -108,10 +123,14 @@ fn member(first: &Table, number: u8, pools: &Pools) -> Result<Table> {
         .context("address")?;
     let address = address
         .replace(".1.1.", &format!(".1.{number}."))
-        .replace(":1:1:", &format!(":1:{number:x}:"));
+        .replace(":1:1:", &format!(":1:{number:x}:"))
+        .replace(".0.1.", &format!(".0.{number}."))
+        .replace(":0:1:", &format!(":0:{number:x}:"));
+    let name = first.get("name").and_then(Value::as_str).context("name")?;
+    let name = name.replace('1', &number.to_string());
     let mut member = Table::new();
     member.insert("address".into(), address.into());
-    member.insert("name".into(), format!("be{number}").into());
+    member.insert("name".into(), name.into());
     if let Some(weight) = pools.weights.get(&number) {
         member.insert("weight".into(), i64::from(*weight).into());
     }
@@ -213,6 +232,25 @@ mod tests {
                 (12, 1, 25)
             );
         }
+    }
+
+    #[test]
+    fn a_box_is_both_and_a_backend_of_its_pools() {
+        let pools = Pools {
+            backends: BOXES,
+            ..Pools::full()
+        };
+        let settings = parse(&both(2, &pools, None).expect("it parses"));
+        assert_eq!(settings.node.name, "lb2");
+        assert!(settings.backend.is_some());
+        assert_eq!(
+            addresses(&settings, "web-v4"),
+            ["10.0.1.2", "10.0.2.2", "10.0.3.2"]
+        );
+        assert_eq!(
+            addresses(&settings, "web-v6"),
+            ["fd00:0:1::2", "fd00:0:2::2", "fd00:0:3::2"]
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::files::{BACKENDS_FIRST, Pools};
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, PORT, SOON, Site};
-use super::trial::{self, Event, Excused};
+use super::trial::{self, Event, Excused, Ground};
 use crate::harness::filter::Filter;
 use crate::harness::poll;
 use crate::load::long_lived;

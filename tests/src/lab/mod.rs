@@ -9,6 +9,7 @@
 //! | `site` | the whole site, running |
 //! | `trial` | long-lived connections through one event, and again without alternates |
 //! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `udp`, `upload` | the scenarios |
+//! | `boxes` | a second site, of boxes that are LB node and backend at once |
 //! | [`report`] | checks, table, JSON |
 //! | `about` | kernel, CPU and commit, for the report |
 //! | `dice` | choices that follow from the seed |
@@ -16,6 +17,7 @@
 pub mod about;
 pub mod agent;
 mod basics;
+mod boxes;
 pub mod dice;
 mod files;
 mod health;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::report::{Check, Report};
 use super::site::{IN_A_WHILE, SERVICES, SOON, Site, VIPS};
-use super::trial::{self, Aftermath, Excused, report_pair, under_load};
+use super::trial::{self, Aftermath, Excused, Ground, report_pair, under_load};
 use crate::harness::counters::Counters;
 use crate::harness::poll;
 use crate::harness::process::Process;

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::report::Report;
 use super::site::Site;
-use super::{basics, health, nodes, servers, sessions, tables, udp, upload};
+use super::{basics, boxes, health, nodes, servers, sessions, tables, udp, upload};
 
 /// Something that happens to the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,11 +42,13 @@ pub enum Scenario {
     Udp,
     /// UDP flows while backends are added and drained and a node's link is cut.
     UdpSurvival,
+    /// A site of its own: three boxes, each LB node and backend.
+    Combined,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 16] = [
+    pub const ALL: [Scenario; 17] = [
         Scenario::Requests,
         Scenario::Sessions,
         Scenario::BackendsAdded,
@@ -63,6 +65,7 @@ impl Scenario {
         Scenario::Upload,
         Scenario::Udp,
         Scenario::UdpSurvival,
+        Scenario::Combined,
     ];
 
     /// As `--only` takes it.
@@ -84,6 +87,7 @@ impl Scenario {
             Scenario::Upload => "upload",
             Scenario::Udp => "udp",
             Scenario::UdpSurvival => "udp-survival",
+            Scenario::Combined => "combined",
         }
     }
 
@@ -106,6 +110,7 @@ impl Scenario {
             Scenario::Upload => upload::upload(site, report).await,
             Scenario::Udp => udp::flows(site, report).await,
             Scenario::UdpSurvival => udp::survival(site, report).await,
+            Scenario::Combined => boxes::combined(site, report).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::files::{BACKENDS_FIRST, HOPS, Pools};
 use super::report::{Check, Report};
 use super::site::{PORT, SOON, Site, VIPS};
-use super::trial::{self, Aftermath, Excused, report_pair, under_load};
+use super::trial::{self, Aftermath, Excused, Ground, report_pair, under_load};
 use crate::harness::filter::Filter;
 use crate::load::long_lived;
 use crate::load::stream::{Sample, Stream};

@@ -9,7 +9,7 @@ use anylb::model::AdminState;
 use super::files::{BACKENDS_FIRST, Pools};
 use super::report::Report;
 use super::site::Site;
-use super::trial::{Event, Excused};
+use super::trial::{Event, Excused, Ground};
 
 /// A swap holds up nobody; this much is the scheduler's on a busy machine.
 const STALL: Duration = Duration::from_millis(250);

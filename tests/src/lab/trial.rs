@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::files::{HOPS, Pools};
 use super::report::{Check, Report};
 use super::site::{SOON, Site};
+use crate::harness::runtime::NetnsRuntime;
 use crate::load::long_lived::{self, LongLived, Outcome, Plan};
 
 /// Connections to each VIP.
@@ -19,6 +20,22 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const BEFORE: Duration = Duration::from_millis(300);
 /// After it.
 const AFTER: Duration = Duration::from_millis(1500);
+
+/// A site that trials are held at.
+pub trait Ground {
+    /// The pools with every backend and all hops.
+    fn full() -> Pools;
+    /// Where the client's traffic runs.
+    fn client(&self) -> &NetnsRuntime;
+    /// Ends what servers have left of earlier connections.
+    fn end_connections(&self) -> Result<()>;
+    /// No backend is draining or disabled any more.
+    fn ready_all(&mut self) -> Result<()>;
+    /// Gives the nodes new pools and waits until they agree.
+    async fn apply(&mut self, pools: &Pools) -> Result<()>;
+    /// Lets traffic flow for `time`; an error where a program of the site ends meanwhile.
+    async fn observe(&mut self, time: Duration) -> Result<()>;
+}
 
 /// Servers whose connections may break, by name.
 pub type Excused = Vec<String>;
@@ -33,11 +50,11 @@ pub struct Aftermath {
 }
 
 impl Aftermath {
-    /// Connections of one family.
+    /// Connections of one family that nothing may happen to.
     fn family(&self, v4: bool) -> impl Iterator<Item = &Outcome> {
         self.outcomes
             .iter()
-            .filter(move |outcome| outcome.target.is_ipv4() == v4)
+            .filter(move |outcome| outcome.target.is_ipv4() == v4 && !self.is_excused(outcome))
     }
 
     /// Connections that broke and must not.
@@ -54,12 +71,12 @@ impl Aftermath {
 }
 
 /// Opens the connections of a trial.
-pub fn open(site: &Site) -> Result<LongLived> {
+pub fn open(site: &impl Ground) -> Result<LongLived> {
     open_over(site, EVERY)
 }
 
 /// [`open`] over this time.
-pub fn open_over(site: &Site, opening: Duration) -> Result<LongLived> {
+pub fn open_over(site: &impl Ground, opening: Duration) -> Result<LongLived> {
     let plan = Plan {
         targets: Site::targets(),
         per_target: CONNECTIONS,
@@ -68,13 +85,13 @@ pub fn open_over(site: &Site, opening: Duration) -> Result<LongLived> {
         patience: PATIENCE,
     };
     site.end_connections()?;
-    Ok(LongLived::open(site.client.handle(), &plan))
+    Ok(LongLived::open(site.client().handle(), &plan))
 }
 
 /// Opens the connections, lets `event` happen among them and watches a little longer.
-pub async fn under_load(
-    site: &mut Site,
-    event: impl AsyncFnOnce(&mut Site) -> Result<Excused>,
+pub async fn under_load<G: Ground>(
+    site: &mut G,
+    event: impl AsyncFnOnce(&mut G) -> Result<Excused>,
 ) -> Result<Aftermath> {
     let mut load = open(site)?;
     load.all_answering(SOON).await?;
@@ -99,18 +116,24 @@ pub struct Event<F> {
     pub happens: F,
 }
 
-impl<F: AsyncFn(&mut Site, u8) -> Result<Excused>> Event<F> {
+impl<F> Event<F> {
     /// Runs it with all hops and with one, and reports both.
-    pub async fn run(self, site: &mut Site, report: &mut Report) -> Result<()> {
+    pub async fn run<G: Ground>(self, site: &mut G, report: &mut Report) -> Result<()>
+    where
+        F: AsyncFn(&mut G, u8) -> Result<Excused>,
+    {
         let protected = self.with_hops(site, HOPS).await?;
         let control = self.with_hops(site, 1).await?;
         site.ready_all()?;
-        site.apply(&Pools::full()).await?;
+        site.apply(&G::full()).await?;
         report_pair(report, self.name, &protected, &control, self.stall_limit);
         Ok(())
     }
 
-    async fn with_hops(&self, site: &mut Site, hops: u8) -> Result<Aftermath> {
+    async fn with_hops<G: Ground>(&self, site: &mut G, hops: u8) -> Result<Aftermath>
+    where
+        F: AsyncFn(&mut G, u8) -> Result<Excused>,
+    {
         site.ready_all()?;
         site.apply(&self.start.clone().with_hops(hops)).await?;
         under_load(site, async |site| (self.happens)(site, hops).await).await

@@ -98,11 +98,9 @@ fn segment(loaded: &Loaded, family: &Family, local: bool) -> Vec<u8> {
     segments.next().expect("one of a hundred")
 }
 
-/// As the kernel gets it: one hop older, to the box itself.
+/// As the kernel gets it: one hop older.
 fn received(packet: &[u8], ttl: u8) -> Vec<u8> {
     let mut packet = packet.to_vec();
-    packet[..6].copy_from_slice(&OWN_MAC);
-    packet[6..12].copy_from_slice(&OWN_MAC);
     set_ttl(&mut packet[14..], ttl);
     packet
 }
@@ -130,8 +128,11 @@ fn what_is_for_this_box_goes_through_the_backends_program_without_leaving() {
             assert!(seeing.attach(&pins, "lo", false)?, "found");
             assert!(seeing.is_attached() && !datapath.is_attached(), "replaced");
             for family in families() {
-                let (action, bytes) = run(&loaded, &segment(&loaded, &family, true));
+                let packet = segment(&loaded, &family, true);
+                let (action, bytes) = run(&loaded, &packet);
                 assert_eq!(action, TRANSMIT);
+                let router = [&packet[6..12], &packet[..6]].concat();
+                assert_eq!(bytes[..12], router, "where no better way is known");
                 assert_eq!(source_of(&bytes[14..]), family.own, "passed on");
             }
             seeing.detach()?;

@@ -6,9 +6,9 @@
 //! | `pools` | the pools of both nodes: changed, and agreed upon |
 //! | `routes` | where the router sends a VIP's packets |
 
-mod pools;
-mod programs;
-mod routes;
+pub mod pools;
+pub mod programs;
+pub mod routes;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use anylb::model::AdminState;
 
 use super::agent::Agent;
 use super::dice::Dice;
 use super::files::{self, Pools};
+use super::trial::Ground;
 use super::{PREFIX, RUN_DIR, binary};
 use crate::harness::bird::Bird;
 use crate::harness::netns::Netns;
@@ -149,14 +151,6 @@ impl Site {
         self.wait_agreed().await
     }
 
-    /// Lets traffic flow for `time`, the length of a measurement; an error where a program of the site ends meanwhile.
-    pub async fn observe(&mut self, time: Duration) -> Result<()> {
-        poll::holds("programs of the site run", time, async || {
-            self.all_running()
-        })
-        .await
-    }
-
     /// Puts everything back as it was before any scenario: links, programs, pools; idempotent.
     pub async fn recover(&mut self) -> Result<()> {
         self.star.set_underlay_mtu(UNDERLAY_MTU)?;
@@ -200,11 +194,45 @@ impl Site {
     }
 }
 
+impl Ground for Site {
+    fn full() -> Pools {
+        Pools::full()
+    }
+
+    fn client(&self) -> &NetnsRuntime {
+        &self.client
+    }
+
+    fn end_connections(&self) -> Result<()> {
+        programs::end_connections(&self.star.backends)
+    }
+
+    fn ready_all(&mut self) -> Result<()> {
+        for backend in std::mem::take(&mut self.draining) {
+            self.set_admin(backend, AdminState::Ready)?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, pools: &Pools) -> Result<()> {
+        self.reload(pools)?;
+        self.wait_agreed().await
+    }
+
+    async fn observe(&mut self, time: Duration) -> Result<()> {
+        poll::holds("programs of the site run", time, async || {
+            self.all_running()
+        })
+        .await
+    }
+}
+
 fn index(backend: u8) -> usize {
     usize::from(backend) - 1
 }
 
-fn write_secret(path: &Path, text: &str) -> Result<()> {
+/// Writes a file that only its owner may read.
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| path.display().to_string())?;
     Ok(std::fs::set_permissions(
         path,

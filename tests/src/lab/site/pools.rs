@@ -9,12 +9,6 @@ use crate::harness::poll;
 use crate::lab::files::{self, Pools};
 
 impl Site {
-    /// Gives both nodes new pools and waits until they agree.
-    pub async fn apply(&mut self, pools: &Pools) -> Result<()> {
-        self.reload(pools)?;
-        self.wait_agreed().await
-    }
-
     /// Gives both nodes new pools.
     pub fn reload(&mut self, pools: &Pools) -> Result<()> {
         self.pools = pools.clone();
@@ -32,34 +26,7 @@ impl Site {
 
     /// Waits until both nodes have the same tables, of the pools as they were given, and find every backend up.
     pub(super) async fn wait_agreed(&self) -> Result<()> {
-        let wanted = usize::from(self.pools.backends);
-        poll::until("nodes that agree", IN_A_WHILE, async || {
-            let statuses = self.statuses()?;
-            for status in &statuses {
-                for (name, pool) in &status.pools {
-                    let hash = &statuses[0]
-                        .pools
-                        .get(name)
-                        .context("a pool is missing")?
-                        .table_hash;
-                    ensure!(
-                        pool.table_hash == *hash,
-                        "table {name} differs between the nodes"
-                    );
-                    let up = members(pool)
-                        .filter(|backend| backend.health == Health::Up)
-                        .count();
-                    ensure!(
-                        up >= wanted,
-                        "{}: {up} of {wanted} backends of {name} are up",
-                        status.node
-                    );
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(())
+        wait_agreed(usize::from(self.pools.backends), || self.statuses()).await
     }
 
     /// Sets what the operator says about a backend, on both nodes.
@@ -80,14 +47,6 @@ impl Site {
         Ok(())
     }
 
-    /// No backend is draining or disabled any more.
-    pub fn ready_all(&mut self) -> Result<()> {
-        for backend in std::mem::take(&mut self.draining) {
-            self.set_admin(backend, AdminState::Ready)?;
-        }
-        Ok(())
-    }
-
     /// Writes the configuration of an LB node, with the site's hash key or with another.
     pub(super) fn write_lb_file(&self, number: usize, other_key: bool) -> Result<()> {
         let key = other_key.then(|| self.keys[1].as_path());
@@ -104,6 +63,40 @@ impl Site {
             .map(|number| self.lb_agent(number)?.status())
             .collect()
     }
+}
+
+/// Waits until all nodes have the same tables and find `wanted` backends of each pool up.
+pub async fn wait_agreed(
+    wanted: usize,
+    statuses: impl Fn() -> Result<Vec<NodeStatus>>,
+) -> Result<()> {
+    poll::until("nodes that agree", IN_A_WHILE, async || {
+        let statuses = statuses()?;
+        for status in &statuses {
+            for (name, pool) in &status.pools {
+                let hash = &statuses[0]
+                    .pools
+                    .get(name)
+                    .context("a pool is missing")?
+                    .table_hash;
+                ensure!(
+                    pool.table_hash == *hash,
+                    "table {name} differs between the nodes"
+                );
+                let up = members(pool)
+                    .filter(|backend| backend.health == Health::Up)
+                    .count();
+                ensure!(
+                    up >= wanted,
+                    "{}: {up} of {wanted} backends of {name} are up",
+                    status.node
+                );
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }
 
 /// Backends of the configuration: not those that were removed and still drain.

@@ -21,23 +21,7 @@ const OTHER_STATE: &str = "state-of-the-control";
 impl Site {
     /// Web servers, each on its backend, where none runs.
     pub async fn start_webs(&mut self) -> Result<()> {
-        for (node, web) in self.star.backends.iter().zip(&mut self.webs) {
-            if web.is_none() {
-                *web = Some(start_web(node)?);
-            }
-        }
-        for node in &self.star.backends {
-            poll::until(
-                &format!("the web server of {}", node.name),
-                SOON,
-                async || {
-                    node.netns
-                        .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("connect"))
-                },
-            )
-            .await?;
-        }
-        Ok(())
+        start_webs(&self.star.backends, &mut self.webs).await
     }
 
     /// Kills the web server of a backend; its kernel resets what was connected.
@@ -74,21 +58,6 @@ impl Site {
             answerer.kill()?;
         }
         self.start_answerers().await
-    }
-
-    /// Ends the client's connections at the servers. A connection that broke stays half-open there; a new one with the same
-    /// ports may later be sent to that server first, whose socket then answers to segments that it knows nothing of.
-    pub fn end_connections(&self) -> Result<()> {
-        for node in &self.star.backends {
-            let ended = client_connections(node, &["-K"])?;
-            let left = client_connections(node, &[])?;
-            ensure!(
-                left.is_empty(),
-                "{}: connections left of an earlier trial; `ss -K` needs CONFIG_INET_DIAG_DESTROY; ended:\n{ended}left:\n{left}",
-                node.name
-            );
-        }
-        Ok(())
     }
 
     /// Backend agents where none runs, with the MSS clamp or without.
@@ -223,6 +192,39 @@ impl Site {
     }
 }
 
+/// Web servers, each on its node, where none runs.
+pub async fn start_webs(nodes: &[Node], webs: &mut [Option<Process>]) -> Result<()> {
+    for (node, web) in nodes.iter().zip(webs) {
+        if web.is_none() {
+            *web = Some(start_web(node)?);
+        }
+    }
+    for node in nodes {
+        let what = format!("the web server of {}", node.name);
+        poll::until(&what, SOON, async || {
+            node.netns
+                .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("connect"))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Ends the client's connections at the servers. A connection that broke stays half-open there; a new one with the same
+/// ports may later be sent to that server first, whose socket then answers to segments that it knows nothing of.
+pub fn end_connections(servers: &[Node]) -> Result<()> {
+    for node in servers {
+        let ended = client_connections(node, &["-K"])?;
+        let left = client_connections(node, &[])?;
+        ensure!(
+            left.is_empty(),
+            "{}: connections left of an earlier trial; `ss -K` needs CONFIG_INET_DIAG_DESTROY; ended:\n{ended}left:\n{left}",
+            node.name
+        );
+    }
+    Ok(())
+}
+
 /// What `ss` says about the client's connections to a server; those in TIME-WAIT are over.
 fn client_connections(node: &Node, options: &[&str]) -> Result<String> {
     let mut command = node.netns.command("ss");
@@ -263,7 +265,7 @@ fn udp_sockets(node: &Node) -> Result<String> {
 }
 
 /// Removes a folder that may not be there.
-fn remove_dir(path: &Path) -> Result<()> {
+pub fn remove_dir(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| path.display().to_string())

@@ -11,30 +11,30 @@ use crate::harness::netns::Netns;
 use crate::harness::poll;
 
 impl Site {
-    /// Names of the nodes that the router's kernel sends a VIP's packets to.
-    pub fn serving(&self, vip: IpAddr) -> Result<BTreeSet<String>> {
-        next_hops(&self.star.r1, vip)
-    }
-
-    /// The same of the second router.
+    /// Names of the nodes that the second router's kernel sends a VIP's packets to.
     pub fn serving_second(&self, vip: IpAddr) -> Result<BTreeSet<String>> {
         next_hops(&self.second.r2, vip)
     }
 
     /// Waits until exactly `nodes` serve both VIPs; returns how long that took.
     pub async fn wait_serving(&self, nodes: &[&str], deadline: Duration) -> Result<Duration> {
-        let wanted: BTreeSet<String> = nodes.iter().map(|name| (*name).to_owned()).collect();
-        let what = format!("both VIPs routed to {nodes:?}");
-        let ((), took) = poll::until(&what, deadline, async || {
-            for vip in VIPS {
-                let serving = self.serving(vip)?;
-                ensure!(serving == wanted, "{vip} is routed to {serving:?}");
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(took)
+        wait_routed(&self.star.r1, nodes, deadline).await
     }
+}
+
+/// Waits until a router's kernel sends the packets of both VIPs to exactly `nodes`; returns how long that took.
+pub async fn wait_routed(router: &Netns, nodes: &[&str], deadline: Duration) -> Result<Duration> {
+    let wanted: BTreeSet<String> = nodes.iter().map(|name| (*name).to_owned()).collect();
+    let what = format!("both VIPs routed to {nodes:?}");
+    let ((), took) = poll::until(&what, deadline, async || {
+        for vip in VIPS {
+            let serving = next_hops(router, vip)?;
+            ensure!(serving == wanted, "{vip} is routed to {serving:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(took)
 }
 
 fn next_hops(router: &Netns, vip: IpAddr) -> Result<BTreeSet<String>> {

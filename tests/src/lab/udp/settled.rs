@@ -12,6 +12,7 @@ use crate::harness::poll;
 use crate::lab::files::Pools;
 use crate::lab::report::{Check, Report};
 use crate::lab::site::{SOON, Site, UDP_CONNECTED, UDP_STATELESS, VIPS};
+use crate::lab::trial::Ground as _;
 use crate::load::udp::flows::{Flows, Round};
 
 /// New flows to each VIP.

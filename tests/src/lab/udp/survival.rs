@@ -11,6 +11,7 @@ use super::settled::wait_seen;
 use crate::lab::files::{BACKENDS_FIRST, HOPS, Pools};
 use crate::lab::report::{Check, Report};
 use crate::lab::site::{IN_A_WHILE, SOON, Site, UDP_CONNECTED, VIPS};
+use crate::lab::trial::Ground as _;
 use crate::load::udp::steady::{Outcome, Plan, Steady};
 
 /// Flows to each VIP.
