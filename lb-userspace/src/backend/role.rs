@@ -149,20 +149,22 @@ impl Role {
         own.filter(|address| !vips.contains(address)).collect()
     }
 
-    /// A VIP is reached over tunnels of its own family, where one ends here.
+    /// Of a pool the LB nodes' file says over what it is reached, this one only what tunnels may come: the largest header of those.
     fn mss(&self, own: &BTreeSet<IpAddr>, mtu: u32) -> (u16, u16) {
-        let fits = |v4: bool, headers: u16| {
-            let same_family = own.iter().any(|own| own.is_ipv4() == v4);
-            let overhead = if v4 == same_family {
-                tunnel::OVERHEAD_V4
-            } else {
-                tunnel::OVERHEAD_V6
-            };
-            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-            mtu.saturating_sub(overhead + headers).max(MSS_MIN)
+        let comes_over = |v4: bool| {
+            let mut trusted = self.backend.trusted_lbs.iter();
+            trusted.any(|prefix| prefix.addr().is_ipv4() == v4)
+                && own.iter().any(|own| own.is_ipv4() == v4)
         };
+        let overhead = if comes_over(true) && !comes_over(false) {
+            tunnel::OVERHEAD_V4
+        } else {
+            tunnel::OVERHEAD_V6
+        };
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        let fits = |headers: u16| mtu.saturating_sub(overhead + headers).max(MSS_MIN);
         match self.backend.mss {
-            Mss::Auto => (fits(true, HEADERS_V4), fits(false, HEADERS_V6)),
+            Mss::Auto => (fits(HEADERS_V4), fits(HEADERS_V6)),
             Mss::Max(most) => (most, most),
             Mss::Off => (0, 0),
         }
@@ -271,10 +273,10 @@ pub(super) mod tests {
     #[test]
     fn mss_by_mtu_and_file() {
         for (mss, mtu, expected) in [
-            ("\"auto\"", 1500, (1404, 1316)),
-            ("\"auto\"", 9000, (8904, 8816)),
+            ("\"auto\"", 1500, (1404, 1384)),
+            ("\"auto\"", 9000, (8904, 8884)),
             ("\"auto\"", 576, (536, 536)),
-            ("\"auto\"", 65536, (65439, 65351)),
+            ("\"auto\"", 65536, (65439, 65419)),
             ("1200", 1500, (1200, 1200)),
             ("\"off\"", 1500, (0, 0)),
         ] {
@@ -283,6 +285,33 @@ pub(super) mod tests {
             let wanted = role.wanted(&facts, &BTreeSet::new(), 250).unwrap();
             assert_eq!(wanted.mss, expected, "{mss} at {mtu}");
             assert_eq!(role.lowers_mss(), expected != (0, 0));
+        }
+    }
+
+    #[test]
+    fn mss_fits_the_largest_tunnel_that_may_come() {
+        let (v4, v6) = ("10.0.0.0/24", "fd00::/64");
+        for (what, trusted, own, expected) in [
+            ("IPv4 alone", &[v4][..], &["10.1.0.1"][..], (1404, 1384)),
+            ("IPv6 alone", &[v6], &["fd00:1::1"], (1336, 1316)),
+            ("both", &[v4, v6], &["10.1.0.1", "fd00:1::1"], (1336, 1316)),
+            (
+                "IPv6 not trusted",
+                &[v4],
+                &["10.1.0.1", "fd00:1::1"],
+                (1404, 1384),
+            ),
+            ("IPv6 not here", &[v4, v6], &["10.1.0.1"], (1404, 1384)),
+        ] {
+            let mut role = role("", "\"auto\"");
+            role.backend.trusted_lbs = trusted.iter().map(|net| net.parse().unwrap()).collect();
+            let facts = Facts {
+                mtu: 1500,
+                addresses: own.iter().map(|own| own.parse().unwrap()).collect(),
+                ..facts()
+            };
+            let wanted = role.wanted(&facts, &BTreeSet::new(), 250).unwrap();
+            assert_eq!(wanted.mss, expected, "{what}");
         }
     }
 

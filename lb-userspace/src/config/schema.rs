@@ -654,7 +654,7 @@ pub static BACKEND: Section = Section {
             "\"auto\", \"off\" or 536 to 65495",
             "\"auto\"",
             "Upper limit of the MSS in SYN-ACKs from VIPs, so that no packet is too big for the tunnel. `auto`: what \
-             fits the interface's MTU with the largest tunnel header.",
+             fits the interface's MTU with the largest tunnel header of a family that is in `trusted_lbs`.",
         ),
         optional(
             "hook",
