@@ -1,6 +1,4 @@
 //! Tunnels that any host can end: GUE without private data, and IP in IP of both families.
-//!
-//! They have code of their own, out of the way of the rows' tunnel.
 
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
@@ -30,11 +28,11 @@ pub(super) fn encapsulate<P: Transit>(
         kind: inner.kind,
         tos: inner.tos,
     };
-    // A copy, so that the hot path's packet stays in registers.
-    let mut apart = *packet;
-    let result = put(&mut apart, &task);
-    *packet = apart;
-    result
+    if first.address[0] == 0 {
+        over_ipv4(packet, &task)
+    } else {
+        over_ipv6(packet, &task)
+    }
 }
 
 /// All that decides about the headers.
@@ -47,15 +45,6 @@ struct Task<'b> {
     gue: bool,
     kind: u8,
     tos: u8,
-}
-
-#[inline(never)]
-fn put<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
-    if task.first.address[0] == 0 {
-        over_ipv4(packet, task)
-    } else {
-        over_ipv6(packet, task)
-    }
 }
 
 const GUE: usize = size_of::<Udp>() + size_of::<PlainHeader>();
