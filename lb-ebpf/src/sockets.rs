@@ -35,15 +35,15 @@ pub struct Offsets {
 }
 
 /// Sockets of the network namespace that a packet came into.
-pub struct KernelSockets {
+pub struct KernelSockets<O> {
     context: *mut c_void,
-    offsets: Offsets,
+    offsets: O,
 }
 
-impl KernelSockets {
-    /// For the packet.
+impl<O: Fn() -> Offsets> KernelSockets<O> {
+    /// For the packet. The offsets are asked for where one is needed, which is rare.
     #[inline(always)]
-    pub fn new(packet: &impl Arrived, offsets: Offsets) -> Self {
+    pub fn new(packet: &impl Arrived, offsets: O) -> Self {
         Self {
             context: packet.context(),
             offsets,
@@ -78,7 +78,7 @@ impl KernelSockets {
 /// The helpers that find a socket.
 type LookUp = unsafe fn(*mut c_void, *mut bpf_sock_tuple, u32, u64, u64) -> *mut bpf_sock;
 
-impl<P: Packet> Sockets<P> for KernelSockets {
+impl<P: Packet, O: Fn() -> Offsets> Sockets<P> for KernelSockets<O> {
     #[inline(always)]
     fn connected(&self, flow: &Flow) -> bool {
         self.find(bpf_sk_lookup_udp, flow)
@@ -93,8 +93,8 @@ impl<P: Packet> Sockets<P> for KernelSockets {
         match socket.state() {
             LISTEN if headers.is_some_and(|at| socket.confirms(packet, flow, at)) => Found::Cookie,
             LISTEN => Found::Listener,
-            NEW_SYN_RECV => Found::Handshake(socket.sent_isn(self.offsets.sent_isn)),
-            TIME_WAIT if socket.is_half_closed(self.offsets.time_wait_substate) => Found::Live,
+            NEW_SYN_RECV => Found::Handshake(socket.sent_isn((self.offsets)().sent_isn)),
+            TIME_WAIT if socket.is_half_closed((self.offsets)().time_wait_substate) => Found::Live,
             TIME_WAIT => Found::TimeWait,
             _ => Found::Live,
         }

@@ -195,8 +195,10 @@ fn segment<P: Packet, T: Tables, S: Sockets<P>>(
     let found = sockets.tcp(packet, &inner.flow, inner.cookie_headers());
     match verdict::accepts(&inner.segment, found) {
         Some(exit) => Ok(Step::Accept(exit)),
-        // What others have passed on they know not to be theirs: only a first hop may stand in for its servers.
+        // What others have passed on they know not to be theirs: only a first hop may stand in for its servers. Where the kernel
+        // has anything for the flow, sockets can be seen.
         None if outer.index == 0
+            && matches!(found, Found::Nothing)
             && find_service(tables, config, vip, protocol::TCP, inner.port)
                 .is_some_and(|service| service.blind != 0) =>
         {

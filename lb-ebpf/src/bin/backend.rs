@@ -132,7 +132,7 @@ fn offsets() -> Offsets {
 pub fn backend(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let bytes = packet.len() as u64;
-    let sockets = KernelSockets::new(&packet, offsets());
+    let sockets = KernelSockets::new(&packet, offsets);
     let exit = backend::run(&mut packet, &Maps, &sockets);
     count(exit, bytes);
     match exit.action() {
@@ -169,7 +169,7 @@ fn ingress(packet: &mut SkbPacket) -> Exit {
         return Exit::NotTunnel;
     }
     packet.pull(HEADERS);
-    let sockets = KernelSockets::new(packet, offsets());
+    let sockets = KernelSockets::new(packet, offsets);
     backend::run(packet, &Maps, &sockets)
 }
 

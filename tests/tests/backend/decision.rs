@@ -449,6 +449,20 @@ fn a_blind_service_accepts_as_the_first_hop_only() {
             &inner,
             forwarded(family),
         );
+        let sees = Host {
+            found: Found::Listener,
+            ..Host::new(&anylb::backend::image::Wanted {
+                blind: [Endpoint::tcp(family.vip())].into(),
+                ..wanted()
+            })
+        };
+        check(
+            "blind until a moment ago, and a listener is here",
+            &sees,
+            &family.tunnel(),
+            &inner,
+            forwarded(family),
+        );
         let other_port = Segment {
             destination: (family.vip().ip(), 443).into(),
             ..family.data()
