@@ -77,6 +77,11 @@ pub struct Live {
 }
 
 impl Live {
+    /// Name in the report.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Of a program that transmits `frame` by the interface it came in by.
     pub fn new(name: String, program: BorrowedFd<'_>, frame: Frame) -> Result<Self> {
         let wrapped = Wrapped::of_any_kind(program, &frame)?;

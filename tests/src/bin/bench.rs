@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lb_tests::bench::backend::Backend;
 use lb_tests::bench::report::{self, Report};
@@ -28,6 +28,9 @@ struct Cli {
     /// Packets per round and case
     #[arg(long, default_value_t = 1_000_000)]
     repeat: u32,
+    /// Only cases whose name begins like this, and the unit
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    only: String,
 }
 
 fn main() -> ExitCode {
@@ -49,10 +52,16 @@ fn run(cli: &Cli) -> Result<bool> {
     let bpffs = sandbox::enter()?;
     let mut cases = vec![reference::case()?];
     let pair = live::Pair::new()?;
-    let (node, frames) = node::cases(bpffs.path(), pair.interface)?;
-    cases.extend(node);
+    let (node, mut frames) = node::cases(bpffs.path(), pair.interface)?;
     let mut backend = Backend::new()?;
-    cases.append(&mut backend.cases);
+    let measured = node.into_iter().chain(backend.cases.drain(..));
+    cases.extend(measured.filter(|case| case.name.starts_with(&cli.only)));
+    frames.retain(|frame| frame.name().starts_with(&cli.only));
+    ensure!(
+        cases.len() + frames.len() > 1,
+        "no case begins with {}",
+        cli.only
+    );
     let cpu = cpu::claim()?;
     eprintln!(
         "bench: {} cases on CPU {cpu}, {} rounds of {} packets",
