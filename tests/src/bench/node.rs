@@ -17,7 +17,7 @@ use super::family::{FAMILIES, Family, PORT};
 use super::live::Live;
 use super::series::Case;
 use super::wrapper::{Frame, Probe, Vary};
-use crate::packet::{ACK, SYN, Segment, datagram, frame};
+use crate::packet::{ACK, SYN, Segment, frame, message};
 
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
@@ -32,6 +32,16 @@ const TAG: Vlan = Vlan {
 };
 /// Ethernet and IP header: all that the program may change.
 const HEADERS: usize = 56;
+
+/// Protocols and kinds of packets.
+const KINDS: [(&str, &str); 4] = [
+    ("tcp", "syn"),
+    ("tcp", "established"),
+    ("udp", "syn"),
+    ("udp", "established"),
+];
+/// Bytes in a datagram that is not empty.
+const DATA: usize = 1000;
 
 /// Number of flows, by its name in a case.
 const FLOWS: [(&str, u32); 3] = [("1", 1), ("64k", 1 << 16), ("1m", 1 << 20)];
@@ -103,12 +113,11 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
     let mut cases = Vec::new();
     for family in &FAMILIES {
         for way in [GUE, IPIP] {
-            for kind in ["tcp-syn", "tcp-established", "udp-datagram"] {
+            for (protocol, kind) in KINDS {
                 for (flows, count) in FLOWS {
-                    let (protocol, kind) = kind.split_once('-').context("a kind of packet")?;
                     let name =
                         format!("vip-{}-{protocol}-{}-{kind}-{flows}", family.name, way.name);
-                    let packet = packet(family, way, kind)?;
+                    let packet = packet(family, way, protocol, kind)?;
                     let vary = Some(source(family.client(CLIENT_PORT)?, count));
                     cases.push(case(&plane, name, packet, vary, XDP_TX)?);
                 }
@@ -116,7 +125,7 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
         }
         for (way, verdict) in [(VLAN, XDP_TX), (REDIRECT, XDP_REDIRECT)] {
             let name = format!("{}-{}", way.name, family.name);
-            let packet = packet(family, way, "established")?;
+            let packet = packet(family, way, "tcp", "established")?;
             cases.push(case(&plane, name, packet, None, verdict)?);
         }
     }
@@ -134,7 +143,7 @@ fn live_cases(plane: &Dataplane, live: Way) -> Result<Vec<Live>> {
     for family in &FAMILIES {
         let frame = Frame {
             restore: HEADERS,
-            bytes: packet(family, live, "established")?,
+            bytes: packet(family, live, "tcp", "established")?,
             vary: Some(source(family.client(CLIENT_PORT)?, 1 << 16)),
         };
         if cases.is_empty() {
@@ -166,14 +175,15 @@ fn case(
     })
 }
 
-/// A client's packet for the service of a way.
-fn packet(family: &Family, way: Way, kind: &str) -> Result<Vec<u8>> {
+/// A client's packet for the service of a way. UDP opens no connection: a flow's first datagram is empty here, later ones are not.
+fn packet(family: &Family, way: Way, protocol: &str, kind: &str) -> Result<Vec<u8>> {
     let (client, mut vip) = (family.client(CLIENT_PORT)?, family.vip()?);
     vip.set_port(way.port);
-    let mut packet = match kind {
-        "syn" => Segment::new(client, vip, SYN).frame(),
-        "established" => Segment::new(client, vip, ACK).frame(),
-        _ => frame(&datagram(client, vip)),
+    let mut packet = match (protocol, kind) {
+        ("udp", "syn") => frame(&message(client, vip, 0, &[])),
+        ("udp", _) => frame(&message(client, vip, 0, &[0; DATA])),
+        (_, "syn") => Segment::new(client, vip, SYN).frame(),
+        _ => Segment::new(client, vip, ACK).frame(),
     };
     if way.tagged {
         packet.splice(12..12, [0x81, 0, 0, 7]);
