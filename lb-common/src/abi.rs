@@ -49,15 +49,20 @@ pub const EXIT_BLOCKS: u32 = 64;
 /// A hop that is not there.
 pub const ABSENT: u16 = 0xffff;
 
+/// Values of maps, with the size of each.
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => { $(
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq,
+            zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+        )]
         pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
-        const _: () = assert!(size_of::<$name>() == $size);
+        const _: () = assert!(core::mem::size_of::<$name>() == $size);
     )* };
 }
+pub(crate) use values;
 
 values! {
     /// The root. Stored as one word.

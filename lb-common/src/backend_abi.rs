@@ -13,11 +13,7 @@
 //! A changed configuration is a new set of maps under a new program, put in place of the old one by one link update: no
 //! packet meets half of each.
 
-use core::mem::size_of;
-
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-use crate::abi::{self, BUCKET_ENTRIES};
+use crate::abi::{self, BUCKET_ENTRIES, values};
 
 /// Addresses per family that the tunnel may end at.
 pub const OWN_MAX: usize = 4;
@@ -31,16 +27,6 @@ pub const NEXT_HOPS_MAX: u32 = 4096;
 pub const CACHE_SLOTS: u32 = 1024;
 /// Bytes of the ring buffer in which the program asks for next hops.
 pub const WANTED_BYTES: usize = 4096;
-
-macro_rules! values {
-    ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => { $(
-        $(#[$doc])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
-        const _: () = assert!(size_of::<$name>() == $size);
-    )* };
-}
 
 values! {
     /// What every packet needs to know. All zero: nothing is a tunnel packet.
