@@ -1,6 +1,6 @@
 //! The requests, one per question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::net::IpAddr;
 
@@ -100,6 +100,24 @@ impl Kernel {
         }
     }
 
+    /// Interfaces that a default route leads out of.
+    pub(super) async fn default_routes(&self) -> Result<BTreeSet<u32>, Error> {
+        let mut interfaces = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut question = RouteMessage::default();
+            question.header.address_family = family;
+            let mut answers = Box::pin(self.handle.route().get(question).execute());
+            while let Some(message) = answers
+                .try_next()
+                .await
+                .map_err(|error| Error::from_rtnetlink("routes", error))?
+            {
+                interfaces.extend(default_by(&message));
+            }
+        }
+        Ok(interfaces)
+    }
+
     /// The neighbour tables.
     pub(super) async fn neighbours(&self) -> Result<BTreeMap<Gateway, Neighbour>, Error> {
         let mut neighbours = BTreeMap::new();
@@ -122,7 +140,7 @@ impl Kernel {
         self.touch(gateway, true).await
     }
 
-    /// Lets a neighbour age again.
+    /// Asks the kernel to resolve a neighbour if it has to, and lets it age.
     pub(super) async fn let_age(&self, gateway: Gateway) -> Result<(), Error> {
         self.touch(gateway, false).await
     }
@@ -245,6 +263,22 @@ fn route(message: &RouteMessage) -> Result<Route, Unresolved> {
         }
     }
     Ok(route)
+}
+
+/// The interfaces of a default route; none of any other.
+fn default_by(message: &RouteMessage) -> Vec<u32> {
+    let header = &message.header;
+    if header.destination_prefix_length > 0 || header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let attributes = message.attributes.iter();
+    attributes
+        .flat_map(|attribute| match attribute {
+            RouteAttribute::Oif(ifindex) => vec![*ifindex],
+            RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+            _ => Vec::new(),
+        })
+        .collect()
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

@@ -106,11 +106,22 @@ pub async fn neighbours(ifindex: u32) -> Result<BTreeMap<IpAddr, Neighbour>, Err
         .collect())
 }
 
+/// Indexes of the interfaces that default routes lead out of.
+pub async fn default_routes() -> Result<BTreeSet<u32>, Error> {
+    Kernel::connect()?.default_routes().await
+}
+
+/// Has the kernel resolve a neighbour where it does not know it, as a packet to it would; the entry ages as after one.
+pub async fn ask_for(ifindex: u32, neighbour: IpAddr) -> Result<(), Error> {
+    Kernel::connect()?.let_age((ifindex, neighbour)).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::Resolution;
     use crate::netlink::address;
-    use crate::netlink::testing::{Peer, in_namespace};
+    use crate::netlink::testing::{Peer, in_namespace, ip};
 
     #[test]
     fn bits_of_the_active_set_by_name() {
@@ -148,6 +159,53 @@ mod tests {
                 assert!(offloads.contains("tx-checksum-ip-generic"), "{offloads:?}");
             }
             assert!(xdp_features(9999).await.is_err(), "no such interface");
+        });
+    }
+
+    #[test]
+    fn a_default_route_is_found_by_either_family_and_by_several_ways() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let veth = address::interface("eth0").await.unwrap().ifindex;
+            let found = async || default_routes().await.unwrap();
+            ip("route add 192.0.2.0/24 via 10.0.0.1");
+            assert_eq!(found().await, [].into(), "this is none");
+            for (family, route) in [
+                ("-4", "default via 10.0.0.1"),
+                ("-6", "default via 2001:db8::1"),
+                (
+                    "-4",
+                    "default nexthop via 10.0.0.1 nexthop via 10.0.0.2 weight 2",
+                ),
+            ] {
+                ip(&format!("{family} route add {route}"));
+                assert_eq!(found().await, [veth].into(), "{route}");
+                ip(&format!("{family} route del {route}"));
+            }
+            assert_eq!(found().await, [].into(), "gone again");
+        });
+    }
+
+    #[test]
+    fn a_neighbour_is_resolved_when_asked_for() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            let veth = address::interface("eth0").await.unwrap().ifindex;
+            for neighbour in ["10.0.0.1", "2001:db8::1"] {
+                let neighbour: IpAddr = neighbour.parse().unwrap();
+                let known = async || {
+                    ask_for(veth, neighbour).await.unwrap();
+                    let found = neighbours(veth).await.unwrap();
+                    found.get(&neighbour).map(|entry| entry.resolution)
+                };
+                let wait = async {
+                    while known().await != Some(Resolution::Known(Peer::MAC)) {
+                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    }
+                };
+                let patience = std::time::Duration::from_secs(5);
+                tokio::time::timeout(patience, wait).await.unwrap();
+            }
         });
     }
 }
