@@ -1,4 +1,4 @@
-//! Compiles the eBPF programs of `lb-ebpf` into `$OUT_DIR/lb.o` and `$OUT_DIR/backend.o`, which the agent embeds.
+//! Compiles the eBPF programs of `lb-ebpf` into one object each in `$OUT_DIR`, which the agent embeds.
 //!
 //! The programs need another compiler than the host's (see `build/toolchain.rs`), hence a second cargo with a
 //! target directory of its own: it must not wait for the lock the outer cargo holds.
@@ -24,7 +24,7 @@ const FLAGS: [&str; 4] = [
 ];
 
 /// One object per role.
-const PROGRAMS: [&str; 2] = ["lb", "backend"];
+const PROGRAMS: [&str; 3] = ["lb", "backend", "generator"];
 
 fn main() {
     let workspace = directory("CARGO_MANIFEST_DIR").join("..");

@@ -13,6 +13,7 @@
 //! | [`backend`] | the backend's decision: accept or pass on |
 //! | [`backend_abi`] | values of the backend's BPF maps |
 //! | [`budget`] | a token bucket per CPU |
+//! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
 //! | [`ipv6`] | the walk over IPv6 extension headers |
 //!
@@ -32,6 +33,7 @@ pub mod budget;
 pub mod exit;
 pub mod flow;
 pub mod frame;
+pub mod generator;
 pub mod ipv6;
 pub mod lb;
 pub mod mss;

@@ -8,6 +8,7 @@
 //! | `percpu.rs` | counters that only this CPU writes |
 //! | `bin/lb.rs` | maps and program of the LB node |
 //! | `bin/backend.rs` | maps and programs of the backend |
+//! | `bin/generator.rs` | maps and programs of `anylb bench` |
 //!
 //! Off the BPF target the crate compiles to the same code without a `main` of use, so that clippy and tests see it.
 

@@ -12,6 +12,7 @@
 //! | [`netlink`] | routes, neighbours, links, addresses | no |
 //! | [`agent`] | the reconcile loop that joins them | no |
 //! | [`backend`] | the backend role | no |
+//! | [`mod@bench`] | line rate of an interface, from the generator's side | in parts |
 //! | [`doctor`] | what of this host stands in the way | judging only |
 //! | [`status`] | what the agent tells: the shapes behind `--json` and the admin API | yes |
 //! | [`api`] | admin socket, metrics listener | no |
@@ -22,6 +23,7 @@
 pub mod agent;
 pub mod api;
 pub mod backend;
+pub mod bench;
 pub mod bgp;
 pub mod cli;
 pub mod config;

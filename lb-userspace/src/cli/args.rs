@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backend;
+mod bench;
 mod bpf;
 mod config;
 mod doctor;
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 pub use self::backend::{
     BackendArgs, BackendAsk, BackendCommand, DrainArgs, OverrideArgs, Weight, WeightArgs,
 };
+pub use self::bench::BenchArgs;
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::doctor::DoctorArgs;
@@ -119,6 +121,18 @@ pub enum Command {
     /// are checked once, and a peer is connected to only while no agent has a session with it. Exits 7 when anything
     /// fails.
     Doctor(DoctorArgs),
+    /// Measure what a node takes and sends back without loss, from a box with a NIC for it alone
+    ///
+    /// Runs on a generator, not on the node: sends UDP packets out of IFACE to VIP:PORT of the node under test, which has an
+    /// address of IFACE as the service's one backend, so that every packet comes back in its tunnel; says rates and loss. Without
+    /// --rate it searches the highest rate without loss for every frame size (RFC 2544): double until packets are lost, then halve
+    /// the step, to 1 %. docs/nics.md says how to set the node up and what to write down.
+    ///
+    /// The link is full while this runs: what else uses it, your login included, may die. An XDP program hangs on IFACE
+    /// meanwhile, which resets the link of many drivers. Sources are made up, of 198.18.0.0/15 and 2001:2::/48, and must not get
+    /// out. Without --yes nothing is done but to say so, and so where IFACE carries a default route, is down, has a program
+    /// already or cannot do it: exit 6. Exits 1 when nothing comes back.
+    Bench(BenchArgs),
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),

@@ -10,12 +10,14 @@
 //! | `remote` | commands that ask a running agent | no |
 //! | `local` | commands that ask nobody | no |
 //! | `config` | `anylb config` | no |
+//! | `bench` | `anylb bench` | no |
 //! | `doctor` | `anylb doctor` | no |
 //! | `drain` | `anylb backend drain` and its wait | in parts |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
 pub mod args;
+mod bench;
 pub mod client;
 mod config;
 mod doctor;
@@ -50,6 +52,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(args) => role::node(args.config),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
         Command::Check(args) => local::check(&args.file, style),
+        Command::Bench(args) => bench::run(args, style),
         Command::Doctor(args) => doctor::run(args, &cli.global.socket, style),
         Command::Config(command) => config::run(command, style),
         Command::Version => local::version(style),

@@ -137,6 +137,9 @@ pub enum DataplaneError {
     /// The plan names a table that was never made.
     #[error("table {0} is planned but does not exist; restart the agent")]
     NoTable(u32),
+    /// No timer.
+    #[error("no timer for the end of a trial: {0}")]
+    Alarm(#[source] io::Error),
     /// A test run failed.
     #[error("running the loaded program on a packet failed: {0}")]
     TestRun(#[source] Box<ProgramError>),

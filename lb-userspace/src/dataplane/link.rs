@@ -41,7 +41,7 @@ impl Hook {
     }
 }
 
-/// A pinned link: it holds the program on the interface, with or without us.
+/// A link: pinned, it holds the program on the interface with or without us.
 pub(crate) struct Link {
     fd: OwnedFd,
     ifindex: u32,
@@ -65,6 +65,18 @@ impl Link {
         Ok(link.is_attached().then_some(link))
     }
 
+    /// Makes a link that ends with its value, and so with the process.
+    pub(super) fn unpinned(
+        hook: Hook,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<Self, DataplaneError> {
+        let ifindex = index_of(interface)?;
+        let fd = link_create(hook, ifindex, program)
+            .map_err(|source| attach_error(hook, interface, source))?;
+        Ok(Self { fd, ifindex, hook })
+    }
+
     /// Makes a link and pins it, in place of one that holds nothing any more.
     pub(crate) fn create(
         hook: Hook,
@@ -72,14 +84,12 @@ impl Link {
         interface: &str,
         program: BorrowedFd<'_>,
     ) -> Result<Self, DataplaneError> {
-        let ifindex = index_of(interface)?;
-        let fd = link_create(hook, ifindex, program)
-            .map_err(|source| attach_error(hook, interface, source))?;
+        let link = Self::unpinned(hook, interface, program)?;
         if pin.exists() {
             fs::remove_file(pin).map_err(DataplaneError::pin(pin.into()))?;
         }
-        object_pin(&fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
-        Ok(Self { fd, ifindex, hook })
+        object_pin(&link.fd, pin).map_err(DataplaneError::pin(PathBuf::from(pin)))?;
+        Ok(link)
     }
 
     /// Puts `program` in the place of the link's without a gap.

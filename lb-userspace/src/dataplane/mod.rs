@@ -13,6 +13,8 @@
 //! | [`features`] | what of BPF this kernel can do |
 //! | `inventory` | maps and programs as the kernel describes them |
 //! | `counters` | sums over CPUs |
+//! | `alarm` | an end to a long system call |
+//! | [`generator`] | the load of `anylb bench`, on an interface of its own |
 //! | `slot` | the place of a backend's program behind the LB node's |
 //!
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
@@ -24,9 +26,11 @@
     reason = "system calls and map memory; each block states what proves it"
 )]
 
+mod alarm;
 pub(crate) mod counters;
 pub mod error;
 pub mod features;
+pub mod generator;
 pub(crate) mod inventory;
 pub mod jiffies;
 pub(crate) mod link;

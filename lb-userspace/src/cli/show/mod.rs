@@ -1,6 +1,7 @@
 //! Each answer as a person reads it.
 
 pub(super) mod backend;
+pub(super) mod bench;
 pub(super) mod bgp;
 pub(super) mod bpf;
 pub(super) mod checks;

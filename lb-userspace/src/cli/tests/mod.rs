@@ -1,6 +1,7 @@
 //! Every answer to the letter: the real commands ask the real server over a unix socket; only the node is fake.
 
 mod backend;
+mod bench;
 mod bgp;
 mod bpf;
 mod change;
@@ -72,6 +73,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         Command::Backend(BackendCommand::Ask(ask)) => Question::Backend(ask),
         Command::Run(_)
         | Command::Backend(_)
+        | Command::Bench(_)
         | Command::Check(_)
         | Command::Config(_)
         | Command::Doctor(_)
