@@ -33,7 +33,7 @@ const TOOLS: [setup::Tool; 2] = [
 ];
 
 /// Test programs that mean something under another kernel: they load the programs and need no router.
-const TESTS: [&str; 3] = ["plain_backends", "lb_datapath", "backend"];
+const TESTS: [&str; 4] = ["plain_backends", "lb_datapath", "backend", "generator"];
 
 /// Runs tests under a Debian kernel in a virtual machine.
 #[derive(Parser)]

@@ -1,0 +1,404 @@
+//! `anylb bench` against a real node at the other end of a cable: what it counts is what the node counts, what it sends is what it
+//! says, and what it will not do. Speeds are asserted nowhere.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::harness::bpffs::Bpffs;
+use lb_tests::harness::netns::Netns;
+use lb_tests::harness::process::Process;
+use lb_tests::harness::raw::Tap;
+use lb_tests::harness::star::Node;
+use lb_tests::harness::xdp_pass::XdpPass;
+use lb_tests::harness::{leftovers, poll, privileged};
+use lb_tests::lab::agent::Agent;
+use serde_json::Value;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+const SOON: Duration = Duration::from_secs(10);
+const WEB: u16 = 80;
+/// A size that nothing else on the cable has.
+const FRAME: usize = 131;
+const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// Room for frames that make the line, which a veth says to be of 10 Gbit/s, slow enough for a short search.
+const MTU: u32 = 3400;
+/// VIP of each family and the way to it, and the smallest frame.
+const FAMILIES: [(&str, u64); 2] = [
+    ("198.51.100.1:53", 64),
+    ("[2001:db8:100::1]:53 --via fd09::2", 74),
+];
+
+/// `generator` (eth1) -- (eth0) `node`; the node's one backend is the generator.
+struct Cable {
+    // Dropped in this order: programs before the network.
+    _web: Process,
+    generator: Netns,
+    node: Node,
+    bpffs: Bpffs,
+    run_dir: PathBuf,
+}
+
+impl Cable {
+    async fn lay(prefix: &str) -> Result<Self> {
+        let run_dir = Path::new("/run").join(prefix);
+        leftovers::clear(prefix, &run_dir).await?;
+        let generator = Netns::create(&format!("{prefix}-gen"))?;
+        let netns = Netns::create(&format!("{prefix}-lb"))?;
+        generator.ip(&format!(
+            "link add eth1 mtu {MTU} type veth peer name eth0 mtu {MTU} address 02:00:00:00:00:02 netns {}",
+            netns.name()
+        ))?;
+        for (side, device, host) in [(&generator, "eth1", 1), (&netns, "eth0", 2)] {
+            side.ip(&format!("addr add 10.9.0.{host}/24 dev {device}"))?;
+            side.ip(&format!("addr add fd09::{host}/64 dev {device} nodad"))?;
+            side.ip(&format!("link set {device} up"))?;
+        }
+        let dir = run_dir.join("lb1");
+        std::fs::create_dir_all(&dir)?;
+        let node = Node {
+            netns,
+            name: "lb1".into(),
+            v4: Ipv4Addr::new(10, 9, 0, 2),
+            v6: "fd09::2".parse()?,
+            bpffs: Bpffs::mount(&dir.join("bpf"))?,
+            dir,
+        };
+        let mut web = generator.command(Path::new(LAB));
+        web.args(["serve", "--name", "generator", "--port", "80"]);
+        Ok(Self {
+            _web: Process::spawn("web", web, &run_dir)?,
+            generator,
+            node,
+            bpffs: Bpffs::mount(&run_dir.join("bpf"))?,
+            run_dir,
+        })
+    }
+
+    /// Starts the node's agent with these ports in service, and waits until it would send.
+    async fn serve(&self, ports: &str) -> Result<Agent> {
+        let dir = &self.node.dir;
+        let key = dir.join("hash.key");
+        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::write(dir.join("anylb.toml"), file(&self.node, ports))?;
+        let mut agent = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &self.node)?;
+        agent.ready().await?;
+        agent
+            .until("the generator as a backend", SOON, |status| {
+                let services = &status.services;
+                services.len() == 2
+                    && services.iter().all(|service| service.healthy == 1)
+                    && status
+                        .pools
+                        .values()
+                        .all(|pool| pool.backends.iter().all(|backend| backend.reachable))
+            })
+            .await?;
+        Ok(agent)
+    }
+
+    /// `anylb bench` on the generator, from one CPU unless told.
+    fn command(&self, options: &str) -> std::process::Command {
+        let anylb = Path::new(LAB).with_file_name("anylb");
+        let mut command = self.generator.command(anylb);
+        command.args(["bench", "--iface", "eth1", "--json"]);
+        if !options.contains("--cpus") {
+            command.args(["--cpus", "1"]);
+        }
+        command.args(options.split_whitespace());
+        command
+    }
+
+    /// The same to its end: the answer and the exit code.
+    fn bench(&self, options: &str) -> Result<(Value, Option<i32>)> {
+        let output = self.command(options).output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        let answer = serde_json::from_slice(&output.stdout).with_context(|| complaint)?;
+        Ok((answer, output.status.code()))
+    }
+
+    /// What it says where it will not begin.
+    fn refusal(&self, options: &str) -> Result<String> {
+        let output = self.command(options).output()?;
+        ensure!(
+            output.status.code() == Some(6),
+            "{options}: {:?} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        ensure!(output.stdout.is_empty(), "an answer beside the refusal");
+        Ok(String::from_utf8(output.stderr)?)
+    }
+
+    /// Whether a program hangs on the generator's interface.
+    fn attached(&self) -> Result<bool> {
+        let link = self.generator.ip_json("link show eth1")?;
+        Ok(link[0]["xdp"]["mode"].is_number())
+    }
+}
+
+/// A pool of the generator for each family, a service of each.
+fn file(node: &Node, ports: &str) -> String {
+    let dir = node.dir.display();
+    let pins = node.bpffs.path().display();
+    let mut text = format!(
+        "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.9.0.2\"\ninterfaces = [\"eth0\"]\nhash_key_file = \"hash.key\"\n\
+         state_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\ndrain_wait = \"0s\"\n\
+         linger = \"0s\"\n"
+    );
+    for (family, vip, backend) in [
+        ("v4", "198.51.100.1", "10.9.0.1"),
+        ("v6", "2001:db8:100::1", "fd09::1"),
+    ] {
+        text.push_str(&format!(
+            "[[pool]]\nname = \"{family}\"\ncheck = {{ type = \"tcp\", port = {WEB}, interval = \"200ms\", timeout = \"150ms\" }}\n\
+             [[pool.backend]]\naddress = \"{backend}\"\nname = \"generator\"\n\
+             [[service]]\nname = \"load-{family}\"\nvip = \"{vip}\"\nprotocol = \"udp\"\nports = [{ports}]\npool = \"{family}\"\nneed = 1\n"
+        ));
+    }
+    text
+}
+
+async fn exits(agent: &Agent, name: &str) -> Result<u64> {
+    let counters = agent.counters().await?;
+    let exit = counters.exits.iter().find(|exit| exit.name == name);
+    Ok(exit.map_or(0, |exit| exit.packets))
+}
+
+fn number(trial: &Value, name: &str) -> Result<u64> {
+    trial[name]
+        .as_u64()
+        .with_context(|| format!("no {name} in {trial}"))
+}
+
+#[tokio::test]
+async fn what_comes_back_is_what_was_sent_and_what_the_node_counts() -> Result<()> {
+    if !privileged::available("what_comes_back_is_what_was_sent_and_what_the_node_counts") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-count").await?;
+    let agent = cable.serve("53").await?;
+    cable
+        .generator
+        .ip("route add 198.51.100.0/24 via 10.9.0.2")?;
+    for (vip, least) in FAMILIES {
+        let before = exits(&agent, "sent").await?;
+        let (answer, code) = cable.bench(&format!(
+            "--to {vip} --rate 2000 --seconds 1 --frame {least},512,1001 --flows 1000 --yes"
+        ))?;
+        ensure!(code == Some(0), "{answer}");
+        let frames = answer["frames"].as_array().context("a list")?;
+        ensure!(frames.len() == 3, "{answer}");
+        let mut sent = 0;
+        for (frame, size) in frames.iter().zip([least, 512, 1001]) {
+            ensure!(frame["frame_bytes"] == size, "{frame}");
+            let trial = &frame["trials"][0];
+            let taken = number(trial, "sent")?;
+            ensure!(taken > 0 && taken <= 2000, "{trial}");
+            ensure!(number(trial, "offered")? == taken + number(trial, "not_taken")?);
+            ensure!(number(trial, "returned")? == taken, "{trial}");
+            ensure!(number(trial, "lost")? == 0 && trial["loss_percent"] == 0.0);
+            sent += taken;
+        }
+        // The checks and neighbours of the node are no packets for a VIP.
+        ensure!(exits(&agent, "sent").await? - before == sent, "{answer}");
+    }
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_search_ends_with_a_rate_that_lost_nothing() -> Result<()> {
+    if !privileged::available("a_search_ends_with_a_rate_that_lost_nothing") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-search").await?;
+    let agent = cable.serve("53").await?;
+    let (answer, code) =
+        cable.bench("--to 198.51.100.1:53 --via 10.9.0.2 --seconds 1 --frame 3072 --yes")?;
+    ensure!(code == Some(0), "{answer}");
+    ensure!(answer["line_mbps"] == 10_000, "{answer}");
+    let frame = &answer["frames"][0];
+    let trials = frame["trials"].as_array().context("a list")?;
+    ensure!(trials[0]["asked_pps"] == 100_000, "{answer}");
+    // 10 Gbit/s are 404,269 of these frames: no more is asked for.
+    for trial in trials {
+        ensure!(number(trial, "asked_pps")? <= 404_269, "{trial}");
+    }
+    let limit = frame["limit"].as_str().context("a limit")?;
+    ensure!(["loss", "generator", "line"].contains(&limit), "{answer}");
+    if let Some(throughput) = frame["throughput_pps"].as_u64() {
+        let found = trials.iter().any(|trial| {
+            trial["sent_pps"] == throughput && trial["lost"] == 0 && trial["returned"] != 0
+        });
+        ensure!(found, "{answer}");
+    } else {
+        ensure!(limit == "loss", "{answer}");
+    }
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_node_drops_is_lost_and_said() -> Result<()> {
+    if !privileged::available("what_the_node_drops_is_lost_and_said") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-lost").await?;
+    let agent = cable.serve("54").await?;
+    let options = "--via 10.9.0.2 --seconds 1 --frame 64,512 --yes";
+    let (answer, code) = cable.bench(&format!("--to 198.51.100.1:53 --rate 2000 {options}"))?;
+    ensure!(code == Some(1), "{answer}");
+    let frames = answer["frames"].as_array().context("a list")?;
+    ensure!(frames.len() == 1, "nothing more is tried: {answer}");
+    let trial = &frames[0]["trials"][0];
+    ensure!(trial["loss_percent"] == 100.0 && number(trial, "returned")? == 0);
+    ensure!(number(trial, "lost")? == number(trial, "sent")?, "{trial}");
+    ensure!(exits(&agent, "no_service").await? == number(trial, "sent")?);
+    let problem = answer["problem"].as_str().context("a problem")?;
+    ensure!(
+        problem.contains("anylb explain 198.18.0.1:32768 198.51.100.1:53/udp"),
+        "{problem}"
+    );
+    // A search does not go on either.
+    let (answer, code) = cable.bench(&format!("--to 198.51.100.1:53 {options}"))?;
+    ensure!(code == Some(1), "{answer}");
+    let trials = answer["frames"][0]["trials"].as_array().context("a list")?;
+    ensure!(trials.len() == 1, "{answer}");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// To an address that is no VIP: the node's program passes these, and a tap sees them.
+#[tokio::test]
+async fn packets_are_of_the_benchmark_networks_and_of_as_many_flows_as_asked_for() -> Result<()> {
+    if !privileged::available(
+        "packets_are_of_the_benchmark_networks_and_of_as_many_flows_as_asked_for",
+    ) {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-flows").await?;
+    let agent = cable.serve("53").await?;
+    // A page each: the tap's socket holds some forty.
+    for (to, network, at, width) in [
+        ("203.0.113.9:53", &[198_u8, 18][..], 26, 4),
+        ("[2001:db8:9::9]:53", &[0x20, 0, 0, 2, 0, 0], 22, 16),
+    ] {
+        let tap = Tap::open(&cable.node.netns)?;
+        let (answer, code) = cable.bench(&format!(
+            "--to {to} --mac 02:00:00:00:00:02 --rate 30 --seconds 1 --frame {FRAME} --flows 7 --yes"
+        ))?;
+        ensure!(code == Some(1), "nothing comes back: {answer}");
+        let made = number(&answer["frames"][0]["trials"][0], "sent")?;
+        let (mut hosts, mut ports) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..made {
+            let frame = tap.next_to(NODE_MAC, SOON)?.frame;
+            // The generator's own neighbours speak on the same cable.
+            if frame.len() != FRAME - 4 {
+                continue;
+            }
+            let (host, rest) = frame[at..].split_at(width);
+            // The last bit of the second byte belongs to the host: a prefix of 15 bits.
+            let prefix = [&[host[0], host[1] & !1], &host[2..]].concat();
+            ensure!(prefix.starts_with(network), "{host:?}");
+            hosts.insert(host.to_vec());
+            ports.insert(rest[width..width + 2].to_vec());
+        }
+        ensure!((hosts.len(), ports.len()) == (7, 7), "{hosts:?} {ports:?}");
+    }
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn others_go_on_using_the_interface_and_a_killed_bench_leaves_nothing() -> Result<()> {
+    if !privileged::available("others_go_on_using_the_interface_and_a_killed_bench_leaves_nothing")
+    {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-others").await?;
+    let agent = cable.serve("53").await?;
+    let command = cable
+        .command("--to 198.51.100.1:53 --via 10.9.0.2 --rate 1000 --seconds 60 --frame 64 --yes");
+    let mut bench = Process::spawn("bench", command, &cable.run_dir)?;
+    let before = exits(&agent, "sent").await?;
+    poll::until("packets of the bench", SOON, async || {
+        let ended = bench.ended()?;
+        ensure!(ended.is_none(), "it ended:\n{}", bench.log_tail(5));
+        ensure!(exits(&agent, "sent").await? > before + 100, "none yet");
+        Ok(())
+    })
+    .await?;
+    ensure!(cable.attached()?, "the program that counts");
+    let generator = (Ipv4Addr::new(10, 9, 0, 1), WEB);
+    for _ in 0..20 {
+        cable.node.netns.run(|| {
+            TcpStream::connect_timeout(&generator.into(), SOON).context("connect")?;
+            Ok(())
+        })?;
+    }
+    let status = agent.status()?;
+    ensure!(status.services.iter().all(|service| service.healthy == 1));
+    bench.kill()?;
+    poll::until("the interface free again", SOON, async || {
+        ensure!(!cable.attached()?, "the program is still there");
+        Ok(())
+    })
+    .await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_say_why_and_touch_nothing() -> Result<()> {
+    if !privileged::available("refusals_say_why_and_touch_nothing") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-no").await?;
+    let to = "--to 198.51.100.1:53 --rate 100 --seconds 1";
+    let via = format!("{to} --via 10.9.0.2 --yes");
+    let refused = |options: &str, words: &str| -> Result<()> {
+        let said = cable.refusal(options)?;
+        ensure!(said.contains(words), "{options}: {said}");
+        ensure!(!cable.attached()?, "{options}");
+        Ok(())
+    };
+    refused(&format!("{to} --via 10.9.0.2"), "say --yes")?;
+    refused(&format!("{to} --yes"), "no route; name the node's address")?;
+    refused(&format!("{to} --via 10.9.0.9 --yes"), "does not answer")?;
+    refused(&format!("{via} --cpus 1000"), "1000 CPUs shall send")?;
+    refused("--to [2001:db8:100::1]:53 --frame 64 --yes", "74 bytes")?;
+    // The node has no program yet, so that its veth takes none of ours.
+    refused(&via, "sends no frames of XDP programs")?;
+
+    for route in ["default via 10.9.0.2", "default via fd09::2"] {
+        cable.generator.ip(&format!("route add {route}"))?;
+        refused(&via, "carries the default route")?;
+        cable.generator.ip(&format!("route del {route}"))?;
+    }
+    for line in [
+        "link add br0 type bridge",
+        "link set br0 up",
+        "link set eth1 master br0",
+        "route add default dev br0",
+    ] {
+        cable.generator.ip(line)?;
+    }
+    refused(&via, "carries the default route")?;
+    cable.generator.ip("link del br0")?;
+    cable.generator.ip("link set eth1 mtu 1500")?;
+    refused(&format!("{via} --frame 1519"), "1518 bytes at most")?;
+    cable.generator.ip("link set eth1 down")?;
+    refused(&via, "eth1 is down; run")?;
+    cable.generator.ip("link set eth1 up")?;
+
+    let pass = XdpPass::load(cable.bpffs.path())?;
+    pass.attach(&cable.generator, "eth1")?;
+    let said = cable.refusal(&via)?;
+    ensure!(said.contains("another XDP program is attached"), "{said}");
+    Ok(())
+}
