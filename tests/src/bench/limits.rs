@@ -83,18 +83,18 @@ fn group(name: &str) -> Option<&str> {
     FLOWS.iter().find_map(|flows| name.strip_suffix(flows))
 }
 
-/// The dearest case of a group in units of the cheapest.
+/// The dearest case of a group in units of the cheapest, both measured one after the other.
 fn spread(figures: &[Figures], name: &str) -> Check {
-    let medians = figures
+    let cases: Vec<&Figures> = figures
         .iter()
         .filter(|case| group(&case.name) == Some(name))
-        .map(Figures::median);
-    let (least, most) = medians.fold((f64::INFINITY, 0.0_f64), |(least, most), ns| {
-        (least.min(ns), most.max(ns))
-    });
+        .collect();
+    let pairs = cases
+        .iter()
+        .flat_map(|dear| cases.iter().map(move |cheap| dear.ratio_to(cheap, 0.0)));
     Check {
         name: format!("{name}, 1 to 1m flows"),
-        value: most / least,
+        value: pairs.fold(1.0, f64::max),
         limit: FLAT,
     }
 }
