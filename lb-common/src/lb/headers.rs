@@ -3,26 +3,10 @@
 use super::{Exit, TAG};
 use crate::abi::{Backend, Bank, Shared};
 use crate::exit::{OrLeave as _, leave};
-use crate::packet::{Packet, Transit};
+use crate::packet::Transit;
 use crate::wire::{
-    Address6, Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves,
-    protocol, v4_of,
+    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves, protocol, v4_of,
 };
-
-#[inline(always)]
-pub(super) fn put_v6<P: Packet>(
-    packet: &mut P,
-    offset: usize,
-    address: [u64; 2],
-) -> Result<(), Exit> {
-    let [high, low] = address;
-    let place = packet
-        .get_mut::<Address6>(offset)
-        .or_leave(Exit::NoHeadroom)?;
-    place.high = high;
-    place.low = low;
-    Ok(())
-}
 
 #[inline(always)]
 pub(super) fn ethernet(at: &mut Ethernet, to: &Backend, ethertype: Be16) {

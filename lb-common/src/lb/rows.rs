@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, put_v6, source_port, udp};
+use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
 use super::{Choice, Exit};
 use crate::abi::{self, Backend, Bank};
@@ -156,21 +156,18 @@ fn over_ipv4<P: Transit>(
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
     outer.header = *header;
     outer.first = Be32::from_raw(v4_of(first.address));
-    const FIRST: usize = offset_of!(OverIpv4, first);
-    if count > 1 {
+    const REST: usize = offset_of!(OverIpv4, first) + 4;
+    let hop = |hop| Be32::from_raw(v4_of(hops.address(bank, hop)));
+    if count == 4 {
         *packet
-            .get_mut::<Be32>(FIRST + 4)
-            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 1)));
-    }
-    if count > 2 {
+            .get_mut::<[Be32; 3]>(REST)
+            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2), hop(3)];
+    } else if count == 3 {
         *packet
-            .get_mut::<Be32>(FIRST + 8)
-            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 2)));
-    }
-    if count > 3 {
-        *packet
-            .get_mut::<Be32>(FIRST + 12)
-            .or_leave(Exit::NoHeadroom)? = Be32::from_raw(v4_of(hops.address(bank, 3)));
+            .get_mut::<[Be32; 2]>(REST)
+            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2)];
+    } else if count == 2 {
+        *packet.get_mut::<Be32>(REST).or_leave(Exit::NoHeadroom)? = hop(1);
     }
     Ok(())
 }
@@ -202,15 +199,23 @@ fn over_ipv6<P: Transit>(
     outer.header = *header;
     let [high, low] = first.address;
     outer.first = Address6 { high, low };
-    const FIRST: usize = offset_of!(OverIpv6, first);
-    if count > 1 {
-        put_v6(packet, FIRST + 16, hops.address(bank, 1))?;
-    }
-    if count > 2 {
-        put_v6(packet, FIRST + 32, hops.address(bank, 2))?;
-    }
-    if count > 3 {
-        put_v6(packet, FIRST + 48, hops.address(bank, 3))?;
+    const REST: usize = offset_of!(OverIpv6, first) + 16;
+    let hop = |hop| {
+        let [high, low] = hops.address(bank, hop);
+        Address6 { high, low }
+    };
+    if count == 4 {
+        *packet
+            .get_mut::<[Address6; 3]>(REST)
+            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2), hop(3)];
+    } else if count == 3 {
+        *packet
+            .get_mut::<[Address6; 2]>(REST)
+            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2)];
+    } else if count == 2 {
+        *packet
+            .get_mut::<Address6>(REST)
+            .or_leave(Exit::NoHeadroom)? = hop(1);
     }
     Ok(())
 }
