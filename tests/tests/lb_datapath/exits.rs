@@ -11,32 +11,28 @@ use lb_common::lb::Exit;
 use lb_tests::harness::privileged;
 use lb_tests::packet::{frame, ping};
 
-use crate::stage::{Loaded, at, desired, ip, pool, ports, service, tagged};
+use crate::stage::{Loaded, at, desired, desired_with, ip, pool, ports, service, tagged};
 
 #[test]
 fn syn_is_sent_to_the_hops_of_its_row() {
     if !privileged::available("syn_is_sent_to_the_hops_of_its_row") {
         return;
     }
-    let loaded = Loaded::new("syn", &desired());
-    for (source, destination, family) in [
-        ("192.0.2.7:4001", "198.51.100.1:80", "10.1.0."),
-        ("[2001:db8:c::7]:4001", "[2001:db8:100::1]:443", "fd00:1::"),
-    ] {
-        let result = loaded
-            .plane()
-            .probe(&Dataplane::probe_packet(
-                Protocol::Tcp,
-                at(source),
-                at(destination),
-            ))
-            .expect("a test run");
-        assert!(result.sent(), "{result:?}");
-        let first = result.row % 5;
-        let expected: Vec<_> = (0..4)
-            .map(|hop| ip(&format!("{family}{}", (first + hop) % 5 + 1)))
-            .collect();
-        assert_eq!(result.hops, expected, "{source}");
+    for hops in 1..=4 {
+        let loaded = Loaded::new(&format!("syn{hops}"), &desired_with(hops as usize));
+        for (source, destination, family) in [
+            ("192.0.2.7:4001", "198.51.100.1:80", "10.1.0."),
+            ("[2001:db8:c::7]:4001", "[2001:db8:100::1]:443", "fd00:1::"),
+        ] {
+            let syn = Dataplane::probe_packet(Protocol::Tcp, at(source), at(destination));
+            let result = loaded.plane().probe(&syn).expect("a test run");
+            assert!(result.sent(), "{result:?}");
+            let first = result.row % 5;
+            let expected: Vec<_> = (0..hops)
+                .map(|hop| ip(&format!("{family}{}", (first + hop) % 5 + 1)))
+                .collect();
+            assert_eq!(result.hops, expected, "{source}");
+        }
     }
 }
 

@@ -62,6 +62,11 @@ pub fn service(name: &str, vip: &str, pool: &str) -> DesiredService {
 }
 
 pub fn desired() -> Desired {
+    desired_with(4)
+}
+
+/// The same, with so many hops in a row.
+pub fn desired_with(hops: usize) -> Desired {
     let v4 = ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"];
     let v6 = [
         "fd00:1::1",
@@ -77,7 +82,7 @@ pub fn desired() -> Desired {
         generation: 7,
         jiffies_per_sec: 250,
         own: v4.iter().chain(&v6).copied().map(ip).collect(),
-        pools: [("four", pool(&v4, 4)), ("six", pool(&v6, 4))]
+        pools: [("four", pool(&v4, hops)), ("six", pool(&v6, hops))]
             .map(|(name, pool)| (PoolName(name.into()), pool))
             .into(),
         services: vec![
