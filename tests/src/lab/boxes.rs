@@ -150,7 +150,7 @@ async fn stopped(boxes: &mut Boxes, report: &mut Report) -> Result<()> {
         let agent = boxes.take_agent(1)?;
         agent.terminate()?;
         boxes.wait_routed(&BUT_THE_FIRST).await?;
-        boxes.observe(PAUSE).await?;
+        boxes.observe(UNSETTLED).await?;
         agent.stop(IN_A_WHILE).await?;
         boxes.start_agents().await?;
         boxes.wait_routed(&ALL).await?;
