@@ -262,6 +262,26 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
     ensure!(left.count() == 0, "pins are left");
     let lo = node.netns.ip("address show dev lo")?;
     ensure!(VIPS.iter().all(|vip| !lo.contains(vip)), "{lo}");
+
+    // The first was told to hand over. By its new file it is a backend no more.
+    let node = &boxes.star.lbs[0];
+    let lo = node.netns.ip("address show dev lo")?;
+    ensure!(VIPS.iter().all(|vip| lo.contains(vip)), "{lo}");
+    let file = file(node, Some(1), 4);
+    let (head, backend) = file.split_once("[backend]").context("a backend")?;
+    let (_, pools) = backend.split_once("[[pool]]").context("pools")?;
+    let file = format!("{head}[[pool]]{pools}");
+    std::fs::write(node.dir.join("anylb.toml"), file)?;
+    let mut agent = Agent::lb(&boxes.anylb, node)?;
+    agent.ready().await?;
+    let status = agent.status()?;
+    assert_eq!((status.role.as_str(), status.adopted), ("lb", true));
+    let lo = node.netns.ip("address show dev lo")?;
+    ensure!(VIPS.iter().all(|vip| !lo.contains(vip)), "{lo}");
+    ensure!(!node.bpffs.path().join("anylb/backend").exists());
+    agent.stop(SOON).await?;
+    let left = std::fs::read_dir(node.bpffs.path().join("anylb"))?;
+    ensure!(left.count() == 0, "pins are left");
     Ok(())
 }
 

@@ -57,7 +57,12 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
     }
     let backend = match &settings.backend {
         Some(_) => Some(backend::beside(path.clone(), settings.clone()).await?),
-        None => None,
+        None => {
+            if ground.plane.is_some() {
+                backend::undo_left(&settings).await?;
+            }
+            None
+        }
     };
     let (backend, backend_task) = backend.unzip();
     info!(

@@ -1,5 +1,6 @@
 //! The agent: starts and ends the role, and waits for what changes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::datapath;
 use super::error::Error;
 use super::keeper::{Keeper, load};
 use super::node::{BackendNode, Request};
 use super::role::Role;
 use crate::api::{admin, scrape};
 use crate::model::Settings;
+use crate::netlink::address::OwnAddresses;
 use crate::status::Command;
 
 /// How often the host is looked at: a listener that starts is known so soon.
@@ -83,6 +86,19 @@ pub async fn beside(
         end(keeper, ended?).await
     });
     Ok((node, task))
+}
+
+/// Undoes what an agent of this LB node has left that was a backend as well: by `settings` it is one no more.
+pub async fn undo_left(settings: &Settings) -> Result<(), Error> {
+    let node = &settings.node;
+    if !datapath::remove_left(&node.pin_dir, &node.interfaces)? {
+        return Ok(());
+    }
+    info!("a backend no more: what an agent before has left goes away");
+    for failed in OwnAddresses::on("lo").await?.set(&BTreeSet::new()).await {
+        warn!("{failed}");
+    }
+    Ok(())
 }
 
 async fn end(keeper: Keeper, intent: Intent) -> Result<(), Error> {

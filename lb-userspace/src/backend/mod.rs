@@ -28,5 +28,5 @@ pub mod node;
 pub mod report;
 pub mod role;
 
-pub use agent::{beside, run};
+pub use agent::{beside, run, undo_left};
 pub use error::Error;

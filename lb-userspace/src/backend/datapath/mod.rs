@@ -98,6 +98,24 @@ impl Entry {
     }
 }
 
+/// Takes off what an agent has left that was a backend beside the LB node with these pins and interfaces; that one's program
+/// hands nothing on any more. True where there was anything.
+pub fn remove_left(pin_dir: &Path, interfaces: &[String]) -> Result<bool, DataplaneError> {
+    let mut slot = Slot::open(pin_dir)?;
+    if slot.program_id().is_none() {
+        return Ok(false);
+    }
+    slot.clear()?;
+    let directory = pin_dir.join("backend");
+    for interface in interfaces {
+        classifier::remove(Side::Egress, &directory.join("mss"), interface)?;
+    }
+    for directory in [directory.join("xdp"), directory] {
+        fs::remove_dir(&directory).map_err(DataplaneError::pin(directory))?;
+    }
+    Ok(true)
+}
+
 /// What holds the programs.
 struct Links {
     directory: PathBuf,
