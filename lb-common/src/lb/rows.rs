@@ -7,7 +7,7 @@ use super::inner::Inner;
 use super::{Choice, Exit};
 use crate::abi::{self, Backend, Bank};
 use crate::exit::OrLeave as _;
-use crate::packet::Transit;
+use crate::packet::{Transit, View};
 use crate::tunnel::{self, Header};
 use crate::wire::{
     Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol,
@@ -157,19 +157,9 @@ fn over_ipv4<P: Transit>(
     outer.header = *header;
     outer.first = Be32::from_raw(v4_of(first.address));
     const REST: usize = offset_of!(OverIpv4, first) + 4;
-    let hop = |hop| Be32::from_raw(v4_of(hops.address(bank, hop)));
-    if count == 4 {
-        *packet
-            .get_mut::<[Be32; 3]>(REST)
-            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2), hop(3)];
-    } else if count == 3 {
-        *packet
-            .get_mut::<[Be32; 2]>(REST)
-            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2)];
-    } else if count == 2 {
-        *packet.get_mut::<Be32>(REST).or_leave(Exit::NoHeadroom)? = hop(1);
-    }
-    Ok(())
+    put_rest(packet, REST, count, |hop| {
+        Be32::from_raw(v4_of(hops.address(bank, hop)))
+    })
 }
 
 #[inline(always)]
@@ -200,22 +190,28 @@ fn over_ipv6<P: Transit>(
     let [high, low] = first.address;
     outer.first = Address6 { high, low };
     const REST: usize = offset_of!(OverIpv6, first) + 16;
-    let hop = |hop| {
+    put_rest(packet, REST, count, |hop| {
         let [high, low] = hops.address(bank, hop);
         Address6 { high, low }
-    };
+    })
+}
+
+/// The hops but the first: one check against the end of the packet.
+#[inline(always)]
+fn put_rest<P: Transit, A: View>(
+    packet: &mut P,
+    rest: usize,
+    count: u32,
+    hop: impl Fn(u32) -> A,
+) -> Result<(), Exit> {
     if count == 4 {
-        *packet
-            .get_mut::<[Address6; 3]>(REST)
-            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2), hop(3)];
+        let place = packet.get_mut::<[A; 3]>(rest).or_leave(Exit::NoHeadroom)?;
+        *place = [hop(1), hop(2), hop(3)];
     } else if count == 3 {
-        *packet
-            .get_mut::<[Address6; 2]>(REST)
-            .or_leave(Exit::NoHeadroom)? = [hop(1), hop(2)];
+        let place = packet.get_mut::<[A; 2]>(rest).or_leave(Exit::NoHeadroom)?;
+        *place = [hop(1), hop(2)];
     } else if count == 2 {
-        *packet
-            .get_mut::<Address6>(REST)
-            .or_leave(Exit::NoHeadroom)? = hop(1);
+        *packet.get_mut::<A>(rest).or_leave(Exit::NoHeadroom)? = hop(1);
     }
     Ok(())
 }
