@@ -13,10 +13,14 @@
 //! cost of the program = A - (B + C) / 2
 //! ```
 //!
+//! Where its code happens to lie, a wrapper costs some nanoseconds more for as long as it lives. There are three of each, and
+//! rounds take turns: one that lies badly changes no median.
+//!
 //! B - C is two adjustments, the null program's and the wrapper's undo; half of it is the undo. What the program's own
 //! adjustment costs thus stays in its figure. Time is this thread's CPU time, not the kernel's count of whole
 //! nanoseconds, and being scheduled out does not count.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -58,6 +62,16 @@ pub struct Vary {
 pub struct Probe {
     frame: Frame,
     verdict: u32,
+    sets: [Set; SETS],
+    rounds: Cell<usize>,
+}
+
+/// Odd, so that no half of the rounds meets the same one.
+const SETS: usize = 3;
+
+/// What one round takes.
+#[derive(Debug)]
+struct Set {
     program: Wrapped,
     adjusting: Wrapped,
     returning: Wrapped,
@@ -89,18 +103,11 @@ impl Probe {
     pub fn new(program: BorrowedFd<'_>, frame: Frame) -> Result<Self> {
         let (verdict, out) = bpf::test_run(program, &frame.bytes, 1).context("a single run")?;
         let grown = out.len() as i32 - frame.bytes.len() as i32;
-        let (kind, wrapped) = wrap_any(program, &frame)?;
-        let null = |by| -> Result<Wrapped> {
-            let null = bpf::load(&null(by, verdict as i32), kind).context("load a null program")?;
-            let mut wrapped = wrap(null.as_fd(), &frame, kind)?;
-            wrapped._null = Some(null);
-            Ok(wrapped)
-        };
+        let set = || Set::new(program, &frame, grown, verdict);
         Ok(Self {
             verdict,
-            program: wrapped,
-            adjusting: null(grown)?,
-            returning: null(0)?,
+            sets: [set()?, set()?, set()?],
+            rounds: Cell::new(0),
             frame,
         })
     }
@@ -112,9 +119,12 @@ impl Probe {
 
     /// One round: nanoseconds per packet, the mean of `repeat` runs.
     pub fn round(&self, repeat: u32) -> Result<f64> {
-        let program = self.run(&self.program, repeat)?;
-        let adjusting = self.run(&self.adjusting, repeat)?;
-        let returning = self.run(&self.returning, repeat)?;
+        let round = self.rounds.get();
+        self.rounds.set(round + 1);
+        let set = &self.sets[round % SETS];
+        let program = self.run(&set.program, repeat)?;
+        let adjusting = self.run(&set.adjusting, repeat)?;
+        let returning = self.run(&set.returning, repeat)?;
         Ok(program - (adjusting + returning) / 2.0)
     }
 
@@ -128,6 +138,23 @@ impl Probe {
             self.verdict
         );
         Ok(took.as_nanos() as f64 / f64::from(repeat))
+    }
+}
+
+impl Set {
+    fn new(program: BorrowedFd<'_>, frame: &Frame, grown: i32, verdict: u32) -> Result<Self> {
+        let (kind, wrapped) = wrap_any(program, frame)?;
+        let null = |by| -> Result<Wrapped> {
+            let null = bpf::load(&null(by, verdict as i32), kind).context("load a null program")?;
+            let mut wrapped = wrap(null.as_fd(), frame, kind)?;
+            wrapped._null = Some(null);
+            Ok(wrapped)
+        };
+        Ok(Self {
+            program: wrapped,
+            adjusting: null(grown)?,
+            returning: null(0)?,
+        })
     }
 }
 
@@ -298,8 +325,11 @@ mod tests {
         let program = encapsulating()?;
         let probe = Probe::new(program.as_fd(), frame(None))?;
         assert_eq!(probe.verdict(), XDP_TX);
-        let (verdict, out) =
-            bpf::test_run(probe.program.wrapper.as_fd(), &probe.frame.bytes, 1000)?;
+        let (verdict, out) = bpf::test_run(
+            probe.sets[0].program.wrapper.as_fd(),
+            &probe.frame.bytes,
+            1000,
+        )?;
         let (alone, expected) = bpf::test_run(program.as_fd(), &probe.frame.bytes, 1)?;
         assert_eq!((verdict, out), (alone, expected));
         probe.round(1000).map(drop)
