@@ -30,6 +30,11 @@ pub enum Error {
     /// No route there, or none with a source address.
     #[error("no route to {0}")]
     NoRoute(IpAddr),
+    /// A default route by a next hop object, of which the kernel names the number alone.
+    #[error(
+        "a default route does not say its interface; run `sysctl net.ipv4.nexthop_compat_mode=1`"
+    )]
+    HiddenDefault,
 }
 
 impl Error {
@@ -37,7 +42,10 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Refused { source, .. } | Error::Socket(source) => source.raw_os_error(),
-            Error::NoAnswer { .. } | Error::NoInterface(_) | Error::NoRoute(_) => None,
+            Error::NoAnswer { .. }
+            | Error::NoInterface(_)
+            | Error::NoRoute(_)
+            | Error::HiddenDefault => None,
         }
     }
 

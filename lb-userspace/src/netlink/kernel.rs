@@ -100,7 +100,7 @@ impl Kernel {
         }
     }
 
-    /// Interfaces that a default route leads out of.
+    /// Interfaces that a default route leads out of; an error where the kernel does not say which.
     pub(super) async fn default_routes(&self) -> Result<BTreeSet<u32>, Error> {
         let mut interfaces = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -112,7 +112,7 @@ impl Kernel {
                 .await
                 .map_err(|error| Error::from_rtnetlink("routes", error))?
             {
-                interfaces.extend(default_by(&message));
+                interfaces.extend(default_by(&message)?);
             }
         }
         Ok(interfaces)
@@ -266,19 +266,28 @@ fn route(message: &RouteMessage) -> Result<Route, Unresolved> {
 }
 
 /// The interfaces of a default route; none of any other.
-fn default_by(message: &RouteMessage) -> Vec<u32> {
+fn default_by(message: &RouteMessage) -> Result<Vec<u32>, Error> {
     let header = &message.header;
-    if header.destination_prefix_length > 0 || header.kind != RouteType::Unicast {
-        return Vec::new();
+    // Two halves are a default route in all but name, and so is what of IPv6 has been given out (2000::/3).
+    let longest = match header.address_family {
+        AddressFamily::Inet6 => 3,
+        _ => 1,
+    };
+    if header.destination_prefix_length > longest || header.kind != RouteType::Unicast {
+        return Ok(Vec::new());
     }
     let attributes = message.attributes.iter();
-    attributes
+    let found: Vec<u32> = attributes
         .flat_map(|attribute| match attribute {
             RouteAttribute::Oif(ifindex) => vec![*ifindex],
             RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
             _ => Vec::new(),
         })
-        .collect()
+        .collect();
+    match found.is_empty() {
+        true => Err(Error::HiddenDefault),
+        false => Ok(found),
+    }
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

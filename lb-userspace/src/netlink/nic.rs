@@ -106,7 +106,8 @@ pub async fn neighbours(ifindex: u32) -> Result<BTreeMap<IpAddr, Neighbour>, Err
         .collect())
 }
 
-/// Indexes of the interfaces that default routes lead out of.
+/// Indexes of the interfaces that default routes lead out of, or routes to half of all there is; an error where the kernel does
+/// not say which.
 pub async fn default_routes() -> Result<BTreeSet<u32>, Error> {
     Kernel::connect()?.default_routes().await
 }
@@ -168,11 +169,22 @@ mod tests {
             let _peer = Peer::connect();
             let veth = address::interface("eth0").await.unwrap().ifindex;
             let found = async || default_routes().await.unwrap();
-            ip("route add 192.0.2.0/24 via 10.0.0.1");
-            assert_eq!(found().await, [].into(), "this is none");
+            for route in [
+                "192.0.2.0/24 via 10.0.0.1",
+                "64.0.0.0/2 via 10.0.0.1",
+                "2400::/6 via 2001:db8::1",
+                "blackhole default",
+            ] {
+                ip(&format!("route add {route}"));
+                assert_eq!(found().await, [].into(), "this is none: {route}");
+                ip(&format!("route del {route}"));
+            }
             for (family, route) in [
                 ("-4", "default via 10.0.0.1"),
+                ("-4", "default via 10.0.0.1 table 100"),
+                ("-4", "128.0.0.0/1 via 10.0.0.1"),
                 ("-6", "default via 2001:db8::1"),
+                ("-6", "2000::/3 via 2001:db8::1"),
                 (
                     "-4",
                     "default nexthop via 10.0.0.1 nexthop via 10.0.0.2 weight 2",
@@ -183,6 +195,13 @@ mod tests {
                 ip(&format!("{family} route del {route}"));
             }
             assert_eq!(found().await, [].into(), "gone again");
+            ip("nexthop add id 7 via 10.0.0.1 dev eth0");
+            ip("route add default nhid 7");
+            assert_eq!(found().await, [veth].into(), "by an object");
+            let compat_mode = "/proc/sys/net/ipv4/nexthop_compat_mode";
+            std::fs::write(compat_mode, "0").unwrap();
+            let hidden = default_routes().await.unwrap_err();
+            assert!(hidden.to_string().contains("nexthop_compat_mode=1"));
         });
     }
 
