@@ -5,7 +5,7 @@
 
 /// The search is over when the two rates are within one part in so many of each other.
 const RESOLUTION: u64 = 100;
-/// A generator that reaches less than this of a rate, in percent, cannot do more.
+/// A generator that reaches less than this of a rate, in percent, twice running, cannot do more.
 const REACHED_PERCENT: u64 = 98;
 /// Lower rates are not tried, packets per second: a node that loses these is not to be measured but mended.
 const FLOOR: u64 = 100;
@@ -43,12 +43,14 @@ pub enum Limit {
 #[derive(Clone, Debug)]
 pub struct Search {
     asked: u64,
-    /// Highest rate that was tried and lost nothing.
+    /// Highest rate that was reached and lost nothing.
     good: Option<u64>,
     /// Lowest rate that lost packets.
     bad: Option<u64>,
     /// Rate of the line.
     line: Option<u64>,
+    /// The generator did not reach the rate: once may be because of something else that this box had to do.
+    short: bool,
 }
 
 impl Search {
@@ -60,6 +62,7 @@ impl Search {
             good: None,
             bad: None,
             line: line.map(|line| line.max(FLOOR)),
+            short: false,
         }
     }
 
@@ -70,13 +73,17 @@ impl Search {
 
     /// What follows from the trial at the rate that was last said.
     pub fn next(&mut self, outcome: Outcome) -> Step {
+        let again = std::mem::take(&mut self.short);
         if outcome.lossy {
             self.bad = Some(self.asked);
-        } else {
-            self.good = Some(self.asked);
-            if outcome.reached < self.asked * REACHED_PERCENT / 100 {
+        } else if outcome.reached < self.asked * REACHED_PERCENT / 100 {
+            if again {
                 return Step::Done(Limit::Generator);
             }
+            self.short = true;
+            return Step::Try(self.asked);
+        } else {
+            self.good = Some(self.asked);
             if self.line.is_some_and(|line| self.asked >= line) {
                 return Step::Done(Limit::Line);
             }
@@ -158,7 +165,7 @@ mod tests {
                 None,
                 u64::MAX,
                 7_000,
-                Some(8_000),
+                Some(4_000),
                 Limit::Generator,
                 "the generator ends it",
             ),
@@ -185,7 +192,7 @@ mod tests {
                 Some(5_000),
                 u64::MAX,
                 4_000,
-                Some(5_000),
+                Some(4_000),
                 Limit::Generator,
                 "the generator does not fill the line",
             ),
@@ -203,13 +210,30 @@ mod tests {
                 None,
                 7_500,
                 7_000,
-                Some(8_000),
+                Some(4_000),
                 Limit::Generator,
                 "loss would come later",
             ),
         ] {
             let found = search(first, line, most, ceiling);
             assert_eq!((found.1, found.2), (good, limit), "{why}: {:?}", found.0);
+        }
+    }
+
+    #[test]
+    fn a_generator_that_falls_short_has_a_second_try() {
+        let mut search = Search::new(1_000, None);
+        for (asked, reached, lossy, step, why) in [
+            (1_000, 979, false, Step::Try(1_000), "short, once more"),
+            (1_000, 980, false, Step::Try(2_000), "not short any more"),
+            (2_000, 1_000, false, Step::Try(2_000), "short, once more"),
+            (2_000, 2_000, true, Step::Try(1_500), "reached, and lost"),
+            (1_500, 1_400, true, Step::Try(1_250), "lost all the same"),
+            (1_250, 1_000, false, Step::Try(1_250), "short, once more"),
+            (1_250, 1_000, false, Step::Done(Limit::Generator), "twice"),
+        ] {
+            assert_eq!(search.asked, asked, "{why}");
+            assert_eq!(search.next(Outcome { reached, lossy }), step, "{why}");
         }
     }
 
