@@ -93,6 +93,10 @@ impl Generator {
     /// Makes `order` the one in force, with every count at zero. `cpus`: those that will send, in the order of their turns. No
     /// CPU may be sending.
     pub fn begin(&mut self, order: &Order, cpus: &[usize]) -> Result<(), DataplaneError> {
+        // First, so that what still comes of the order before is not counted as this one's.
+        self.order
+            .set(0, Cell(*order), 0)
+            .map_err(DataplaneError::map("ORDER"))?;
         let mut turns = vec![Cell(Turn::default()); possible_cpus()?];
         for (number, cpu) in (0_u32..).zip(cpus) {
             let turn = turns.get_mut(*cpu).ok_or(NO_CPU)?;
@@ -105,10 +109,7 @@ impl Generator {
         }
         set(&mut self.turns, turns, "TURNS")?;
         let zeroes = vec![Cell(Returned::default()); possible_cpus()?];
-        set(&mut self.returned, zeroes, "RETURNED")?;
-        self.order
-            .set(0, Cell(*order), 0)
-            .map_err(DataplaneError::map("ORDER"))
+        set(&mut self.returned, zeroes, "RETURNED")
     }
 
     /// Sends `frame` from this thread, which is on one CPU alone, until `ends_ns` on the clock of [`now_ns`].
