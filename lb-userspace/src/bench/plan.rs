@@ -46,11 +46,12 @@ pub enum Way {
     Mac([u8; 6]),
 }
 
-/// The smallest frame, one of 512 bytes, and the largest that comes back with a tunnel header on a link of this MTU.
+/// The smallest frame, and where they come back with a tunnel header on a link of this MTU, one of 512 bytes and the largest.
 pub fn usual_sizes(v6: bool, mtu: u32) -> Vec<u32> {
     let largest = LARGEST.min((mtu + frame::LINK_BYTES).saturating_sub(TUNNEL_ROOM));
-    let mut sizes = vec![smallest(v6), MIDDLE, largest];
-    sizes.retain(|size| (smallest(v6)..=largest).contains(size));
+    let mut sizes = vec![smallest(v6)];
+    let larger = [MIDDLE.min(largest), largest].into_iter();
+    sizes.extend(larger.filter(|size| *size > smallest(v6)));
     sizes.dedup();
     sizes
 }
@@ -67,6 +68,8 @@ mod tests {
             (true, 9000, &[74, 512, 1518]),
             (false, 600, &[64, 494]),
             (false, 576, &[64, 470]),
+            (false, 170, &[64]),
+            (false, 68, &[64]),
         ] {
             assert_eq!(usual_sizes(v6, mtu), expected, "{v6} {mtu}");
         }
