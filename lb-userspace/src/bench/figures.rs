@@ -86,7 +86,7 @@ pub(super) fn frame_rate(
         frame_bytes,
         throughput_pps: best.map(|trial| trial.sent_pps),
         limit: limit.map(|limit| match limit {
-            Limit::Loss | Limit::Line if full => RateLimit::Line,
+            Limit::Loss if full => RateLimit::Line,
             Limit::Loss => RateLimit::Loss,
             Limit::Generator => RateLimit::Generator,
             Limit::Line => RateLimit::Line,
@@ -165,6 +165,17 @@ mod tests {
             let telling = rate.telling().unwrap();
             assert_eq!(Some(telling.sent_pps), expected, "{why}");
         }
+        let twice = frame_rate(
+            64,
+            vec![run(2_000, 0), run(2_000, 7)],
+            0.0,
+            Some(Limit::Loss),
+        );
+        assert_eq!(
+            twice.telling().unwrap().lost,
+            0,
+            "the one that lost nothing"
+        );
         let given = frame_rate(64, trials, 0.0, None);
         assert_eq!((given.throughput_pps, given.limit), (None, None));
         assert_eq!(given.telling().unwrap().asked_pps, 3_000, "the last");

@@ -88,7 +88,9 @@ impl FrameRate {
     /// The trial that says what there is to say: that of the throughput, or else the last.
     pub fn telling(&self) -> Option<&Trial> {
         let best = |trial: &&Trial| Some(trial.sent_pps) == self.throughput_pps;
-        let lossless = self.trials.iter().rev().find(best);
+        let lossless = self.trials.iter().filter(best);
+        // Of two at the same rate, one may have lost packets.
+        let lossless = lossless.min_by_key(|trial| trial.lost);
         lossless.or(self.trials.last())
     }
 }
