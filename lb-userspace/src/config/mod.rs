@@ -49,6 +49,7 @@ pub use place::{Placed, Position, Span};
 pub use reference::markdown;
 pub use summary::Summary;
 pub use template::{Template, template};
+pub(crate) use value::unusable;
 
 use crate::model::Settings;
 use across::Draft;

@@ -302,7 +302,7 @@ fn no_address(written: &str) -> Reject {
 }
 
 /// What is wrong with `address` for a host that others must reach.
-fn unusable(address: IpAddr) -> Option<&'static str> {
+pub fn unusable(address: IpAddr) -> Option<&'static str> {
     match address {
         a if a.is_unspecified() => Some("unspecified"),
         a if a.is_loopback() => Some("loopback"),

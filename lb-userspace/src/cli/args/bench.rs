@@ -7,6 +7,7 @@ use clap::Args;
 use lb_common::generator::FLOWS_MAX;
 
 use crate::bench::frame::LARGEST;
+use crate::config::unusable;
 
 /// Longest trial.
 const SECONDS_MAX: u64 = 600;
@@ -20,7 +21,7 @@ pub struct BenchArgs {
     #[arg(long = "iface", value_name = "IFACE")]
     pub interface: String,
     /// VIP and port of a UDP service of the node
-    #[arg(long, value_name = "VIP:PORT")]
+    #[arg(long, value_name = "VIP:PORT", value_parser = vip)]
     pub to: SocketAddr,
     /// The node's address on the link; without it, where the route to the VIP leads
     #[arg(long, value_name = "ADDRESS", conflicts_with = "mac")]
@@ -96,6 +97,18 @@ impl FromStr for Mac {
             true => Ok(Self(mac)),
             false => Err(MacError),
         }
+    }
+}
+
+/// As services have them, so that nothing is sent to a group or to this box.
+fn vip(text: &str) -> Result<SocketAddr, String> {
+    let Ok(vip) = text.parse::<SocketAddr>() else {
+        return Err("write VIP:PORT, an IPv6 address in brackets".to_owned());
+    };
+    match unusable(vip.ip()) {
+        Some(kind) => Err(format!("{} is {kind}, and no VIP", vip.ip())),
+        None if vip.port() == 0 => Err("write a port from 1 to 65535".to_owned()),
+        None => Ok(vip),
     }
 }
 

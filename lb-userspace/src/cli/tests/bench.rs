@@ -101,7 +101,11 @@ fn every_view_of_a_measurement() {
 }
 
 fn parsed(options: &str) -> Result<BenchArgs, i32> {
-    let line = format!("anylb bench --iface eth1 --to 198.51.100.10:80 {options}");
+    parsed_to("198.51.100.10:80", options)
+}
+
+fn parsed_to(vip: &str, options: &str) -> Result<BenchArgs, i32> {
+    let line = format!("anylb bench --iface eth1 --to {vip} {options}");
     let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.exit_code())?;
     let Command::Bench(args) = cli.command else {
         panic!("it is `bench`");
@@ -147,5 +151,22 @@ fn what_makes_no_sense_is_refused() {
         "--mac +2:00:00:00:00:01",
     ] {
         assert_eq!(parsed(options).err(), Some(2), "{options}");
+    }
+    assert_eq!(
+        parsed_to("[2001:db8::1]:53", "").unwrap().to.port(),
+        53,
+        "a VIP"
+    );
+    for vip in [
+        "198.51.100.10",
+        "198.51.100.10:0",
+        "224.0.0.1:53",
+        "255.255.255.255:53",
+        "0.0.0.0:53",
+        "127.0.0.1:53",
+        "[ff02::1]:53",
+        "[::ffff:198.51.100.10]:53",
+    ] {
+        assert_eq!(parsed_to(vip, "").err(), Some(2), "{vip}");
     }
 }
