@@ -1,0 +1,153 @@
+//! A generator and a node under test, with a cable between them.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::harness::bpffs::Bpffs;
+use lb_tests::harness::leftovers;
+use lb_tests::harness::netns::Netns;
+use lb_tests::harness::process::Process;
+use lb_tests::harness::star::Node;
+use lb_tests::lab::agent::Agent;
+use serde_json::Value;
+
+use crate::SOON;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+/// Where the generator answers the node's checks.
+pub const WEB: u16 = 80;
+/// Room for frames that make the line, which a veth says to be of 10 Gbit/s, slow enough for a short search.
+const MTU: u32 = 3400;
+
+/// `generator` (eth1) -- (eth0) `node`; the node's one backend is the generator.
+pub struct Cable {
+    // Dropped in this order: programs before the network.
+    _web: Process,
+    pub generator: Netns,
+    pub node: Node,
+    pub bpffs: Bpffs,
+    pub run_dir: PathBuf,
+}
+
+impl Cable {
+    pub async fn lay(prefix: &str) -> Result<Self> {
+        let run_dir = Path::new("/run").join(prefix);
+        leftovers::clear(prefix, &run_dir).await?;
+        let generator = Netns::create(&format!("{prefix}-gen"))?;
+        let netns = Netns::create(&format!("{prefix}-lb"))?;
+        generator.ip(&format!(
+            "link add eth1 mtu {MTU} type veth peer name eth0 mtu {MTU} address 02:00:00:00:00:02 netns {}",
+            netns.name()
+        ))?;
+        for (side, device, host) in [(&generator, "eth1", 1), (&netns, "eth0", 2)] {
+            side.ip(&format!("addr add 10.9.0.{host}/24 dev {device}"))?;
+            side.ip(&format!("addr add fd09::{host}/64 dev {device} nodad"))?;
+            side.ip(&format!("link set {device} up"))?;
+        }
+        let dir = run_dir.join("lb1");
+        std::fs::create_dir_all(&dir)?;
+        let node = Node {
+            netns,
+            name: "lb1".into(),
+            v4: Ipv4Addr::new(10, 9, 0, 2),
+            v6: "fd09::2".parse()?,
+            bpffs: Bpffs::mount(&dir.join("bpf"))?,
+            dir,
+        };
+        let mut web = generator.command(Path::new(LAB));
+        web.args(["serve", "--name", "generator", "--port", "80"]);
+        Ok(Self {
+            _web: Process::spawn("web", web, &run_dir)?,
+            generator,
+            node,
+            bpffs: Bpffs::mount(&run_dir.join("bpf"))?,
+            run_dir,
+        })
+    }
+
+    /// Starts the node's agent with these ports in service, and waits until it would send.
+    pub async fn serve(&self, ports: &str) -> Result<Agent> {
+        let dir = &self.node.dir;
+        let key = dir.join("hash.key");
+        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::write(dir.join("anylb.toml"), file(&self.node, ports))?;
+        let mut agent = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &self.node)?;
+        agent.ready().await?;
+        agent
+            .until("the generator as a backend", SOON, |status| {
+                let services = &status.services;
+                services.len() == 2
+                    && services.iter().all(|service| service.healthy == 1)
+                    && status
+                        .pools
+                        .values()
+                        .all(|pool| pool.backends.iter().all(|backend| backend.reachable))
+            })
+            .await?;
+        Ok(agent)
+    }
+
+    /// `anylb bench` on the generator, from one CPU unless told.
+    pub fn command(&self, options: &str) -> std::process::Command {
+        let anylb = Path::new(LAB).with_file_name("anylb");
+        let mut command = self.generator.command(anylb);
+        command.args(["bench", "--iface", "eth1", "--json"]);
+        if !options.contains("--cpus") {
+            command.args(["--cpus", "1"]);
+        }
+        command.args(options.split_whitespace());
+        command
+    }
+
+    /// The same to its end: the answer and the exit code.
+    pub fn bench(&self, options: &str) -> Result<(Value, Option<i32>)> {
+        let output = self.command(options).output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        let answer = serde_json::from_slice(&output.stdout).with_context(|| complaint)?;
+        Ok((answer, output.status.code()))
+    }
+
+    /// What it says where it will not begin.
+    pub fn refusal(&self, options: &str) -> Result<String> {
+        let output = self.command(options).output()?;
+        ensure!(
+            output.status.code() == Some(6),
+            "{options}: {:?} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        ensure!(output.stdout.is_empty(), "an answer beside the refusal");
+        Ok(String::from_utf8(output.stderr)?)
+    }
+
+    /// Whether a program hangs on the generator's interface.
+    pub fn attached(&self) -> Result<bool> {
+        let link = self.generator.ip_json("link show eth1")?;
+        Ok(link[0]["xdp"]["mode"].is_number())
+    }
+}
+
+/// A pool of the generator for each family, a service of each.
+fn file(node: &Node, ports: &str) -> String {
+    let dir = node.dir.display();
+    let pins = node.bpffs.path().display();
+    let mut text = format!(
+        "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.9.0.2\"\ninterfaces = [\"eth0\"]\nhash_key_file = \"hash.key\"\n\
+         state_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\ndrain_wait = \"0s\"\n\
+         linger = \"0s\"\n"
+    );
+    for (family, vip, backend) in [
+        ("v4", "198.51.100.1", "10.9.0.1"),
+        ("v6", "2001:db8:100::1", "fd09::1"),
+    ] {
+        text.push_str(&format!(
+            "[[pool]]\nname = \"{family}\"\ncheck = {{ type = \"tcp\", port = {WEB}, interval = \"200ms\", timeout = \"150ms\" }}\n\
+             [[pool.backend]]\naddress = \"{backend}\"\nname = \"generator\"\n\
+             [[service]]\nname = \"load-{family}\"\nvip = \"{vip}\"\nprotocol = \"udp\"\nports = [{ports}]\npool = \"{family}\"\nneed = 1\n"
+        ));
+    }
+    text
+}
