@@ -28,7 +28,7 @@ pub struct Cable {
     pub generator: Netns,
     pub node: Node,
     pub bpffs: Bpffs,
-    pub run_dir: PathBuf,
+    run_dir: PathBuf,
 }
 
 impl Cable {
@@ -90,11 +90,14 @@ impl Cable {
         Ok(agent)
     }
 
-    /// `anylb bench` on the generator, from one CPU unless told.
-    pub fn command(&self, options: &str) -> std::process::Command {
+    /// `anylb bench` on the generator, by the cable and from one CPU unless told.
+    fn command(&self, options: &str) -> std::process::Command {
         let anylb = Path::new(LAB).with_file_name("anylb");
         let mut command = self.generator.command(anylb);
-        command.args(["bench", "--iface", "eth1", "--json"]);
+        command.args(["bench", "--json"]);
+        if !options.contains("--iface") {
+            command.args(["--iface", "eth1"]);
+        }
         if !options.contains("--cpus") {
             command.args(["--cpus", "1"]);
         }
@@ -121,6 +124,18 @@ impl Cable {
         );
         ensure!(output.stdout.is_empty(), "an answer beside the refusal");
         Ok(String::from_utf8(output.stderr)?)
+    }
+
+    /// Starts `anylb bench`, which goes on.
+    pub fn start(&self, options: &str) -> Result<Process> {
+        Process::spawn("bench", self.command(options), &self.run_dir)
+    }
+
+    /// Removes everything. A test that fails does not come here: its logs stay.
+    pub fn take_up(self) -> Result<()> {
+        let run_dir = self.run_dir.clone();
+        drop(self);
+        std::fs::remove_dir_all(&run_dir).with_context(|| run_dir.display().to_string())
     }
 
     /// Whether a program hangs on the generator's interface.

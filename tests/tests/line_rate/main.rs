@@ -5,14 +5,15 @@ mod cable;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::harness::process::Process;
 use lb_tests::harness::raw::Tap;
 use lb_tests::harness::xdp_pass::XdpPass;
 use lb_tests::harness::{poll, privileged};
 use lb_tests::lab::agent::Agent;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use cable::{Cable, WEB};
@@ -72,7 +73,7 @@ async fn what_comes_back_is_what_was_sent_and_what_the_node_counts() -> Result<(
         ensure!(exits(&agent, "sent").await? - before == sent, "{answer}");
     }
     agent.stop(SOON).await?;
-    Ok(())
+    cable.take_up()
 }
 
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn a_search_ends_with_a_rate_that_lost_nothing() -> Result<()> {
         ensure!(limit == "loss", "{answer}");
     }
     agent.stop(SOON).await?;
-    Ok(())
+    cable.take_up()
 }
 
 #[tokio::test]
@@ -134,7 +135,7 @@ async fn what_the_node_drops_is_lost_and_said() -> Result<()> {
     let trials = answer["frames"][0]["trials"].as_array().context("a list")?;
     ensure!(trials.len() == 1, "{answer}");
     agent.stop(SOON).await?;
-    Ok(())
+    cable.take_up()
 }
 
 /// To an address that is no VIP: the node's program passes these, and a tap sees them.
@@ -175,46 +176,50 @@ async fn packets_are_of_the_benchmark_networks_and_of_as_many_flows_as_asked_for
         ensure!((hosts.len(), ports.len()) == (7, 7), "{hosts:?} {ports:?}");
     }
     agent.stop(SOON).await?;
-    Ok(())
+    cable.take_up()
 }
 
 #[tokio::test]
-async fn others_go_on_using_the_interface_and_a_killed_bench_leaves_nothing() -> Result<()> {
-    if !privileged::available("others_go_on_using_the_interface_and_a_killed_bench_leaves_nothing")
+async fn others_go_on_using_the_interface_and_an_ended_bench_leaves_nothing() -> Result<()> {
+    if !privileged::available("others_go_on_using_the_interface_and_an_ended_bench_leaves_nothing")
     {
         return Ok(());
     }
     let cable = Cable::lay("anylb-line-others").await?;
     let agent = cable.serve("53").await?;
-    let command = cable
-        .command("--to 198.51.100.1:53 --via 10.9.0.2 --rate 1000 --seconds 60 --frame 64 --yes");
-    let mut bench = Process::spawn("bench", command, &cable.run_dir)?;
-    let before = exits(&agent, "sent").await?;
-    poll::until("packets of the bench", SOON, async || {
-        let ended = bench.ended()?;
-        ensure!(ended.is_none(), "it ended:\n{}", bench.log_tail(5));
-        ensure!(exits(&agent, "sent").await? > before + 100, "none yet");
-        Ok(())
-    })
-    .await?;
-    ensure!(cable.attached()?, "the program that counts");
-    let generator = (Ipv4Addr::new(10, 9, 0, 1), WEB);
-    for _ in 0..20 {
-        cable.node.netns.run(|| {
-            TcpStream::connect_timeout(&generator.into(), SOON).context("connect")?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let mut bench = cable.start(
+            "--to 198.51.100.1:53 --via 10.9.0.2 --rate 1000 --seconds 60 --frame 64 --yes",
+        )?;
+        let before = exits(&agent, "sent").await?;
+        poll::until("packets of the bench", SOON, async || {
+            let ended = bench.ended()?;
+            ensure!(ended.is_none(), "it ended:\n{}", bench.log_tail(5));
+            ensure!(exits(&agent, "sent").await? > before + 100, "none yet");
             Ok(())
-        })?;
+        })
+        .await?;
+        ensure!(cable.attached()?, "the program that counts");
+        let generator = (Ipv4Addr::new(10, 9, 0, 1), WEB);
+        for _ in 0..20 {
+            cable.node.netns.run(|| {
+                TcpStream::connect_timeout(&generator.into(), SOON).context("connect")?;
+                Ok(())
+            })?;
+        }
+        let status = agent.status()?;
+        ensure!(status.services.iter().all(|service| service.healthy == 1));
+        bench.signal(signal)?;
+        let ended = bench.wait(SOON).await?;
+        ensure!(ended.signal() == Some(signal as i32), "{signal}: {ended}");
+        poll::until("the interface free again", SOON, async || {
+            ensure!(!cable.attached()?, "{signal}: the program is still there");
+            Ok(())
+        })
+        .await?;
     }
-    let status = agent.status()?;
-    ensure!(status.services.iter().all(|service| service.healthy == 1));
-    bench.kill()?;
-    poll::until("the interface free again", SOON, async || {
-        ensure!(!cable.attached()?, "the program is still there");
-        Ok(())
-    })
-    .await?;
     agent.stop(SOON).await?;
-    Ok(())
+    cable.take_up()
 }
 
 #[tokio::test]
@@ -232,6 +237,7 @@ async fn refusals_say_why_and_touch_nothing() -> Result<()> {
         Ok(())
     };
     refused(&format!("{to} --via 10.9.0.2"), "say --yes")?;
+    refused(&format!("{via} --iface eth7"), "no interface eth7")?;
     refused(&format!("{to} --yes"), "no route; name the node's address")?;
     refused(&format!("{to} --via 10.9.0.9 --yes"), "does not answer")?;
     refused(&format!("{via} --cpus 1000"), "1000 CPUs shall send")?;
@@ -264,5 +270,6 @@ async fn refusals_say_why_and_touch_nothing() -> Result<()> {
     pass.attach(&cable.generator, "eth1")?;
     let said = cable.refusal(&via)?;
     ensure!(said.contains("another XDP program is attached"), "{said}");
-    Ok(())
+    drop(pass);
+    cable.take_up()
 }
