@@ -150,6 +150,8 @@ fn sum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use lb_common::wire::fold;
 
     use super::*;
@@ -203,6 +205,33 @@ mod tests {
                     assert!(frame.ends_with(MARK.as_bytes()), "{why}");
                 }
             }
+        }
+    }
+
+    /// RSS spreads by both.
+    #[test]
+    fn flows_are_written_into_addresses_and_ports() {
+        for (vip, source, prefix) in [
+            ("198.51.100.1:53", 26..30, &[198, 18][..]),
+            ("[2001:db8::1]:53", 22..38, &[0x20, 1, 0, 2, 0, 0, 0, 0]),
+        ] {
+            let mut order = order();
+            let first = compose(&mut order, &ends(vip), 128);
+            let port = source.end + source.len();
+            let written = (0..1000).map(|flow| {
+                let mut frame = Frame::new(&first).unwrap();
+                generator::write(&mut frame, &order, flow).unwrap();
+                let bytes = frame.bytes();
+                (
+                    bytes[source.clone()].to_vec(),
+                    bytes[port..port + 2].to_vec(),
+                )
+            });
+            let (addresses, ports): (BTreeSet<_>, BTreeSet<_>) = written.unzip();
+            assert_eq!(addresses.len(), 1000, "{vip}");
+            // Of 1000 that are drawn from 32,768, some 985 differ.
+            assert!(ports.len() > 950, "{vip}: {} ports", ports.len());
+            assert!(first[source].starts_with(prefix), "{vip}");
         }
     }
 
