@@ -1,8 +1,10 @@
 //! Trial after trial.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use lb_common::generator::TRIAL_BITS;
+use tokio::time::Instant;
 
 use super::figures;
 use super::plan::Plan;
@@ -14,6 +16,12 @@ use crate::status::{LineRate, Trial};
 
 /// A search begins here, packets per second: far below what a node does, and few steps from anything.
 const FIRST_PPS: u64 = 100_000;
+
+/// Of a trial that only asks whether packets come back, packets per second, and its length.
+const ASK_PPS: u64 = 1_000;
+const ASK_SECONDS: u64 = 1;
+/// Time for a node to have its backend back after the link was down: carrier, neighbours, checks.
+const RETURN_TIME: Duration = Duration::from_secs(30);
 
 /// Measures what was asked for. `told` hears the frame size and rate of every trial before it begins.
 pub async fn run(plan: &Plan, told: impl FnMut(u32, u64)) -> Result<LineRate, Failure> {
@@ -34,6 +42,9 @@ pub async fn run(plan: &Plan, told: impl FnMut(u32, u64)) -> Result<LineRate, Fa
         told,
         site,
     };
+    if runner.site.link_was_down {
+        runner.wait_for_node().await?;
+    }
     for frame_bytes in runner.site.frames.clone() {
         let (trials, limit) = match plan.rate {
             Some(pps) => (vec![runner.trial(frame_bytes, pps).await?], None),
@@ -60,13 +71,34 @@ struct Runner<'a, F> {
 }
 
 impl<F: FnMut(u32, u64)> Runner<'_, F> {
+    /// Until packets come back, or could have: many drivers take the link down for a program, and the node's one backend is down
+    /// with it until its checks have seen it again. What is lost in between is no figure of the node's.
+    async fn wait_for_node(&mut self) -> Result<(), Failure> {
+        let Some(frame_bytes) = self.site.frames.first().copied() else {
+            return Ok(());
+        };
+        let pps = self.plan.rate.map_or(ASK_PPS, |rate| rate.min(ASK_PPS));
+        let start = Instant::now();
+        while start.elapsed() < RETURN_TIME {
+            let trial = self.send(frame_bytes, pps, ASK_SECONDS).await?;
+            if trial.returned > 0 && trial.lost == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn trial(&mut self, frame_bytes: u32, pps: u64) -> Result<Trial, Failure> {
+        self.send(frame_bytes, pps, self.plan.seconds).await
+    }
+
+    async fn send(&mut self, frame_bytes: u32, pps: u64, seconds: u64) -> Result<Trial, Failure> {
         (self.told)(frame_bytes, pps);
         self.mark += 1;
         let load = Load {
             frame_bytes,
             pps,
-            seconds: self.plan.seconds,
+            seconds,
             flows: self.plan.flows,
             mark: self.mark,
         };

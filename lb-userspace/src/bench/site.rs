@@ -33,12 +33,15 @@ pub(super) struct Site {
     pub(super) cpus: Vec<usize>,
     /// Speed of the link; none where the driver does not tell.
     pub(super) line_mbps: Option<u64>,
+    /// The link went down while we looked, most likely for our own program.
+    pub(super) link_was_down: bool,
 }
 
 /// Looks at everything, and attaches the program that counts where nothing speaks against it.
 pub(super) async fn survey(plan: &Plan) -> Result<Site, Refusal> {
     privileges::check()?;
     let link = interface(&plan.interface).await?;
+    let changes = sysfs(&link.name, "carrier_changes");
     let source_mac = link.mac.ok_or(Refusal::NoMac(link.name.clone()))?;
     for upper in nic::default_routes().await? {
         if stands_on(&interface_name(upper), &link.name) {
@@ -58,6 +61,7 @@ pub(super) async fn survey(plan: &Plan) -> Result<Site, Refusal> {
         frames,
         cpus,
         line_mbps: speed(&link.name),
+        link_was_down: sysfs(&link.name, "carrier_changes") != changes,
     })
 }
 
@@ -190,7 +194,11 @@ async fn attach(link: &Link, ends: &Ends) -> Result<Generator, Refusal> {
 
 /// Mbit/s; drivers that do not know say so in several ways.
 fn speed(interface: &str) -> Option<u64> {
-    let path = Path::new(SYSFS).join(interface).join("speed");
-    let speed: i64 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    u64::try_from(speed).ok().filter(|speed| *speed > 0)
+    let speed = u64::try_from(sysfs(interface, "speed")?).ok();
+    speed.filter(|speed| *speed > 0)
+}
+
+fn sysfs(interface: &str, name: &str) -> Option<i64> {
+    let path = Path::new(SYSFS).join(interface).join(name);
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -67,13 +67,21 @@ impl Cable {
         })
     }
 
+    /// Writes the node's configuration file, with these ports in service.
+    pub fn configure(&self, ports: &str) -> Result<()> {
+        Ok(std::fs::write(
+            self.node.dir.join("anylb.toml"),
+            file(&self.node, ports),
+        )?)
+    }
+
     /// Starts the node's agent with these ports in service, and waits until it would send.
     pub async fn serve(&self, ports: &str) -> Result<Agent> {
         let dir = &self.node.dir;
         let key = dir.join("hash.key");
         std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::write(dir.join("anylb.toml"), file(&self.node, ports))?;
+        self.configure(ports)?;
         let mut agent = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &self.node)?;
         agent.ready().await?;
         agent

@@ -222,6 +222,47 @@ async fn others_go_on_using_the_interface_and_an_ended_bench_leaves_nothing() ->
     cable.take_up()
 }
 
+/// As a driver does that takes the link down for a program, after which the node is not itself at once.
+#[tokio::test]
+async fn after_the_link_was_down_the_node_is_waited_for() -> Result<()> {
+    if !privileged::available("after_the_link_was_down_the_node_is_waited_for") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-wait").await?;
+    let agent = cable.serve("54").await?;
+    // It looks at the link, and then for a neighbour that is not there yet.
+    let mut bench = cable
+        .start("--to 198.51.100.1:53 --via 10.9.0.3 --rate 2000 --seconds 1 --frame 64 --yes")?;
+    poll::until("a question for the neighbour", SOON, async || {
+        let asked = cable.generator.ip("neigh show to 10.9.0.3")?;
+        ensure!(asked.contains("10.9.0.3"), "not yet");
+        Ok(())
+    })
+    .await?;
+    for line in ["link set eth0 down", "link set eth0 up"] {
+        cable.node.netns.ip(line)?;
+    }
+    cable.node.netns.ip("addr add 10.9.0.3/24 dev eth0")?;
+    poll::until("packets that the node cannot send", SOON, async || {
+        ensure!(exits(&agent, "no_service").await? > 100, "none yet");
+        Ok(())
+    })
+    .await?;
+    cable.configure("53")?;
+    agent.tell(&["reload"])?;
+    let ended = bench.wait(SOON).await?;
+    let said = bench.log_tail(usize::MAX);
+    ensure!(ended.success(), "{ended}: {said}");
+    let answer: Value = serde_json::from_str(&said)?;
+    let trial = &answer["frames"][0]["trials"][0];
+    ensure!(
+        number(trial, "returned")? > 0 && number(trial, "lost")? == 0,
+        "{trial}"
+    );
+    agent.stop(SOON).await?;
+    cable.take_up()
+}
+
 #[tokio::test]
 async fn refusals_say_why_and_touch_nothing() -> Result<()> {
     if !privileged::available("refusals_say_why_and_touch_nothing") {
