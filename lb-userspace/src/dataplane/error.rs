@@ -65,7 +65,9 @@ pub enum DataplaneError {
         mode: &'static str,
     },
     /// Attaching or replacing failed for another reason.
-    #[error("{interface}: attaching the BPF program failed: {source}")]
+    #[error(
+        "{interface}: attaching the BPF program failed: {source}; `anylb doctor {interface}` looks for the reason"
+    )]
     Attach {
         /// The interface.
         interface: String,

@@ -303,6 +303,12 @@ async fn refusals_say_why_and_touch_nothing() -> Result<()> {
     cable.generator.ip("link del br0")?;
     cable.generator.ip("link set eth1 mtu 1500")?;
     refused(&format!("{via} --frame 1519"), "1518 bytes at most")?;
+    let node = &cable.node.netns;
+    for (mtu, words) in [(9000, "`anylb doctor eth1`"), (1500, "sends no frames")] {
+        cable.generator.ip(&format!("link set eth1 mtu {mtu}"))?;
+        node.ip(&format!("link set eth0 mtu {mtu}"))?;
+        refused(&via, words)?;
+    }
     cable.generator.ip("link set eth1 down")?;
     refused(&via, "eth1 is down; run")?;
     cable.generator.ip("link set eth1 up")?;
