@@ -87,7 +87,7 @@ const REFERENCE: &str = "\
 Everything that can be seen as a table can be had as JSON with `--json`: `{\"schema\": \"anylb/v1\", \"generation\": N, ...}`, and
 what is in it only grows. Tables fit 80 columns; `-o wide` has more of them. Colour is used only on a terminal, and never with
 NO_COLOR set. Answers go to standard output; errors are one line on standard error, except those of a configuration file,
-which have carets.
+which have carets, of a command line, and the risks that `anylb bench` lists.
 
 | exit code | when |
 |---|---|
