@@ -121,7 +121,7 @@ pub enum Command {
     /// are checked once, and a peer is connected to only while no agent has a session with it. Exits 7 when anything
     /// fails.
     Doctor(DoctorArgs),
-    /// Measure what a node takes and sends back without loss, from a box with a NIC for it alone
+    /// Measure from another box what a node takes without loss
     ///
     /// Runs on a generator, not on the node: sends UDP packets out of IFACE to VIP:PORT of the node under test, which has an
     /// address of IFACE as the service's one backend, so that every packet comes back in its tunnel; says rates and loss. Without

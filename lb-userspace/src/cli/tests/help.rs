@@ -3,7 +3,13 @@ use std::net::SocketAddr;
 use clap::{CommandFactory, Parser};
 
 use super::super::args::{Cli, Destination, DestinationError, Format};
+use super::too_wide;
 use crate::model::Protocol;
+
+/// Of the terminal that help is made for, whatever the one that the tests run in has.
+const COLUMNS: usize = 80;
+/// For clap.
+const NO_WRAP: usize = 0;
 
 #[test]
 fn the_definition_is_sound() {
@@ -13,7 +19,7 @@ fn the_definition_is_sound() {
 /// With `BLESS=1` in the environment the file is written instead.
 #[test]
 fn short_help() {
-    let help = Cli::command().render_help().to_string();
+    let help = Cli::command().term_width(COLUMNS).render_help().to_string();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/tests/help.txt");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, &help).unwrap();
@@ -26,7 +32,8 @@ fn short_help() {
 fn status_documents_its_exit_code() {
     let mut command = Cli::command();
     let status = command.find_subcommand_mut("status").unwrap();
-    let help = status.render_long_help().to_string();
+    let help = status.clone().term_width(NO_WRAP).render_long_help();
+    let help = help.to_string();
     assert!(help.contains("Exits 7 when the node is degraded"), "{help}");
 }
 
@@ -146,7 +153,8 @@ fn chapters(command: clap::Command, path: &str, out: &mut String) {
             chapters(sub.clone(), &path, out);
             continue;
         }
-        let mut alone = sub.clone().bin_name(&path).disable_help_flag(true);
+        let alone = sub.clone().bin_name(&path).disable_help_flag(true);
+        let mut alone = alone.term_width(COLUMNS);
         let help = alone.render_long_help().to_string();
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         out.push_str(&format!(
@@ -154,6 +162,15 @@ fn chapters(command: clap::Command, path: &str, out: &mut String) {
             lines.join("\n").trim_end()
         ));
     }
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    let reference = reference();
+    let help = reference.split("```text\n").skip(1);
+    let help = help.filter_map(|part| part.split("```").next());
+    let long: Vec<&str> = help.flat_map(too_wide).collect();
+    assert_eq!(long, Vec::<&str>::new());
 }
 
 /// With `BLESS=1` in the environment the file is written instead.
