@@ -2,13 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::frame::WIRE_BYTES;
+use super::frame::{CHECKSUM_BYTES, WIRE_BYTES};
 use super::search::Limit;
 use crate::dataplane::generator::Counts;
 use crate::status::{FrameRate, RateLimit, Trial};
 
-/// A frame's checksum, which programs do not see.
-const CHECKSUM_BYTES: u64 = 4;
 /// From this share on, percent, a link is full: clocks differ by less.
 const FULL_PERCENT: f64 = 97.0;
 
@@ -27,7 +25,7 @@ pub(super) fn trial(
 ) -> Trial {
     let sent = counts.taken.unwrap_or(counts.made);
     let lost = sent.saturating_sub(counts.returned);
-    let returned_bytes = counts.returned_bytes + CHECKSUM_BYTES * counts.returned;
+    let returned_bytes = counts.returned_bytes + u64::from(CHECKSUM_BYTES) * counts.returned;
     let (sent_gbps, returned_gbps) = (
         gbps(u64::from(frame_bytes) * sent, sent, seconds),
         gbps(returned_bytes, counts.returned, seconds),

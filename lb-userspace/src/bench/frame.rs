@@ -18,8 +18,9 @@ pub const LINK_BYTES: u32 = 18;
 pub const WIRE_BYTES: u32 = 20;
 /// Largest frame: what fits a page beside what the kernel keeps there.
 pub const LARGEST: u32 = 3072;
+/// A frame's checksum, which programs do not see.
+pub(super) const CHECKSUM_BYTES: u32 = 4;
 
-const CHECKSUM_BYTES: u32 = 4;
 const MARK_BYTES: u32 = 8;
 /// Smallest frame of Ethernet (IEEE 802.3).
 const ETHERNET_MIN: u32 = 64;

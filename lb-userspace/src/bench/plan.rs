@@ -8,9 +8,10 @@ use super::frame::{self, smallest};
 
 /// Room for the largest tunnel header, which the packets have on their way back.
 const TUNNEL_ROOM: u32 = lb_common::tunnel::OVERHEAD_V6 as u32;
-/// Frames of the usual three sizes, but for the smallest, which depends on the family.
+/// Between the smallest frame and the largest.
 const MIDDLE: u32 = 512;
-const LARGEST: u32 = 1518;
+/// Largest frame of Ethernet without a tag (IEEE 802.3).
+const ETHERNET_MAX: u32 = 1518;
 
 /// What to measure, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +49,7 @@ pub enum Way {
 
 /// The smallest frame, and where they come back with a tunnel header on a link of this MTU, one of 512 bytes and the largest.
 pub fn usual_sizes(v6: bool, mtu: u32) -> Vec<u32> {
-    let largest = LARGEST.min((mtu + frame::LINK_BYTES).saturating_sub(TUNNEL_ROOM));
+    let largest = ETHERNET_MAX.min((mtu + frame::LINK_BYTES).saturating_sub(TUNNEL_ROOM));
     let mut sizes = vec![smallest(v6)];
     let larger = [MIDDLE.min(largest), largest].into_iter();
     sizes.extend(larger.filter(|size| *size > smallest(v6)));

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::plan::Plan;
-
 use crate::dataplane::DataplaneError;
 use crate::netlink::{self, Unresolved};
 
