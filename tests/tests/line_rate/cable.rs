@@ -1,5 +1,6 @@
 //! A generator and a node under test, with a cable between them.
 
+use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -98,11 +99,12 @@ impl Cable {
         Ok(agent)
     }
 
-    /// `anylb bench` on the generator, by the cable and from one CPU unless told.
-    fn command(&self, options: &str) -> std::process::Command {
+    /// `anylb bench` on the generator, by the cable and from one CPU unless told; `wrapper` runs it.
+    fn command(&self, wrapper: &[&str], options: &str) -> std::process::Command {
         let anylb = Path::new(LAB).with_file_name("anylb");
-        let mut command = self.generator.command(anylb);
-        command.args(["bench", "--json"]);
+        let mut words = wrapper.iter().map(OsStr::new).chain([anylb.as_os_str()]);
+        let mut command = self.generator.command(words.next().unwrap_or_default());
+        command.args(words).args(["bench", "--json"]);
         if !options.contains("--iface") {
             command.args(["--iface", "eth1"]);
         }
@@ -115,15 +117,15 @@ impl Cable {
 
     /// The same to its end: the answer and the exit code.
     pub fn bench(&self, options: &str) -> Result<(Value, Option<i32>)> {
-        let output = self.command(options).output()?;
+        let output = self.command(&[], options).output()?;
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         let answer = serde_json::from_slice(&output.stdout).with_context(|| complaint)?;
         Ok((answer, output.status.code()))
     }
 
     /// What it says where it will not begin.
-    pub fn refusal(&self, options: &str) -> Result<String> {
-        let output = self.command(options).output()?;
+    pub fn refusal(&self, wrapper: &[&str], options: &str) -> Result<String> {
+        let output = self.command(wrapper, options).output()?;
         ensure!(
             output.status.code() == Some(6),
             "{options}: {:?} {}",
@@ -136,7 +138,7 @@ impl Cable {
 
     /// Starts `anylb bench`, which goes on.
     pub fn start(&self, options: &str) -> Result<Process> {
-        Process::spawn("bench", self.command(options), &self.run_dir)
+        Process::spawn("bench", self.command(&[], options), &self.run_dir)
     }
 
     /// Removes everything. A test that fails does not come here: its logs stay.

@@ -271,13 +271,21 @@ async fn refusals_say_why_and_touch_nothing() -> Result<()> {
     let cable = Cable::lay("anylb-line-no").await?;
     let to = "--to 198.51.100.1:53 --rate 100 --seconds 1";
     let via = format!("{to} --via 10.9.0.2 --yes");
-    let refused = |options: &str, words: &str| -> Result<()> {
-        let said = cable.refusal(options)?;
+    let refused_under = |wrapper: &[&str], options: &str, words: &str| -> Result<()> {
+        let said = cable.refusal(wrapper, options)?;
         ensure!(said.contains(words), "{options}: {said}");
+        ensure!(said.lines().count() == 1, "{options}: {said}");
         ensure!(!cable.attached()?, "{options}");
         Ok(())
     };
-    refused(&format!("{to} --via 10.9.0.2"), "say --yes")?;
+    let refused = |options: &str, words: &str| refused_under(&[], options, words);
+    let risks = cable.refusal(&[], &format!("{to} --via 10.9.0.2"))?;
+    ensure!(risks.contains("say --yes") && !cable.attached()?, "{risks}");
+    let bare = ["setpriv", "--bounding-set=-all"];
+    refused_under(&bare, &via, "not permitted to run an XDP program")?;
+    let pinned = ["taskset", "-c", "0"];
+    let two = format!("{via} --cpus 2");
+    refused_under(&pinned, &two, "this process may use 1")?;
     refused(&format!("{via} --iface eth7"), "no interface eth7")?;
     refused(&format!("{to} --yes"), "no route; name the node's address")?;
     refused(&format!("{to} --via 10.9.0.9 --yes"), "does not answer")?;
@@ -315,7 +323,7 @@ async fn refusals_say_why_and_touch_nothing() -> Result<()> {
 
     let pass = XdpPass::load(cable.bpffs.path())?;
     pass.attach(&cable.generator, "eth1")?;
-    let said = cable.refusal(&via)?;
+    let said = cable.refusal(&[], &via)?;
     ensure!(said.contains("another XDP program is attached"), "{said}");
     drop(pass);
     cable.take_up()
