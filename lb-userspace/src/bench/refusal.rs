@@ -6,7 +6,7 @@ use super::plan::Plan;
 use crate::dataplane::DataplaneError;
 use crate::netlink::{self, Unresolved};
 
-/// Why nothing was sent.
+/// Why nothing was sent, or no more.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// No such interface.
@@ -112,10 +112,10 @@ pub enum Refusal {
     Netlink(#[from] netlink::Error),
 }
 
-/// Why a trial that had begun came to nothing.
+/// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Nothing was sent.
+    /// Nothing was sent, or no more.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The kernel stopped it.

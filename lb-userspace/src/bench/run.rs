@@ -93,6 +93,7 @@ impl<F: FnMut(u32, u64)> Runner<'_, F> {
     }
 
     async fn send(&mut self, frame_bytes: u32, pps: u64, seconds: u64) -> Result<Trial, Failure> {
+        site::no_default_route(&self.plan.interface).await?;
         (self.told)(frame_bytes, pps);
         self.mark += 1;
         let load = Load {

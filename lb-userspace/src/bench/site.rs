@@ -43,11 +43,7 @@ pub(super) async fn survey(plan: &Plan) -> Result<Site, Refusal> {
     let link = interface(&plan.interface).await?;
     let changes = sysfs(&link.name, "carrier_changes");
     let source_mac = link.mac.ok_or(Refusal::NoMac(link.name.clone()))?;
-    for upper in nic::default_routes().await? {
-        if stands_on(&interface_name(upper), &link.name) {
-            return Err(Refusal::DefaultRoute(link.name));
-        }
-    }
+    no_default_route(&link.name).await?;
     let frames = sizes(plan, &link)?;
     let cpus = cpus(plan.cpus)?;
     let ends = Ends {
@@ -74,6 +70,17 @@ async fn interface(name: &str) -> Result<Link, Refusal> {
         true => Ok(link),
         false => Err(Refusal::Down(link.name)),
     }
+}
+
+/// Refuses an interface that a default route leads out of. One may come at any time, by DHCP or router advertisement once the link
+/// is up again.
+pub(super) async fn no_default_route(interface: &str) -> Result<(), Refusal> {
+    for upper in nic::default_routes().await? {
+        if stands_on(&interface_name(upper), interface) {
+            return Err(Refusal::DefaultRoute(interface.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether what leaves by `upper` may leave by `interface`: it is the same, or a VLAN, bond, bridge or another device on it.

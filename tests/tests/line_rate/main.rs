@@ -222,6 +222,31 @@ async fn others_go_on_using_the_interface_and_an_ended_bench_leaves_nothing() ->
     cable.take_up()
 }
 
+#[tokio::test]
+async fn a_default_route_that_comes_later_ends_it() -> Result<()> {
+    if !privileged::available("a_default_route_that_comes_later_ends_it") {
+        return Ok(());
+    }
+    let cable = Cable::lay("anylb-line-late").await?;
+    let agent = cable.serve("53").await?;
+    let sizes = ["64"; 60].join(",");
+    let mut bench = cable.start(&format!(
+        "--to 198.51.100.1:53 --via 10.9.0.2 --rate 1000 --seconds 1 --frame {sizes} --yes"
+    ))?;
+    poll::until("packets of the bench", SOON, async || {
+        ensure!(exits(&agent, "sent").await? > 100, "none yet");
+        Ok(())
+    })
+    .await?;
+    cable.generator.ip("route add default via 10.9.0.2")?;
+    let ended = bench.wait(SOON).await?;
+    let said = bench.log_tail(usize::MAX);
+    ensure!(ended.code() == Some(6), "{ended}: {said}");
+    ensure!(said.contains("carries the default route"), "{said}");
+    agent.stop(SOON).await?;
+    cable.take_up()
+}
+
 /// As a driver does that takes the link down for a program, after which the node is not itself at once.
 #[tokio::test]
 async fn after_the_link_was_down_the_node_is_waited_for() -> Result<()> {
