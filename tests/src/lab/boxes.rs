@@ -395,7 +395,7 @@ impl Ground for Boxes {
     }
 
     fn end_connections(&self) -> Result<()> {
-        end_connections(&self.star.lbs)
+        end_connections(&self.star.client, &self.star.lbs)
     }
 
     fn ready_all(&mut self) -> Result<()> {

@@ -204,7 +204,7 @@ impl Ground for Site {
     }
 
     fn end_connections(&self) -> Result<()> {
-        programs::end_connections(&self.star.backends)
+        programs::end_connections(&self.star.client, &self.star.backends)
     }
 
     fn ready_all(&mut self) -> Result<()> {

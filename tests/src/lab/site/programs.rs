@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::{IN_A_WHILE, PORT, SOON, Site, UDP_CONNECTED, UDP_STATELESS, VIPS, index};
+use crate::harness::netns::Netns;
 use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::shell;
@@ -210,31 +211,38 @@ pub async fn start_webs(nodes: &[Node], webs: &mut [Option<Process>]) -> Result<
     Ok(())
 }
 
-/// Ends the client's connections at the servers. A connection that broke stays half-open there; a new one with the same
-/// ports may later be sent to that server first, whose socket then answers to segments that it knows nothing of.
-pub fn end_connections(servers: &[Node]) -> Result<()> {
+/// Ends the client's connections at both ends. One that broke stays half-open at its server; a new one with the same ports may
+/// later be sent to that server first, whose socket then answers to segments that it knows nothing of. At the client its end is
+/// sent again and again, which counts as packets lost.
+pub fn end_connections(client: &Netns, servers: &[Node]) -> Result<()> {
+    let from_client = format!("sport = :{PORT} and ( dst {CLIENT_V4} or dst [{CLIENT_V6}] )");
     for node in servers {
-        let ended = client_connections(node, &["-K"])?;
-        let left = client_connections(node, &[])?;
-        ensure!(
-            left.is_empty(),
-            "{}: connections left of an earlier trial; `ss -K` needs CONFIG_INET_DIAG_DESTROY; ended:\n{ended}left:\n{left}",
-            node.name
-        );
+        end(&node.netns, &from_client)?;
     }
+    end(client, &format!("dport = :{PORT}"))
+}
+
+fn end(netns: &Netns, filter: &str) -> Result<()> {
+    let ended = connections(netns, &["-K"], filter)?;
+    let left = connections(netns, &[], filter)?;
+    ensure!(
+        left.is_empty(),
+        "{}: connections left of an earlier trial; `ss -K` needs CONFIG_INET_DIAG_DESTROY; ended:\n{ended}left:\n{left}",
+        netns.name()
+    );
     Ok(())
 }
 
-/// What `ss` says about the client's connections to a server; those in TIME-WAIT are over.
-fn client_connections(node: &Node, options: &[&str]) -> Result<String> {
-    let mut command = node.netns.command("ss");
-    command
-        .args(["-Htn"])
-        .args(options)
-        .args(["state", "connected", "exclude", "time-wait"]);
-    command.arg(format!(
-        "sport = :{PORT} and ( dst {CLIENT_V4} or dst [{CLIENT_V6}] )"
-    ));
+/// What `ss` says about connections; those in TIME-WAIT are over.
+fn connections(netns: &Netns, options: &[&str], filter: &str) -> Result<String> {
+    let mut command = netns.command("ss");
+    command.args(["-Htn"]).args(options).args([
+        "state",
+        "connected",
+        "exclude",
+        "time-wait",
+        filter,
+    ]);
     shell::output(&mut command)
 }
 
