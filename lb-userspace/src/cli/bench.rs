@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use super::args::BenchArgs;
 use super::error::CliError;
-use super::output::{Answer, Style};
+use super::output::{Answer, CLEAR, Style};
 use super::{role, show};
 use crate::bench::plan::{Plan, Way};
 use crate::bench::{self, Failure};
@@ -24,7 +24,7 @@ pub(super) fn run(args: BenchArgs, style: Style) -> Result<Answer, CliError> {
     };
     let found = role::runtime()?.block_on(bench::run(&plan(args), told));
     if terminal {
-        say(show::bench::CLEAR);
+        say(CLEAR);
     }
     answer(found.map_err(error)?, style)
 }

@@ -10,6 +10,8 @@ use super::args::Format;
 use super::error::CliError;
 use crate::status::{Envelope, Exit};
 
+/// To the left edge, and clear the line (ECMA-48 EL).
+pub(super) const CLEAR: &str = "\r\x1b[K";
 /// Width of a table unless it may be as wide as it is.
 const COLUMNS: u16 = 80;
 /// Blanks between two columns.

@@ -20,10 +20,10 @@ pub struct DatapathCounters {
     pub received: BTreeMap<String, ExitCount>,
 }
 
-/// A count in a per-CPU map.
+/// A value of a map.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
-pub(crate) struct Cell<T>(T);
+pub(crate) struct Cell<T>(pub(super) T);
 
 // SAFETY: the counts are plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<ExitCount> {}
@@ -44,15 +44,9 @@ pub(super) struct Maps {
 impl Maps {
     pub(super) fn new(object: &mut Ebpf) -> Result<Self, DataplaneError> {
         Ok(Self {
-            exits: maps::take(object, "EXITS")?
-                .try_into()
-                .map_err(DataplaneError::map("EXITS"))?,
-            services: maps::take(object, "BY_SERVICE")?
-                .try_into()
-                .map_err(DataplaneError::map("BY_SERVICE"))?,
-            backends: maps::take(object, "BY_BACKEND")?
-                .try_into()
-                .map_err(DataplaneError::map("BY_BACKEND"))?,
+            exits: maps::of(object, "EXITS")?,
+            services: maps::of(object, "BY_SERVICE")?,
+            backends: maps::of(object, "BY_BACKEND")?,
         })
     }
 
@@ -132,10 +126,22 @@ fn zero<T: Pod + Default>(
     counter: u32,
     name: &'static str,
 ) -> Result<(), DataplaneError> {
-    let cpus = aya::util::nr_cpus()
-        .map_err(|_| DataplaneError::Object("the number of CPUs cannot be read"))?;
-    let zeroes = PerCpuValues::try_from(vec![T::default(); cpus])
+    set(map, counter, vec![T::default(); possible_cpus()?], name)
+}
+
+/// As many values as a per-CPU map has in an entry.
+pub(super) fn possible_cpus() -> Result<usize, DataplaneError> {
+    aya::util::nr_cpus().map_err(|_| DataplaneError::Object("the number of CPUs cannot be read"))
+}
+
+/// Sets an entry; `values`: one for every possible CPU.
+pub(super) fn set<T: Pod>(
+    map: &mut PerCpu<T>,
+    index: u32,
+    values: Vec<T>,
+    name: &'static str,
+) -> Result<(), DataplaneError> {
+    let values = PerCpuValues::try_from(values)
         .map_err(|_| DataplaneError::Object("wrong number of CPUs"))?;
-    map.set(counter, zeroes, 0)
-        .map_err(DataplaneError::map(name))
+    map.set(index, values, 0).map_err(DataplaneError::map(name))
 }

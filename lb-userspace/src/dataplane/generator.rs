@@ -4,13 +4,14 @@
 
 use std::io::ErrorKind;
 
-use aya::maps::{Array, MapData, PerCpuValues};
+use aya::maps::{Array, MapData};
 use aya::programs::{ProgramError, RawTracePoint, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::generator::{Order, Returned, Turn};
 use nix::time::{ClockId, clock_gettime};
 
 use super::alarm::Alarm;
+use super::counters::{Cell, possible_cpus, set};
 use super::link::{Hook, Link};
 use super::{DataplaneError, PerCpu, maps};
 
@@ -21,11 +22,6 @@ const BATCH: u32 = 64;
 /// Runs of the program in one system call: minutes. Its end waits for RCU, some tens of milliseconds in which nothing is sent, so
 /// that one call is to last for a whole trial, and a signal ends it.
 const RUNS: u32 = u32::MAX - BATCH;
-
-/// A value of the generator's maps.
-#[derive(Clone, Copy, Default)]
-#[repr(transparent)]
-struct Cell<T>(T);
 
 // SAFETY: plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<Order> {}
@@ -75,15 +71,9 @@ impl Generator {
         let program = program.map_err(DataplaneError::load)?;
         let link = Link::unpinned(Hook::Native, interface, std::os::fd::AsFd::as_fd(program))?;
         Ok(Self {
-            order: maps::take(&mut object, "ORDER")?
-                .try_into()
-                .map_err(DataplaneError::map("ORDER"))?,
-            turns: maps::take(&mut object, "TURNS")?
-                .try_into()
-                .map_err(DataplaneError::map("TURNS"))?,
-            returned: maps::take(&mut object, "RETURNED")?
-                .try_into()
-                .map_err(DataplaneError::map("RETURNED"))?,
+            order: maps::of(&mut object, "ORDER")?,
+            turns: maps::of(&mut object, "TURNS")?,
+            returned: maps::of(&mut object, "RETURNED")?,
             hears: hear(&mut object).is_ok(),
             object,
             link,
@@ -107,9 +97,9 @@ impl Generator {
                 ..Turn::default()
             };
         }
-        set(&mut self.turns, turns, "TURNS")?;
+        set(&mut self.turns, 0, turns, "TURNS")?;
         let zeroes = vec![Cell(Returned::default()); possible_cpus()?];
-        set(&mut self.returned, zeroes, "RETURNED")
+        set(&mut self.returned, 0, zeroes, "RETURNED")
     }
 
     /// Sends `frame` from this thread, which is on one CPU alone, until `ends_ns` on the clock of [`now_ns`].
@@ -189,19 +179,6 @@ fn hear(object: &mut Ebpf) -> Result<(), DataplaneError> {
     program.load().map_err(DataplaneError::load)?;
     let attached = program.attach("xdp_devmap_xmit");
     attached.map(drop).map_err(DataplaneError::load)
-}
-
-fn possible_cpus() -> Result<usize, DataplaneError> {
-    aya::util::nr_cpus().map_err(|_| DataplaneError::Object("the number of CPUs cannot be read"))
-}
-
-fn set<T: Pod>(
-    map: &mut PerCpu<T>,
-    values: Vec<T>,
-    name: &'static str,
-) -> Result<(), DataplaneError> {
-    let values = PerCpuValues::try_from(values).map_err(|_| NO_CPU)?;
-    map.set(0, values, 0).map_err(DataplaneError::map(name))
 }
 
 /// `struct xdp_md` of a packet that came in by this interface: data 0, data_end, data_meta 0, interface, queue 0, no egress.

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData};
+use aya::maps::{Map, MapData, MapError};
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 
 use super::DataplaneError;
@@ -115,6 +115,16 @@ pub(crate) fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, Datapla
     object
         .take_map(name)
         .ok_or(DataplaneError::Object("a map is missing"))
+}
+
+/// A map of the object in aya's type for it.
+pub(crate) fn of<M: TryFrom<Map, Error = MapError>>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, DataplaneError> {
+    take(object, name)?
+        .try_into()
+        .map_err(DataplaneError::map(name))
 }
 
 /// The data of an array of the object.

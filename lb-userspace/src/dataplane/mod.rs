@@ -127,8 +127,7 @@ impl Dataplane {
             root: Memory::of_map(&maps::take_array(&mut object, "ROOT")?, "ROOT")?,
             banks: Mappable::new(maps::take_array(&mut object, "BANKS")?, "BANKS"),
             counters: counters::Maps::new(&mut object)?,
-            tables: ArrayOfMaps::try_from(maps::take(&mut object, "TABLES")?)
-                .map_err(DataplaneError::map("TABLES"))?,
+            tables: maps::of(&mut object, "TABLES")?,
             inner: open_tables(&pins.tables())?,
             mode: options.mode,
             program: name,

@@ -31,7 +31,7 @@ use super::kernel_types::Offsets;
 use crate::dataplane::counters::{self, Cell};
 use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
-use crate::dataplane::maps::{prepare_directory, take};
+use crate::dataplane::maps::{of, prepare_directory};
 use crate::dataplane::pins::remove_pin;
 use crate::dataplane::slot::Slot;
 use crate::dataplane::xdp;
@@ -106,14 +106,19 @@ pub fn remove_left(pin_dir: &Path, interfaces: &[String]) -> Result<bool, Datapl
         return Ok(false);
     }
     slot.clear()?;
-    let directory = pin_dir.join("backend");
+    remove_rest(&pin_dir.join("backend"), interfaces)?;
+    Ok(true)
+}
+
+/// Takes the clamp off, and the emptied directories of pins away.
+fn remove_rest(directory: &Path, interfaces: &[String]) -> Result<(), DataplaneError> {
     for interface in interfaces {
         classifier::remove(Side::Egress, &directory.join("mss"), interface)?;
     }
-    for directory in [directory.join("xdp"), directory] {
-        fs::remove_dir(&directory).map_err(DataplaneError::pin(directory))?;
+    for directory in [&directory.join("xdp"), directory] {
+        fs::remove_dir(directory).map_err(DataplaneError::pin(directory.into()))?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What holds the programs.
@@ -289,9 +294,7 @@ impl Datapath {
             }
             Seat::Slot(slot) => slot.clear()?,
         }
-        fs::remove_dir(&pins).map_err(DataplaneError::pin(pins))?;
-        classifier::remove(Side::Egress, &links.directory.join("mss"), &links.interface)?;
-        fs::remove_dir(&links.directory).map_err(DataplaneError::pin(links.directory))
+        remove_rest(&links.directory, &[links.interface])
     }
 
     /// Says anew which services of a bucket are blind. Only the words `blind` may differ from what is there.
@@ -474,16 +477,6 @@ where
         .map_err(|error| DataplaneError::TestRun(Box::new(error)))?;
     output.truncate(result.data_size_out as usize);
     Ok((result.return_value, output))
-}
-
-/// A map of the object in aya's type for it.
-fn of<M: TryFrom<aya::maps::Map, Error = MapError>>(
-    object: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, DataplaneError> {
-    take(object, name)?
-        .try_into()
-        .map_err(DataplaneError::map(name))
 }
 
 /// The entries of an array that are not zero.

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::output::{plural, span};
-
-/// To the left edge, and clear the line (ECMA-48 EL).
-const CLEAR: &str = "\r\x1b[K";
+use super::super::output::{CLEAR, plural, span};
 
 /// One line that changes on a terminal, and elsewhere a line for everything new.
 #[derive(Debug)]

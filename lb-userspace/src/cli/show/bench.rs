@@ -2,11 +2,8 @@
 
 use comfy_table::Cell;
 
-use super::super::output::{Head, Style, notice, number, plural, text, verdict};
+use super::super::output::{CLEAR, Head, Style, notice, number, plural, text, verdict};
 use crate::status::{FrameRate, LineRate, RateLimit, Trial};
-
-/// To the left edge, and clear the line (ECMA-48 EL).
-pub(in super::super) const CLEAR: &str = "\r\x1b[K";
 
 const HEAD: [Head; 8] = [
     number("FRAME"),
