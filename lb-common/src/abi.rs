@@ -116,7 +116,9 @@ values! {
         /// See [`service_key`] and [`ranges_key`]; zero: empty.
         key: u64,
         /// Index of the rows in the outer map.
-        table: u32,
+        table: u16,
+        /// See [`options`]; zero: nothing but the common way.
+        options: u16,
         /// Index of the pool's first backend in the bank.
         first_backend: u32,
         /// Counter of the service.
@@ -304,6 +306,16 @@ pub mod encap {
     pub const GUE: u8 = 1;
     /// IP in IP.
     pub const IP: u8 = 2;
+}
+
+/// Bits of [`ServiceEntry::options`]: what a service has beyond the common way.
+pub mod options {
+    /// The row is that of source, destination and protocol.
+    pub const HASH_SRC_DST: u16 = 0x0001;
+    /// The row is that of the source alone.
+    pub const HASH_SRC: u16 = 0x0002;
+    /// Any hash but that of the whole flow.
+    pub const HASH: u16 = HASH_SRC_DST | HASH_SRC;
 }
 
 /// Bits of [`Backend::flags`].

@@ -59,6 +59,30 @@ pub struct Flow {
     pub protocol: u8,
 }
 
+impl Flow {
+    /// The flow that all flows of the same source, destination and protocol are taken for.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_pair(self) -> Self {
+        Self {
+            ports: Ports::default(),
+            ..self
+        }
+    }
+
+    /// The flow that all flows of the same source are taken for, whatever the VIP and the protocol.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_source(self) -> Self {
+        Self {
+            destination: [0; 2],
+            ports: Ports::default(),
+            protocol: 0,
+            ..self
+        }
+    }
+}
+
 /// Row and tunnel source port of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {

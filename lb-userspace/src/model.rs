@@ -249,6 +249,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Destination ports, in ascending order; none meet.
     pub ports: Vec<Ports>,
+    /// What of a packet chooses its row.
+    pub hash: HashScope,
     /// What backends do for UDP flows.
     pub udp: UdpFlows,
     /// A pool of this file; `None` only in a file with the backend role alone.
@@ -380,6 +382,29 @@ impl TryFrom<PortsText> for Ports {
             PortsText::More(text) => text
                 .parse()
                 .map_err(|()| format!("`{text}` is no range of ports")),
+        }
+    }
+}
+
+/// `service.hash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashScope {
+    /// Addresses, ports and protocol.
+    #[default]
+    Flow,
+    /// Addresses and protocol: all flows of a client to a VIP have one backend.
+    Pair,
+    /// The client's address: all its flows to services of one pool have one backend.
+    Source,
+}
+
+impl HashScope {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HashScope::Flow => "5-tuple",
+            HashScope::Pair => "src-dst",
+            HashScope::Source => "src",
         }
     }
 }

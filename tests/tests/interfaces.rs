@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use anylb::dataplane::{Dataplane, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
-use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
+use anylb::plan::{
+    Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions, Slots, plan,
+};
 use anylb::status::Health;
 use lb_common::abi;
 use lb_common::flow::FlowKey;
@@ -129,6 +131,7 @@ fn desired(stage: &Stage) -> Result<Desired> {
             protocol: Protocol::Tcp,
             ports: vec![Ports::one(port)],
             pool: name,
+            options: ServiceOptions::default(),
         });
     }
     Ok(state)

@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 use anylb::dataplane::{Dataplane, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, XdpMode};
 use anylb::plan::desired::NextHop;
-use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
+use anylb::plan::{
+    Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions, Slots, plan,
+};
 use anylb::status::Health;
 use lb_common::abi;
 use lb_common::flow::FlowKey;
@@ -247,6 +249,7 @@ fn desired(encap: Encap, backend: &str) -> Desired {
         protocol: Protocol::Udp,
         ports: vec![Ports::one(PORT)],
         pool: pool.clone(),
+        options: ServiceOptions::default(),
     });
     Desired {
         flow_key: FlowKey::new(*b"0123456789abcdef"),

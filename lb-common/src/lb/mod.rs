@@ -19,9 +19,9 @@ mod rows;
 
 pub use headers::outer_checksum;
 
-use crate::abi::{self, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
+use crate::abi::{self, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind, options};
 use crate::exit::{OrLeave as _, exits, leave};
-use crate::flow::FlowHash;
+use crate::flow::{Flow, FlowHash, FlowKey};
 use crate::packet::Transit;
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
@@ -172,9 +172,15 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     probe: bool,
 ) -> Result<Exit, Exit> {
     let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V4)?;
-    let flow = &bank.shared.flow;
-    let hash = flow.ipv4(source, destination, ports, H::PROTOCOL);
-    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    let key = &bank.shared.flow;
+    let hash = key.ipv4(source, destination, ports, H::PROTOCOL);
+    let flow = || Flow {
+        source: v4_mapped(source),
+        destination: v4_mapped(destination),
+        ports,
+        protocol: H::PROTOCOL,
+    };
+    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash, flow)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
     forward(packet, tables, bank, inner, &choice, new_flow, probe)
@@ -191,9 +197,15 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     probe: bool,
 ) -> Result<Exit, Exit> {
     let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V6)?;
-    let flow = &bank.shared.flow;
-    let hash = flow.ipv6(source, destination, ports, H::PROTOCOL);
-    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash)?;
+    let key = &bank.shared.flow;
+    let hash = key.ipv6(source, destination, ports, H::PROTOCOL);
+    let flow = || Flow {
+        source,
+        destination,
+        ports,
+        protocol: H::PROTOCOL,
+    };
+    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash, flow)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;
     forward(packet, tables, bank, inner, &choice, new_flow, probe)
@@ -239,19 +251,36 @@ fn choose<'b, P: Transit, T: Tables>(
     protocol: u8,
     ports: Ports,
     hash: FlowHash,
+    flow: impl FnOnce() -> Flow,
 ) -> Result<Choice<'b>, Exit> {
     let FlowHash { hash, entropy } = hash;
-    let row = P::settle(hash) as u32 & (abi::ROWS - 1);
+    let mut hash = P::settle(hash);
     let key = abi::service_key(vip.id, protocol, ports.destination.value());
     let service = bank
         .find_service(key, vip.mixed)
         .or_leave(Exit::NoService)?;
-    let row = tables.row(service.table, row).or_leave(Exit::NoTable)?;
+    if service.options & options::HASH != 0 {
+        hash = coarse_hash(&bank.shared.flow, &flow(), service.options);
+    }
+    let row = hash as u32 & (abi::ROWS - 1);
+    let table = u32::from(service.table);
+    let row = tables.row(table, row).or_leave(Exit::NoTable)?;
     Ok(Choice {
         service,
         row,
         entropy,
     })
+}
+
+/// Hash of a flow for a service that takes several flows together.
+#[inline(never)]
+fn coarse_hash(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
+    let flow = if options & options::HASH_SRC == 0 {
+        flow.of_pair()
+    } else {
+        flow.of_source()
+    };
+    key.hash(&flow).hash
 }
 
 /// No client has an address that only this host may use, or that the datapath knows.

@@ -55,7 +55,7 @@ impl Adopted {
             .services
             .iter()
             .filter(|service| service.tunnel_flags & tunnel::flags::SETTLING != 0)
-            .filter_map(|service| slots.pool_of_table(service.table));
+            .filter_map(|service| slots.pool_of_table(u32::from(service.table)));
         adopted.settling = settling.cloned().collect();
         adopted
     }
@@ -243,7 +243,7 @@ mod tests {
         let surroundings = Surroundings::of(&settings);
         let (state, mut observed) = former(&settings, &surroundings);
         let image = observed.image.as_mut().expect("an image");
-        let pair = image.services.last().expect("a service").table;
+        let pair = u32::from(image.services.last().expect("a service").table);
         image.settle(&[pair].into());
         let settling = Adopted::read(&settings, &state.slots, &observed).settling;
         assert_eq!(settling, [testing::name("b")].into());

@@ -16,7 +16,7 @@ use super::ways::Ways;
 use crate::health::Target;
 use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Settings};
 use crate::plan::desired::NextHop;
-use crate::plan::{Desired, DesiredService};
+use crate::plan::{Desired, DesiredService, ServiceOptions};
 use crate::rows::PREVIOUS_MAX;
 use crate::rows::input::TooManyMembers;
 use crate::status::Health;
@@ -169,6 +169,7 @@ impl Core {
                 protocol: service.protocol,
                 ports: service.ports.clone(),
                 pool: service.pool.clone()?,
+                options: ServiceOptions { hash: service.hash },
             })
         });
         Some(Desired {

@@ -82,6 +82,7 @@ impl Core {
             let Some(after) = next.services.iter().find(|s| s.name == service.name) else {
                 continue;
             };
+            service.rows = rehashed(&self.settings.services, after);
             for (before, flows) in origins(&self.settings.services, after) {
                 let Some(to) = after.pool.clone() else {
                     continue;
@@ -169,6 +170,19 @@ fn origins(before: &[Service], service: &Service) -> BTreeMap<PoolName, bool> {
         }
     }
     origins
+}
+
+/// All flows, where what of a packet chooses the row changes: the rows stay, and no flow keeps its own.
+fn rehashed(before: &[Service], service: &Service) -> Option<RowsDiff> {
+    let old = before.iter().find(|old| old.name == service.name)?;
+    (old.hash != service.hash).then(|| RowsDiff {
+        total: ROWS,
+        moved: ROWS,
+        inputs: 1,
+        uncovered: ROWS,
+        newly_uncovered: ROWS,
+        has_flows: keeps_flows(old),
+    })
 }
 
 fn has_flows(settings: &Settings, pool: &PoolName) -> bool {

@@ -551,15 +551,14 @@ pub static SERVICE: Section = Section {
             "1 for up to two backends, else \"30%\"",
             "Announce the VIP while at least so many backends are healthy.",
         ),
-        Key {
-            reserved: &["src-dst", "src"],
-            ..optional(
-                "hash",
-                "\"5-tuple\"",
-                "\"5-tuple\"",
-                "What of a packet chooses its row.",
-            )
-        },
+        optional(
+            "hash",
+            "\"5-tuple\", \"src-dst\" or \"src\"",
+            "\"5-tuple\"",
+            "What of a packet chooses its row, and so its backend. `src-dst`: all flows of a client to the VIP have one backend, \
+             and TCP fragments can be balanced. `src`: all flows of a client to services of one pool. Every node must say the \
+             same, and a change moves all flows of the service.",
+        ),
         Key {
             reserved: &["last-resort"],
             ..optional(

@@ -12,7 +12,7 @@ use super::place::{Placed, Span};
 use super::ports::Entries;
 use super::schema::ANNOUNCE;
 use super::value::{self, Read, Reject};
-use crate::model::{Announce, Need, PoolName, Ports, Protocol, Service, UdpFlows};
+use crate::model::{Announce, HashScope, Need, PoolName, Ports, Protocol, Service, UdpFlows};
 
 /// `[[service]]` as far as it could be read.
 pub struct ServiceDraft {
@@ -24,6 +24,7 @@ pub struct ServiceDraft {
     pub protocol: Option<Protocol>,
     /// Destination ports.
     pub ports: Vec<Placed<Ports>>,
+    hash: HashScope,
     udp: UdpFlows,
     /// Name of the pool.
     pub pool: Option<Placed<String>>,
@@ -40,8 +41,7 @@ pub struct ServiceDraft {
 impl ServiceDraft {
     /// Reads the service.
     pub fn read(fields: &Fields<'_, '_>) -> Self {
-        // These have one value each in this version; reading them refuses all others.
-        fields.word("hash", &[("5-tuple", ())]);
+        // It has one value in this version; reading it refuses all others.
         fields.word("below_need", &[("withdraw", ())]);
         fields.demand("protocol");
         let protocol = fields.word(
@@ -53,6 +53,9 @@ impl ServiceDraft {
             vip: fields.must("vip", vip),
             protocol,
             ports: ports(fields),
+            hash: fields
+                .word("hash", &HASHES.map(|hash| (hash.as_str(), hash)))
+                .unwrap_or_default(),
             udp: udp(fields, protocol),
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
@@ -78,6 +81,7 @@ impl ServiceDraft {
             vip: self.vip?.value,
             protocol: self.protocol?,
             ports,
+            hash: self.hash,
             udp: self.udp,
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),
@@ -87,6 +91,8 @@ impl ServiceDraft {
         })
     }
 }
+
+const HASHES: [HashScope; 3] = [HashScope::Flow, HashScope::Pair, HashScope::Source];
 
 fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
     let net = value

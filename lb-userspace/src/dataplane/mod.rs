@@ -224,12 +224,12 @@ impl Dataplane {
             ..Image::default()
         };
         for service in &services {
-            if let Some(table) = self.inner.get(&service.table)
-                && !image.tables.contains_key(&service.table)
+            let index = u32::from(service.table);
+            if let Some(table) = self.inner.get(&index)
+                && !image.tables.contains_key(&index)
             {
-                image
-                    .tables
-                    .insert(service.table, table.rows.map()?.to_vec().into());
+                let rows = table.rows.map()?.to_vec().into();
+                image.tables.insert(index, rows);
             }
         }
         image.services = services;

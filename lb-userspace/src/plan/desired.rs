@@ -12,7 +12,7 @@ use lb_common::wire::{address_words, v4_mapped, v4_of};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{Image, Op, PlanError, Slots};
-use crate::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan};
+use crate::model::{Encap, HashScope, Mode, PoolName, Ports, Protocol, Vlan};
 use crate::status::Health;
 
 /// The whole desired state of the datapath.
@@ -92,6 +92,25 @@ pub struct DesiredService {
     pub ports: Vec<Ports>,
     /// A pool of [`Desired::pools`].
     pub pool: PoolName,
+    /// Beyond the common way.
+    pub options: ServiceOptions,
+}
+
+/// What a service has beyond the common way; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceOptions {
+    /// What of a packet chooses its row.
+    pub hash: HashScope,
+}
+
+impl ServiceOptions {
+    fn bits(&self) -> u16 {
+        match self.hash {
+            HashScope::Flow => 0,
+            HashScope::Pair => abi::options::HASH_SRC_DST,
+            HashScope::Source => abi::options::HASH_SRC,
+        }
+    }
 }
 
 /// Pings that one CPU answers per second: enough for every client's monitoring, a thousandth of a core.
@@ -185,7 +204,9 @@ impl Desired {
                 .services
                 .extend(service.ports.iter().map(|&ports| ServiceEntry {
                     key: service_key(vip, service.protocol, ports),
-                    table: place.table,
+                    // No pair is above TABLES_MAX.
+                    table: place.table as u16,
+                    options: service.options.bits(),
                     first_backend: place.first_backend,
                     service_counter,
                     first_counter: block.first,

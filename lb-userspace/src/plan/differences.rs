@@ -54,7 +54,7 @@ fn in_use(wanted: &Image, found: &Image) -> Image {
     };
     let mut image = wanted.clone();
     for service in &mut image.services {
-        service.table = live(service.table);
+        service.table = live(u32::from(service.table)) as u16;
     }
     let tables = wanted.tables.iter();
     image.tables = tables

@@ -69,7 +69,7 @@ impl Image {
     /// Sets the settling flag of services at these pairs.
     pub fn settle(&mut self, pairs: &BTreeSet<u32>) {
         for service in &mut self.services {
-            if pairs.contains(&service.table) {
+            if pairs.contains(&u32::from(service.table)) {
                 service.tunnel_flags |= tunnel::flags::SETTLING;
             }
         }
@@ -94,7 +94,9 @@ impl Image {
         }
         let mut placed = self.clone();
         for service in &mut placed.services {
-            service.table = chosen.get(&service.table).copied().unwrap_or(service.table);
+            if let Some(&index) = chosen.get(&u32::from(service.table)) {
+                service.table = index as u16;
+            }
         }
         placed.tables = self
             .tables

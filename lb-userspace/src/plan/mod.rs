@@ -22,7 +22,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use desired::{Desired, DesiredBackend, DesiredPool, DesiredService};
+pub use desired::{Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions};
 pub use differences::{Difference, differences};
 pub use image::{Image, Observed, Seeds};
 pub use slots::Slots;

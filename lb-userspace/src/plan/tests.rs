@@ -59,6 +59,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
         protocol: Protocol::Tcp,
         ports: vec![Ports::one(80), Ports::one(443)],
         pool: pool.clone(),
+        options: ServiceOptions::default(),
     });
     Desired {
         flow_key: FlowKey::new([7; 16]),

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Options};
 use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
-use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
+use anylb::plan::{
+    Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions, Slots, plan,
+};
 use anylb::rows::{self, Input, Member, View};
 use anylb::status::Health;
 use lb_common::flow::FlowKey;
@@ -220,6 +222,7 @@ fn desired(ways: &[Way]) -> Result<Desired> {
                     protocol,
                     ports: vec![Ports::one(way.port)],
                     pool: pool.clone(),
+                    options: ServiceOptions::default(),
                 });
             }
         }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use anylb::dataplane::{Dataplane, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, XdpMode};
 use anylb::plan::desired::NextHop;
-use anylb::plan::{Desired, DesiredBackend, DesiredPool, DesiredService, Slots, plan};
+use anylb::plan::{
+    Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions, Slots, plan,
+};
 use anylb::status::Health;
 use lb_common::abi;
 use lb_common::flow::FlowKey;
@@ -58,6 +60,7 @@ pub fn service(name: &str, vip: &str, pool: &str) -> DesiredService {
         protocol: Protocol::Tcp,
         ports: vec![Ports::one(80), Ports::one(443)],
         pool: PoolName(pool.into()),
+        options: ServiceOptions::default(),
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
     found.key("vip", &before.vip, &after.vip, said);
     found.key("protocol", &before.protocol, &after.protocol, said);
     found.key("ports", &before.ports, &after.ports, |ports| list(ports));
+    found.key("hash", &before.hash, &after.hash, |hash| {
+        said(&hash.as_str())
+    });
     found.key("udp", &before.udp, &after.udp, |udp| {
         said(match udp {
             UdpFlows::Stateless => &"stateless",

@@ -99,6 +99,7 @@ fn the_example_of_a_load_balancer() {
             vip: [192, 0, 2, 10].into(),
             protocol: Protocol::Tcp,
             ports: vec![Ports::one(80), Ports::one(443)],
+            hash: HashScope::Flow,
             udp: UdpFlows::Stateless,
             pool: Some(web),
             need: Need::Count(1),
