@@ -6,7 +6,8 @@
 //! | `skb.rs` | the same in a TC program |
 //! | `sockets.rs` | the kernel's TCP sockets |
 //! | `percpu.rs` | counters that only this CPU writes |
-//! | `bin/lb.rs` | maps and program of the LB node |
+//! | `bin/lb.rs` | maps and programs of the LB node |
+//! | `bin/lb/watch.rs` | what of them tells of packets |
 //! | `bin/backend.rs` | maps and programs of the backend |
 //! | `bin/generator.rs` | maps and programs of `anylb bench` |
 //!

@@ -167,7 +167,7 @@ impl Transit for XdpPacket {
 /// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier
 /// refuses.
 #[inline(always)]
-pub(crate) fn opaque(number: usize) -> usize {
+pub fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;

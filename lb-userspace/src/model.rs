@@ -49,6 +49,8 @@ pub struct Node {
     pub interfaces: Vec<String>,
     /// How the XDP program is attached.
     pub xdp_mode: XdpMode,
+    /// Where the XDP program is pinned that gets packets which are not for a VIP. None: they go to the kernel.
+    pub xdp_chain: Option<PathBuf>,
     /// The 128-bit key of rows and flow hash, the same on every node of a service. `None` only in a file
     /// without pools.
     pub hash_key: Option<HashKey>,

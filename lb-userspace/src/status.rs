@@ -10,6 +10,7 @@ mod checks;
 mod diff;
 mod doctor;
 mod drain;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ pub use self::diff::{
 };
 pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 pub use self::drain::{DrainOutcome, Drained};
+pub use self::trace::{TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket};
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 
 /// Name and version of every JSON answer.

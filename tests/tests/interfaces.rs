@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use anylb::dataplane::{Dataplane, Options};
+use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{
@@ -71,7 +71,7 @@ impl Stage {
             pin_dir: self.bpffs.path().join("anylb"),
             interfaces: vec!["eth0".into(), "eth1".into()],
             mode,
-            backend: false,
+            next: Next::Kernel,
         };
         self.lb.run(|| {
             let mut plane = Dataplane::open(&options)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use anylb::dataplane::{Dataplane, Options};
+use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{
@@ -209,7 +209,7 @@ impl Lb {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
-            backend: false,
+            next: Next::Kernel,
         })?;
         let (image, mut operations) = desired(encap, backend).image(&mut Slots::default())?;
         operations.extend(plan(&image, &plane.observed()?)?);

@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::shell;
 
 /// Programs of lab and tests: any of the paths or names, and Debian's package.
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         package: "frr",
         programs: &["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd"],
@@ -37,6 +37,10 @@ const TOOLS: [Tool; 6] = [
         package: "ethtool",
         programs: &["ethtool"],
     },
+    Tool {
+        package: "tshark",
+        programs: &["tshark"],
+    },
 ];
 
 /// A program of the distribution.
@@ -53,7 +57,7 @@ pub fn run() -> Result<()> {
     let compiler = compiler::ensure()?;
     linker::ensure(&compiler)?;
     println!(
-        "setup: ok: {compiler}, bpf-linker {}, FRR, BIRD, Prometheus, nft, ip, ethtool",
+        "setup: ok: {compiler}, bpf-linker {}, FRR, BIRD, Prometheus, nft, ip, ethtool, tshark",
         linker::VERSION
     );
     if !shell::is_root() {

@@ -8,6 +8,7 @@
 //! | `plain` | tunnels that any host can end |
 //! | `headers` | what tunnels have in common |
 //! | `echo` | pings of a VIP |
+//! | [`trace`] | which packets `anylb trace` tells of |
 //!
 //! One packet goes once through [`run`]. Foreign packets leave at the first address that is no VIP, untouched.
 
@@ -16,6 +17,7 @@ mod headers;
 mod inner;
 mod plain;
 mod rows;
+pub mod trace;
 
 pub use headers::outer_checksum;
 

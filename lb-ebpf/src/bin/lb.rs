@@ -1,10 +1,15 @@
-//! The LB node: maps and the XDP programs `lb` and, for a box that is a backend as well, `lb_and_backend`.
+//! The LB node: maps and XDP programs, which differ in who gets what they pass, and in whether somebody watches.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![allow(
     missing_docs,
     reason = "the program macros add an undocumented function"
 )]
+
+#[path = "lb/watch.rs"]
+mod watch;
+
+use core::marker::PhantomData;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
@@ -50,10 +55,14 @@ static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 #[btf_map(name = "BACKEND")]
 static BACKEND_PROGRAM: ProgramArray<1> = ProgramArray::new();
 
-struct Maps<const BACKEND: bool>;
+/// Any program of this kind, behind the LB node's; the agent puts it there.
+#[btf_map(name = "NEXT")]
+static NEXT_PROGRAM: ProgramArray<1> = ProgramArray::new();
 
-impl<const BACKEND: bool> Tables for Maps<BACKEND> {
-    const BACKEND: bool = BACKEND;
+struct Maps<N>(PhantomData<N>);
+
+impl<N: Next> Tables for Maps<N> {
+    const BACKEND: bool = N::BACKEND;
 
     #[inline(always)]
     fn bank(&self) -> Option<&Bank> {
@@ -100,33 +109,80 @@ impl<const BACKEND: bool> Tables for Maps<BACKEND> {
     }
 }
 
-/// Spreads packets for VIPs over backends; passes everything else.
-#[xdp]
-#[inline(always)]
-pub fn lb(context: XdpContext) -> u32 {
-    spread::<false>(&context)
+/// The XDP programs. All spread packets for VIPs over backends.
+macro_rules! programs {
+    ($($(#[$doc:meta])* $name:ident = $next:ident, $watched:literal;)*) => { $(
+        $(#[$doc])*
+        #[xdp]
+        #[inline(always)]
+        pub fn $name(context: XdpContext) -> u32 {
+            spread::<$next, $watched>(&context)
+        }
+    )* };
 }
 
-/// The same on a box that is a backend as well: what is not for a VIP, and what is for a VIP and this box, goes to the backend's
-/// program, which takes the tunnel off or passes it on as it does with those that came by wire.
-#[xdp]
-#[inline(always)]
-pub fn lb_and_backend(context: XdpContext) -> u32 {
-    spread::<true>(&context)
+programs! {
+    /// Passes everything else.
+    lb = Kernel, false;
+    /// The same on a box that is a backend as well: what is not for a VIP, and what is for a VIP and this box, goes to the backend's
+    /// program, which takes the tunnel off or passes it on as it does with those that came by wire.
+    lb_and_backend = Backend, false;
+    /// What is not for a VIP goes to another program, untouched.
+    lb_and_next = Other, false;
+    /// Like [`lb`], while somebody watches.
+    watched_lb = Kernel, true;
+    /// Like [`lb_and_backend`], while somebody watches.
+    watched_lb_and_backend = Backend, true;
+    /// Like [`lb_and_next`], while somebody watches.
+    watched_lb_and_next = Other, true;
+}
+
+/// Who gets what a program passes.
+trait Next {
+    /// Whether that is the backend's program, which gets what is for a VIP and this box as well.
+    const BACKEND: bool;
+    /// Its program; none: the kernel gets it.
+    const PROGRAM: Option<&'static ProgramArray<1>>;
+}
+
+struct Kernel;
+struct Backend;
+struct Other;
+
+impl Next for Kernel {
+    const BACKEND: bool = false;
+    const PROGRAM: Option<&'static ProgramArray<1>> = None;
+}
+
+impl Next for Backend {
+    const BACKEND: bool = true;
+    const PROGRAM: Option<&'static ProgramArray<1>> = Some(&BACKEND_PROGRAM);
+}
+
+impl Next for Other {
+    const BACKEND: bool = false;
+    const PROGRAM: Option<&'static ProgramArray<1>> = Some(&NEXT_PROGRAM);
 }
 
 #[inline(always)]
-fn spread<const BACKEND: bool>(context: &XdpContext) -> u32 {
+fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
     let bytes = packet.len() as u64;
     let probe = packet.is_probe();
-    let arrived = packet.get::<Ethernet>(0).filter(|_| BACKEND).copied();
-    let exit = lb::run(&mut packet, &Maps::<BACKEND>, probe);
+    let arrived = packet.get::<Ethernet>(0).filter(|_| N::BACKEND).copied();
+    let told = WATCHED && !probe && watch::arrived(context.ctx);
+    let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), probe);
     let counted = if probe { Exit::Probe } else { exit };
     count(&packet, counted, bytes);
-    if BACKEND && !probe && matches!(exit.action(), Action::Pass | Action::Local) {
+    if told {
+        watch::left(exit);
+    }
+    if let Some(program) = N::PROGRAM
+        && !probe
+        && matches!(exit.action(), Action::Pass | Action::Local)
+    {
         // The backend's program may have to send it back to the router that it came from.
-        if exit.action() == Action::Local {
+        if N::BACKEND && exit.action() == Action::Local {
             packet.unskip();
             if let (Some(arrived), Some(frame)) = (arrived, packet.get_mut::<Ethernet>(0)) {
                 frame.macs_low = arrived.macs_low;
@@ -134,8 +190,8 @@ fn spread<const BACKEND: bool>(context: &XdpContext) -> u32 {
             }
         }
         // SAFETY: nothing that must be dropped is alive. Where there is no program, this one goes on.
-        unsafe { BACKEND_PROGRAM.tail_call(context, 0) };
-        if exit.action() == Action::Local {
+        unsafe { program.tail_call(context, 0) };
+        if N::BACKEND && exit.action() == Action::Local {
             count(&packet, Exit::NoLocalBackend, bytes);
         }
     }

@@ -17,7 +17,8 @@ use crate::model::Settings;
 use crate::status::{
     BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
     FileText, HealthList, NodeStatus, PeerRoutes, PeerStatus, ProbeReport, ProbeRequest, Refusal,
-    Reloaded, RouteList, SentRoute, Verification,
+    Reloaded, RouteList, SentRoute, TraceBatch, TraceNext, TraceRequest, TraceStarted,
+    Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -127,6 +128,14 @@ impl Node for AgentNode {
             Some(backend) => Ok(both::verification(node, backend.verify().await?)),
             None => Ok(node),
         }
+    }
+
+    async fn trace(&self, request: TraceRequest) -> Result<TraceStarted, Refusal> {
+        self.ask(|reply| Event::Trace(request, reply)).await
+    }
+
+    async fn trace_next(&self, request: TraceNext) -> Result<TraceBatch, Refusal> {
+        self.ask(|reply| Event::TraceNext(request, reply)).await
     }
 
     async fn diff(&self, request: DiffRequest) -> Result<ConfigDiff, Refusal> {

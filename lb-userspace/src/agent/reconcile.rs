@@ -4,6 +4,7 @@
 //! the kernel holds, applies, probes the loaded program, and only then publishes what may be announced.
 
 mod reload;
+mod trace;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -34,8 +35,9 @@ use crate::plan::{Observed, Op, PlanError, plan};
 use crate::rows::input::TooManyMembers;
 use crate::status::{
     BpfState, Command, ConfigDiff, ConfigStatus, Counters, Envelope, ExplainRequest, Explanation,
-    NodeStatus, Refusal, Reloaded, Verification,
+    NodeStatus, Refusal, Reloaded, TraceBatch, TraceNext, TraceRequest, TraceStarted, Verification,
 };
+use trace::Watcher;
 
 /// How long a starting agent waits for next hops and checks to report at all.
 const START_WAIT: Duration = Duration::from_secs(5);
@@ -62,6 +64,10 @@ pub enum Event {
     ),
     /// The file is to be read again, whatever it breaks or not.
     Reload(bool, Reply),
+    /// Packets are to be told of.
+    Trace(TraceRequest, oneshot::Sender<Result<TraceStarted, Refusal>>),
+    /// Which are there?
+    TraceNext(TraceNext, oneshot::Sender<Result<TraceBatch, Refusal>>),
     /// Is it as it should be?
     Verify(oneshot::Sender<Result<Verification, Refusal>>),
     /// The operator wants something.
@@ -115,6 +121,10 @@ pub struct Reconciler {
     jiffies_per_sec: u32,
     /// The state in memory is not yet that in the file.
     unsaved: bool,
+    /// Who watches packets.
+    trace: Option<Watcher>,
+    /// Of all traces, packets that the ring had no room for.
+    events_lost: u64,
     /// Counters that start anew, to be zeroed before the plan that uses them.
     zeroing: Vec<Op>,
     vips: Vips,
@@ -148,6 +158,8 @@ impl Reconciler {
             ready: false,
             jiffies_per_sec: jiffies::per_second(),
             unsaved: false,
+            trace: None,
+            events_lost: 0,
             zeroing: Vec::new(),
             vips: Vips::new(),
             problems: BTreeMap::new(),
@@ -182,6 +194,14 @@ impl Reconciler {
                     continue;
                 }
                 Event::Reload(force, reply) => self.reload(force, reply),
+                Event::Trace(request, reply) => {
+                    let _ = reply.send(self.begin_trace(&request));
+                    continue;
+                }
+                Event::TraceNext(request, reply) => {
+                    let _ = reply.send(self.trace_next(request));
+                    continue;
+                }
                 Event::Verify(reply) => {
                     let _ = reply.send(self.verify());
                     continue;
@@ -212,6 +232,7 @@ impl Reconciler {
         self.ready = true;
         let reloaded = self.take_pending(world.now);
         self.keep_attached();
+        self.end_unwatched();
         let before = self.parts.core.state.generation;
         let applied = self.apply(world).map_err(|error| error.to_string());
         self.note("datapath", applied.clone());

@@ -350,7 +350,7 @@ fn because(result: &ProbeResult, pool: Option<&Pool>, hops: &[HopStatus]) -> Str
     }
 }
 
-fn action_name(action: Action) -> &'static str {
+pub(super) fn action_name(action: Action) -> &'static str {
     match action {
         Action::Pass => "pass",
         Action::Drop => "drop",

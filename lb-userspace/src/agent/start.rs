@@ -18,7 +18,7 @@ use super::{Error, announce, load};
 use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
 use crate::backend;
-use crate::dataplane::{Dataplane, Options, privileges};
+use crate::dataplane::{Dataplane, Next, Options, privileges};
 use crate::health::Checker;
 use crate::model::Settings;
 use crate::netlink::{Own, Resolver};
@@ -147,7 +147,11 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         pin_dir: settings.node.pin_dir.clone(),
         interfaces: interfaces.clone(),
         mode: settings.node.xdp_mode,
-        backend: settings.backend.is_some(),
+        next: match (&settings.backend, &settings.node.xdp_chain) {
+            (Some(_), _) => Next::Backend,
+            (None, Some(pin)) => Next::Program(pin.clone()),
+            (None, None) => Next::Kernel,
+        },
     };
     let plane = (!interfaces.is_empty())
         .then(|| Dataplane::open(&options))

@@ -10,6 +10,8 @@
 //! | `GET /v1/bpf` | [`Envelope`]`<`[`BpfState`](crate::status::BpfState)`>` |
 //! | `GET /v1/bpf/verify` | [`Envelope`]`<`[`Verification`](crate::status::Verification)`>` |
 //! | `POST /v1/probe`, body [`ProbeRequest`] | [`Envelope`]`<`[`ProbeReport`](crate::status::ProbeReport)`>` |
+//! | `POST /v1/trace`, body [`TraceRequest`] | [`Envelope`]`<`[`TraceStarted`](crate::status::TraceStarted)`>` |
+//! | `POST /v1/trace/next`, body [`TraceNext`] | [`Envelope`]`<`[`TraceBatch`](crate::status::TraceBatch)`>` |
 //! | `POST /v1/diff`, body [`DiffRequest`] | [`Envelope`]`<`[`ConfigDiff`](crate::status::ConfigDiff)`>` |
 //! | `POST /v1/reload`, body [`ReloadRequest`] | [`Envelope`]`<`[`Reloaded`](crate::status::Reloaded)`>` |
 //! | `POST /v1/command`, body [`Command`] | [`Envelope`]`<`[`Done`]`>` |
@@ -38,7 +40,7 @@ use super::serve::serve as serve_http;
 pub use super::socket::{AdminSocket, SocketError};
 use crate::status::{
     Command, DiffRequest, Done, Envelope, ExplainRequest, ProbeRequest, Refusal, Refused,
-    ReloadRequest,
+    ReloadRequest, TraceNext, TraceRequest,
 };
 
 /// Body of a request.
@@ -50,7 +52,7 @@ const CONNECTIONS_MAX: usize = 32;
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Time for a change; a reload of a thousand services fits well.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/diff, POST /v1/reload, POST /v1/command";
+const RESOURCES: &str = "GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/trace, POST /v1/trace/next, POST /v1/diff, POST /v1/reload, POST /v1/command";
 
 /// Answers on `socket` for `node` until `stop` is ready, then lets the answers under way end.
 pub async fn serve<N: Node>(socket: AdminSocket, node: Arc<N>, stop: impl Future<Output = ()>) {
@@ -95,6 +97,8 @@ fn routes<N: Node>(node: Arc<N>, authority: Authority) -> Router {
         .route("/v1/bpf", get(bpf::<N>))
         .route("/v1/bpf/verify", get(verify::<N>))
         .route("/v1/probe", post(probe::<N>))
+        .route("/v1/trace", post(trace::<N>))
+        .route("/v1/trace/next", post(trace_next::<N>))
         .route(
             "/v1/diff",
             post(diff::<N>).layer(DefaultBodyLimit::max(FILE_BYTES)),
@@ -158,6 +162,35 @@ async fn probe<N: Node>(
     }
     match body {
         Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.probe(request)).await),
+        Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
+    }
+}
+
+/// Packets of clients are not for whoever may only read, and telling of them makes every packet dearer.
+async fn trace<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    body: Result<Json<TraceRequest>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
+    }
+    match body {
+        Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.trace(request)).await),
+        Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
+    }
+}
+
+async fn trace_next<N: Node>(
+    State(app): State<Arc<App<N>>>,
+    Extension(caller): Extension<Option<Caller>>,
+    body: Result<Json<TraceNext>, JsonRejection>,
+) -> Response {
+    if let Some(refused) = app.forbidden(caller) {
+        return refused;
+    }
+    match body {
+        Ok(Json(request)) => app.answer(within(CHANGE_TIME, app.node.trace_next(request)).await),
         Err(error) => app.refuse(error.status(), Refusal::usage(error.body_text())),
     }
 }

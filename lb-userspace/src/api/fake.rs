@@ -1,6 +1,7 @@
 //! A node without a kernel, for the tests of API and commands.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::status::{
     Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
     HopStatus, InterfaceStatus, KernelDifference, LastCheck, NodeStatus, PeerRoutes, PeerStatus,
     PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList,
-    RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff, ServiceStatus, ValueDiff,
-    Verification,
+    RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff, ServiceStatus, TraceBatch,
+    TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -180,6 +181,35 @@ impl Node for FakeNode {
             }];
         }
         Ok(verification)
+    }
+
+    async fn trace(&self, request: TraceRequest) -> Result<TraceStarted, Refusal> {
+        match request.vip {
+            Some(vip) if vip.to_string() == "198.51.100.99" => Err(Refusal::not_found(format!(
+                "there is no VIP {vip}: see `anylb service list`"
+            ))),
+            _ => Ok(TraceStarted {
+                trace: 7,
+                lease_secs: 5,
+                packets_per_sec: 10_000,
+            }),
+        }
+    }
+
+    /// Two packets a time, and something lost.
+    async fn trace_next(&self, request: TraceNext) -> Result<TraceBatch, Refusal> {
+        if request.trace != 7 {
+            return Err(Refusal::not_found("this trace is over"));
+        }
+        Ok(TraceBatch {
+            packets: match request.last {
+                true => Vec::new(),
+                false => vec![traced_v4(), traced_v6()],
+            },
+            more: false,
+            limited: 3,
+            lost: 1,
+        })
     }
 
     async fn diff(&self, request: DiffRequest) -> Result<ConfigDiff, Refusal> {
@@ -653,6 +683,40 @@ pub(crate) fn bpf() -> BpfState {
             run_time_ns: Some(38_000_000),
         }],
         stats_enabled: true,
+    }
+}
+
+/// A SYN that was sent on.
+pub(crate) fn traced_v4() -> TracedPacket {
+    let mut bytes = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x08, 0x00];
+    bytes.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    bytes.extend([192, 0, 2, 7, 198, 51, 100, 10]);
+    bytes.extend([0x0f, 0xa1, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0]);
+    bytes.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    TracedPacket {
+        time_ns: START_TIME_SECS * 1_000_000_000 + 123_456_789,
+        interface: "eth0".into(),
+        length: 54,
+        action: "tx".into(),
+        exit: "sent".into(),
+        bytes,
+    }
+}
+
+/// A datagram to a port that no service has, of which not all is told.
+fn traced_v6() -> TracedPacket {
+    let mut bytes = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x86, 0xdd];
+    bytes.extend([0x60, 0, 0, 0, 0x02, 0x58, 17, 64]);
+    bytes.extend("2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend("2001:db8:1::10".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend([0x0f, 0xa1, 0, 53, 0x02, 0x58, 0, 0]);
+    TracedPacket {
+        time_ns: START_TIME_SECS * 1_000_000_000 + 623_456_789,
+        interface: "eth1".into(),
+        length: 654,
+        action: "drop".into(),
+        exit: "no_service".into(),
+        bytes,
     }
 }
 

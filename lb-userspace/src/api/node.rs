@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::status::{
     BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
-    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, Verification,
+    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, TraceBatch,
+    TraceNext, TraceRequest, TraceStarted, Verification,
 };
 
 /// The side of an agent (LB node or backend) that the admin API and the metrics listener see.
@@ -42,6 +43,18 @@ pub trait Node: Send + Sync + 'static {
 
     /// Reads the kernel anew and compares it with what it should hold.
     fn verify(&self) -> impl Future<Output = Result<Verification, Refusal>> + Send;
+
+    /// From now on the datapath tells of packets, to whoever asks for them with [`Node::trace_next`]; one at a time.
+    fn trace(
+        &self,
+        request: TraceRequest,
+    ) -> impl Future<Output = Result<TraceStarted, Refusal>> + Send;
+
+    /// The packets since the last time. A trace that nobody asks about ends.
+    fn trace_next(
+        &self,
+        request: TraceNext,
+    ) -> impl Future<Output = Result<TraceBatch, Refusal>> + Send;
 
     /// What another configuration would change; changes nothing.
     fn diff(

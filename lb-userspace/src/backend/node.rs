@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::Node;
 use crate::status::{
     BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
-    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, Verification,
+    HealthList, NodeStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteList, TraceBatch,
+    TraceNext, TraceRequest, TraceStarted, Verification,
 };
 
 /// A question to the agent's loop, and where the answer goes.
@@ -83,6 +84,14 @@ impl Node for BackendNode {
         self.ask(Request::Verify).await
     }
 
+    async fn trace(&self, _: TraceRequest) -> Result<TraceStarted, Refusal> {
+        Err(traces_nothing())
+    }
+
+    async fn trace_next(&self, _: TraceNext) -> Result<TraceBatch, Refusal> {
+        Err(traces_nothing())
+    }
+
     async fn diff(&self, _: DiffRequest) -> Result<ConfigDiff, Refusal> {
         Err(Refusal::refused(
             "a backend has no rows and no routes to compare: `anylb check` reads its file",
@@ -105,6 +114,12 @@ impl Node for BackendNode {
     async fn command(&self, command: Command) -> Result<String, Refusal> {
         self.ask(|reply| Request::Command(command, reply)).await
     }
+}
+
+fn traces_nothing() -> Refusal {
+    Refusal::refused(
+        "only an LB node tells of packets: `anylb drops` says why this backend drops some",
+    )
 }
 
 fn checks_nobody() -> Refusal {

@@ -8,6 +8,7 @@ mod doctor;
 mod health;
 mod reload;
 mod service;
+mod trace;
 
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use self::doctor::DoctorArgs;
 pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::reload::{DiffArgs, ReloadArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
+pub use self::trace::TraceArgs;
 use crate::model::Protocol;
 
 /// Where the configuration is unless told.
@@ -133,6 +135,14 @@ pub enum Command {
     /// out. Without --yes nothing is done but to say so, and so where IFACE carries a default route, is down, has a program
     /// already or cannot do it: exit 6. Exits 1 when nothing comes back.
     Bench(BenchArgs),
+    /// Show packets as they come in, what becomes of each, and why
+    ///
+    /// The agent puts another program in the place of its own for as long as this runs, without losing a packet; that one
+    /// costs some ns more for every packet, and for those that are shown. It tells of at most 10,000 packets per second and
+    /// CPU. Ends after --count packets, after --duration, or by Ctrl-C; where it is killed, the agent puts its own program
+    /// back after 5 s. What could not be shown is said at the end. The agent's own probes are not shown. One trace at a time;
+    /// root and the group of the admin socket may.
+    Trace(TraceArgs),
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),

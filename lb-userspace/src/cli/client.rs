@@ -19,7 +19,7 @@ use super::error::CliError;
 use crate::status::{
     BpfState, Command, ConfigDiff, Counters, DiffRequest, Done, Envelope, Exit, ExplainRequest,
     Explanation, HealthList, NodeStatus, ProbeReport, ProbeRequest, Refused, ReloadRequest,
-    Reloaded, RouteList, SCHEMA, Verification,
+    Reloaded, RouteList, SCHEMA, TraceBatch, TraceNext, TraceRequest, TraceStarted, Verification,
 };
 
 /// Time for an answer to a question, longer than the agent takes at most.
@@ -92,6 +92,16 @@ impl Client {
     /// `POST /v1/probe`.
     pub async fn probe(&self, request: &ProbeRequest) -> Result<Envelope<ProbeReport>, CliError> {
         self.post("/v1/probe", request).await
+    }
+
+    /// `POST /v1/trace`.
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Envelope<TraceStarted>, CliError> {
+        self.post("/v1/trace", request).await
+    }
+
+    /// `POST /v1/trace/next`.
+    pub async fn trace_next(&self, request: TraceNext) -> Result<Envelope<TraceBatch>, CliError> {
+        self.post("/v1/trace/next", &request).await
     }
 
     /// `POST /v1/diff`.

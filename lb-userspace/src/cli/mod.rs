@@ -13,6 +13,7 @@
 //! | `bench` | `anylb bench` | no |
 //! | `doctor` | `anylb doctor` | no |
 //! | `drain` | `anylb backend drain` and its wait | in parts |
+//! | `trace` | `anylb trace` | in parts |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
@@ -29,6 +30,7 @@ mod remote;
 mod role;
 mod show;
 mod support;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Backend(BackendCommand::Ask(ask)) => {
             remote::ask(&cli.global.socket, Question::Backend(ask), style)
         }
+        Command::Trace(args) => trace::run(&cli.global.socket, args, style),
         Command::Ask(ask) => remote::ask(&cli.global.socket, Question::Node(ask), style),
     };
     match result {

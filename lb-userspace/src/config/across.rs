@@ -69,6 +69,7 @@ impl Draft {
             );
         }
         self.check_hook(errors);
+        self.check_chain(errors);
         if let (true, Some(bgp)) = (self.pools.is_empty(), &self.bgp) {
             errors.add(
                 Diagnostic::at(
@@ -109,6 +110,26 @@ impl Draft {
                 .help("remove one of the two"),
             );
         }
+    }
+
+    /// The backend's program is the one behind the LB node's.
+    fn check_chain(&self, errors: &Errors) {
+        let chain = self.node.as_ref().and_then(|node| node.xdp_chain.as_ref());
+        let Some(chain) = chain else {
+            return;
+        };
+        errors.add(
+            Diagnostic::at(
+                &chain.span,
+                format!("`xdp_chain` on a box with `[backend]` {NOT_SUPPORTED}"),
+            )
+            .help(match self.pools.is_empty() {
+                true => "remove it: with `hook = \"tc\"` the backend leaves XDP to others",
+                false => {
+                    "remove it: the backend's program is the one that gets what is not for a VIP"
+                }
+            }),
+        );
     }
 
     /// Whether it is the file of a backend that is no LB node.

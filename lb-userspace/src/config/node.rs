@@ -23,6 +23,8 @@ pub struct NodeDraft {
     pub interfaces: Vec<Placed<String>>,
     /// `xdp_mode`.
     pub xdp_mode: Option<Placed<XdpMode>>,
+    /// `xdp_chain`.
+    pub xdp_chain: Option<Placed<PathBuf>>,
     /// Whether `hash_key_file` is there, readable or not.
     pub hash_key_named: bool,
     hash_key: Option<HashKey>,
@@ -60,6 +62,10 @@ impl NodeDraft {
                     ("generic", XdpMode::Generic),
                 ],
             ),
+            xdp_chain: fields.get("xdp_chain", value::path).map(|pin| Placed {
+                value: secrets.base.join(pin.value),
+                span: pin.span,
+            }),
             hash_key_named: fields.raw("hash_key_file").is_some(),
             hash_key: hash_key(fields, secrets),
             tunnel_source_v4: fields.get("tunnel_source_v4", value::ipv4),
@@ -83,6 +89,7 @@ impl NodeDraft {
             router_id: self.router_id.map(|id| id.value),
             interfaces: self.interfaces.into_iter().map(|name| name.value).collect(),
             xdp_mode: self.xdp_mode.map_or(XdpMode::Auto, |mode| mode.value),
+            xdp_chain: self.xdp_chain.map(|pin| pin.value),
             hash_key: self.hash_key,
             tunnel_source_v4: self.tunnel_source_v4.map(|address| address.value),
             tunnel_source_v6: self.tunnel_source_v6.map(|address| address.value),

@@ -124,6 +124,15 @@ pub static NODE: Section = Section {
              and LRO), or by the driver where it can (`auto`).",
         ),
         optional(
+            "xdp_chain",
+            "path",
+            "none",
+            "An XDP program of somebody else's, by its pin on a BPF file system: it gets every packet that is not for a VIP, as it \
+             came, where otherwise the kernel would. So two programs live on one hook: pin that program, take it off the \
+             interface, start anylb. It is looked up at the start; it stays in place while the agent is away. Not on a box with \
+             `[backend]`.",
+        ),
+        optional(
             "hash_key_file",
             "path",
             "none",

@@ -64,6 +64,30 @@ pub enum DataplaneError {
         /// Its mode in the words of `ip link`.
         mode: &'static str,
     },
+    /// What `node.xdp_chain` names is not there.
+    #[error(
+        "{pin}: node.xdp_chain names no pinned program: {source}; pin it with `bpftool prog pin id NUMBER {pin}`, or take the line out"
+    )]
+    NoChain {
+        /// `node.xdp_chain`.
+        pin: PathBuf,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// It is no XDP program.
+    #[error("{0}: node.xdp_chain names a program of another kind; pin an XDP program there")]
+    ChainKind(PathBuf),
+    /// The kernel lets ours not call it.
+    #[error(
+        "{pin}: the kernel lets our program not call the one that node.xdp_chain names ({source}); it must be loaded as bpftool and \
+         libbpf load XDP programs, like ours without frames in fragments, and be no dispatcher of libxdp"
+    )]
+    Chain {
+        /// `node.xdp_chain`.
+        pin: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Attaching or replacing failed for another reason.
     #[error(
         "{interface}: attaching the BPF program failed: {source}; `anylb doctor {interface}` looks for the reason"

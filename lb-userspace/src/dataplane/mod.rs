@@ -15,7 +15,9 @@
 //! | `counters` | sums over CPUs |
 //! | `alarm` | an end to a long system call |
 //! | [`generator`] | the load of `anylb bench`, on an interface of its own |
-//! | `slot` | the place of a backend's program behind the LB node's |
+//! | `next` | who gets what the program passes, and which program that makes it |
+//! | `slot` | the place of another program behind the LB node's |
+//! | `trace` | the program that tells of packets, while somebody watches |
 //!
 //! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
 //! pins, checks their shape and ABI version, reads the state back, and replaces the program by link update. A datapath that was
@@ -36,11 +38,13 @@ pub mod jiffies;
 pub(crate) mod link;
 pub(crate) mod maps;
 mod memory;
+mod next;
 mod offloads;
 pub(crate) mod pins;
 pub mod privileges;
 pub mod probe;
 pub(crate) mod slot;
+mod trace;
 pub(crate) mod xdp;
 
 use std::collections::BTreeMap;
@@ -51,17 +55,22 @@ use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{self, Backend, Bank, Root, Shared, VipBucket};
+use lb_common::lb::trace::{Asked, Untold};
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
 pub use memory::{keep_tables_apart, release_heap};
+pub use next::Next;
+pub use trace::Traced;
 
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
 use link::Link;
 
 use memory::{Mappable, Memory};
+use next::{Behind, Role};
 use pins::Pins;
+use trace::Trace;
 
 /// The object of the LB node, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.o"));
@@ -75,15 +84,17 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// How the program hangs on them.
     pub mode: XdpMode,
-    /// Whether this box is a backend as well.
-    pub backend: bool,
+    /// Who gets what is not for a VIP.
+    pub next: Next,
 }
 
 /// A loaded, pinned and attached datapath.
 pub struct Dataplane {
     mode: XdpMode,
     /// Of the object's programs the one that is loaded.
-    program: &'static str,
+    role: Role,
+    /// The program behind it; none: it is not ours to put there.
+    behind: Option<Behind>,
     /// With the link to each, where there is one.
     links: BTreeMap<String, Option<Link>>,
     object: Ebpf,
@@ -93,6 +104,8 @@ pub struct Dataplane {
     inner: BTreeMap<u32, Table>,
     counters: counters::Maps,
     adopted: bool,
+    /// While somebody watches: its program is the one on the interfaces.
+    trace: Option<Trace>,
     pins: Pins,
 }
 
@@ -108,17 +121,12 @@ impl Dataplane {
     /// [`Dataplane::attach`].
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
         let pins = Pins::open(&options.pin_dir)?;
-        let mut object = load_object(&pins.maps())?;
-        let name = if options.backend {
-            "lb_and_backend"
-        } else {
-            "lb"
-        };
-        let program: &mut Xdp = object
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(NO_PROGRAM)?;
-        program.load().map_err(DataplaneError::load)?;
+        let mut object = load_object(&pins.maps(), UNUSED_RING)?;
+        let role = options.next.role();
+        load_program(&mut object, role.program())?;
+        for map in trace::MAPS {
+            drop(object.take_map(map));
+        }
         let mut links = BTreeMap::new();
         for name in &options.interfaces {
             links.insert(name.clone(), xdp::find(&pins.links(), name)?);
@@ -130,9 +138,11 @@ impl Dataplane {
             tables: maps::of(&mut object, "TABLES")?,
             inner: open_tables(&pins.tables())?,
             mode: options.mode,
-            program: name,
+            role,
+            behind: options.next.behind(&options.pin_dir)?,
             links,
             adopted: pins.kept(),
+            trace: None,
             object,
             pins,
         })
@@ -141,7 +151,10 @@ impl Dataplane {
     /// Puts the program on every interface: in the place of a former agent's without a gap, or where there was none. One that
     /// fails keeps the others from nothing. Interfaces that a former agent used lose theirs.
     pub fn attach(&mut self) -> Result<(), DataplaneError> {
-        let program = program_of(&self.object, self.program)?.fd();
+        if let Some(behind) = &mut self.behind {
+            behind.fill()?;
+        }
+        let program = live(&self.object, self.trace.as_ref(), self.role)?.fd();
         let program = program.map_err(DataplaneError::load)?.as_fd();
         let mut outcome = Ok(());
         let directory = self.pins.links();
@@ -165,9 +178,9 @@ impl Dataplane {
         self.adopted
     }
 
-    /// The XDP program of this object, for test runs.
+    /// The XDP program on the interfaces, for test runs.
     fn program(&self) -> Result<&Xdp, DataplaneError> {
-        program_of(&self.object, self.program)
+        live(&self.object, self.trace.as_ref(), self.role)
     }
 
     /// File descriptor of the loaded program, for measuring.
@@ -282,6 +295,43 @@ impl Dataplane {
         self.counters.backends(first, count)
     }
 
+    /// From now on packets are told of; that ends by itself after `lease_ns` without [`Dataplane::traced`].
+    pub fn begin_trace(&mut self, wanted: Asked, lease_ns: u64) -> Result<(), DataplaneError> {
+        let mut trace = Trace::load(&self.pins.maps(), self.role, wanted)?;
+        trace.renew(lease_ns)?;
+        self.trace = Some(trace);
+        let attached = self.attach();
+        if attached.is_err() {
+            // Some interfaces may carry it.
+            self.end_trace()?;
+        }
+        attached
+    }
+
+    /// Packets that were told of since the last time, `most` at most, and what could not be told since the beginning.
+    pub fn traced(
+        &mut self,
+        most: usize,
+        lease_ns: u64,
+    ) -> Result<(Vec<Traced>, Untold), DataplaneError> {
+        let trace = self.trace.as_mut().ok_or(NO_TRACE)?;
+        trace.renew(lease_ns)?;
+        Ok((trace.take(most), trace.untold()?))
+    }
+
+    /// Nothing is told any more, but for what is returned. Without a trace there is nothing to do.
+    pub fn end_trace(&mut self) -> Result<(Vec<Traced>, Untold), DataplaneError> {
+        let Some(mut trace) = self.trace.take() else {
+            return Ok(<_>::default());
+        };
+        if let Err(error) = self.attach() {
+            // It is still there, on some interfaces at least.
+            self.trace = Some(trace);
+            return Err(error);
+        }
+        Ok((trace.take(usize::MAX), trace.untold()?))
+    }
+
     /// Ends the datapath: the program comes off its interfaces and every pin goes away.
     pub fn remove(self) -> Result<(), DataplaneError> {
         self.pins.remove()
@@ -357,6 +407,9 @@ impl Dataplane {
 }
 
 const NO_BANK: DataplaneError = DataplaneError::Object("the root names no bank");
+const NO_TRACE: DataplaneError = DataplaneError::Object("nobody traces");
+/// Bytes of the ring for packets where nobody watches: the kernel has none smaller.
+const UNUSED_RING: u32 = 1;
 const NO_PROGRAM: DataplaneError = DataplaneError::Object("an XDP program is missing");
 
 /// A bit for every bucket that is not empty.
@@ -402,13 +455,37 @@ fn program_of<'o>(object: &'o Ebpf, name: &str) -> Result<&'o Xdp, DataplaneErro
         .ok_or(NO_PROGRAM)
 }
 
-fn load_object(maps_dir: &Path) -> Result<Ebpf, DataplaneError> {
+/// The program that interfaces carry.
+fn live<'o>(
+    object: &'o Ebpf,
+    trace: Option<&'o Trace>,
+    role: Role,
+) -> Result<&'o Xdp, DataplaneError> {
+    match trace {
+        Some(trace) => program_of(&trace.object, role.watched()),
+        None => program_of(object, role.program()),
+    }
+}
+
+/// `ring_bytes`: of the ring for packets.
+fn load_object(maps_dir: &Path, ring_bytes: u32) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
     }
-    loader.map_pin_path(slot::MAP, maps_dir.join(slot::MAP));
+    for map in slot::MAPS {
+        loader.map_pin_path(map, maps_dir.join(map));
+    }
+    loader.map_max_entries("TRACE", ring_bytes);
     loader.load(OBJECT).map_err(DataplaneError::object)
+}
+
+fn load_program(object: &mut Ebpf, name: &str) -> Result<(), DataplaneError> {
+    let program: &mut Xdp = object
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(NO_PROGRAM)?;
+    program.load().map_err(DataplaneError::load)
 }
 
 pub(crate) type PerCpu<T> = PerCpuArray<MapData, T>;

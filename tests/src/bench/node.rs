@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use anylb::dataplane::{Dataplane, Options};
+use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{
@@ -107,7 +107,7 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
         pin_dir: directory.join("node"),
         interfaces: Vec::new(),
         mode: XdpMode::Auto,
-        backend: false,
+        next: Next::Kernel,
     };
     let mut plane = Dataplane::open(&options)?;
     let live = live(live_interface);

@@ -19,4 +19,5 @@ pub mod runtime;
 pub mod second_router;
 pub mod shell;
 pub mod star;
+pub mod xdp_drop;
 pub mod xdp_pass;

@@ -15,6 +15,8 @@ use super::netns::Netns;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_PROG_TYPE_XDP: u32 = 6;
+/// What loaders say that a program is for; the kernel lets no program call one that was loaded for something else.
+const BPF_XDP: u32 = 37;
 const XDP_PASS: u8 = 2;
 
 /// `mov64 r0, XDP_PASS; exit`.
@@ -31,6 +33,14 @@ struct LoadAttr {
     insn_cnt: u32,
     insns: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
 }
 
 /// The head of `union bpf_attr` for BPF_OBJ_PIN.
@@ -52,9 +62,8 @@ impl XdpPass {
     /// Loads it and pins it as `dir/xdp_pass`, on a BPF file system.
     pub fn load(dir: &Path) -> Result<Self> {
         let pin = dir.join("xdp_pass");
-        let program = load().context("load the XDP_PASS program")?;
-        let path = CString::new(pin.as_os_str().as_bytes())?;
-        pin_program(&program, &path).with_context(|| format!("pin {}", pin.display()))?;
+        let program = load(&PROGRAM).context("load the XDP_PASS program")?;
+        pin_program(&program, &pin)?;
         Ok(Self { pin })
     }
 
@@ -68,28 +77,39 @@ impl XdpPass {
     }
 }
 
-fn load() -> io::Result<OwnedFd> {
+/// Loads an XDP program.
+pub(super) fn load(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
     let license = c"Dual MIT/GPL";
     let attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_XDP,
-        insn_cnt: PROGRAM.len() as u32,
-        insns: PROGRAM.as_ptr() as u64,
+        insn_cnt: instructions.len() as u32,
+        insns: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: [0; 16],
+        prog_ifindex: 0,
+        expected_attach_type: BPF_XDP,
     };
-    // SAFETY: `PROGRAM` and `license` live through the call, and `insn_cnt` is the length of the first.
+    // SAFETY: `instructions` and `license` live through the call, and `insn_cnt` is the length of the first.
     let fd = unsafe { bpf(BPF_PROG_LOAD, &attr) }?;
     // SAFETY: BPF_PROG_LOAD returned a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn pin_program(program: &OwnedFd, path: &CString) -> io::Result<()> {
+/// Pins it.
+pub(super) fn pin_program(program: &OwnedFd, pin: &Path) -> Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
     let attr = PinAttr {
         pathname: path.as_ptr() as u64,
         bpf_fd: program.as_raw_fd() as u32,
         file_flags: 0,
     };
     // SAFETY: `path` is NUL-terminated and lives through the call.
-    unsafe { bpf(BPF_OBJ_PIN, &attr) }?;
+    unsafe { bpf(BPF_OBJ_PIN, &attr) }.with_context(|| format!("pin {}", pin.display()))?;
     Ok(())
 }
 

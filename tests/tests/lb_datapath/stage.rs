@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anylb::dataplane::{Dataplane, Options};
+use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, XdpMode};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{
@@ -129,7 +129,7 @@ impl Loaded {
             pin_dir: bpffs.path().join("anylb"),
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
-            backend,
+            next: if backend { Next::Backend } else { Next::Kernel },
         };
         let plane = Dataplane::open(&options).expect("the program loads");
         let mut loaded = Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anylb::dataplane::{Dataplane, Options};
+use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{PoolName, Protocol, XdpMode};
 use anylb::plan::Observed;
 use lb_common::lb::Exit;
@@ -63,7 +63,7 @@ fn a_second_agent_adopts_the_pinned_state() {
         pin_dir: loaded.bpffs.path().join("anylb"),
         interfaces: Vec::new(),
         mode: XdpMode::Auto,
-        backend: false,
+        next: Next::Kernel,
     };
     loaded.plane = None;
     let second = Dataplane::open(&options).expect("adopted");

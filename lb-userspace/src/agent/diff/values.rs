@@ -195,6 +195,12 @@ fn node(found: &mut Found, before: &Node, after: &Node) {
     );
     found.key("node.xdp_mode", &before.xdp_mode, &after.xdp_mode, unsaid);
     found.key(
+        "node.xdp_chain",
+        &before.xdp_chain,
+        &after.xdp_chain,
+        |pin| pin.as_ref().and_then(path),
+    );
+    found.key(
         "node.hash_key_file",
         &before.hash_key,
         &after.hash_key,

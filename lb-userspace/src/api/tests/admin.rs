@@ -136,7 +136,7 @@ async fn requests_that_make_no_sense() {
 #[tokio::test]
 async fn what_there_is_is_said_where_there_is_nothing() {
     let answer = Bench::new().ask(&get("/")).await;
-    let message = "no such resource: there are GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/diff, POST /v1/reload, POST /v1/command";
+    let message = "no such resource: there are GET /v1/status, GET /v1/routes, GET /v1/counters, GET /v1/explain, GET /v1/health, GET /v1/bpf, GET /v1/bpf/verify, POST /v1/probe, POST /v1/trace, POST /v1/trace/next, POST /v1/diff, POST /v1/reload, POST /v1/command";
     assert_eq!(answer.body, refused("not_found", message));
 }
 

@@ -33,7 +33,7 @@ use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{of, prepare_directory};
 use crate::dataplane::pins::remove_pin;
-use crate::dataplane::slot::Slot;
+use crate::dataplane::slot::{self, Slot};
 use crate::dataplane::xdp;
 use crate::dataplane::{DataplaneError, PerCpu, release_heap};
 use crate::model::XdpMode;
@@ -101,7 +101,7 @@ impl Entry {
 /// Takes off what an agent has left that was a backend beside the LB node with these pins and interfaces; that one's program
 /// hands nothing on any more. True where there was anything.
 pub fn remove_left(pin_dir: &Path, interfaces: &[String]) -> Result<bool, DataplaneError> {
-    let mut slot = Slot::open(pin_dir)?;
+    let mut slot = Slot::open(pin_dir, slot::BACKEND)?;
     if slot.program_id().is_none() {
         return Ok(false);
     }
@@ -243,7 +243,7 @@ impl Datapath {
                 Ok((Seat::Ingress(seat), adopted || replaced.is_some()))
             }
             Entry::LbNode => {
-                let mut slot = Slot::open(pin_dir)?;
+                let mut slot = Slot::open(pin_dir, slot::BACKEND)?;
                 let adopted = slot.program_id().is_some();
                 slot.put(program)?;
                 Ok((Seat::Slot(Box::new(slot)), adopted))

@@ -79,6 +79,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         | Command::Doctor(_)
         | Command::Version
         | Command::Completions { .. }
+        | Command::Trace(_)
         | Command::Man { .. } => panic!("`{line}` asks no agent"),
     };
     let style = Style {

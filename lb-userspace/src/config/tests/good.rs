@@ -33,6 +33,7 @@ fn the_example_of_a_load_balancer() {
             router_id: Some([10, 0, 0, 11].into()),
             interfaces: vec!["eth0".into()],
             xdp_mode: XdpMode::Auto,
+            xdp_chain: None,
             hash_key: Some(HashKey([
                 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
             ])),
@@ -137,6 +138,7 @@ fn every_key_is_read() {
     let node = &settings.node;
     assert_eq!(node.router_id, Some([255; 4].into()));
     assert_eq!(node.xdp_mode, XdpMode::Native);
+    assert_eq!(node.xdp_chain, Some("/sys/fs/bpf/firewall".into()));
     assert!(node.hash_key.is_some(), "read beside the file");
     assert_eq!(node.tunnel_source_v4, Some(own_v4));
     assert_eq!(node.tunnel_source_v6, Some(own_v6));

@@ -1,0 +1,94 @@
+//! What the programs `watched_...` tell the agent of packets. Nothing here is part of the others.
+
+use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::XdpContext;
+use lb_common::lb::Exit;
+use lb_common::lb::trace::{Asked, CAPTURE_MAX, Desk, Head};
+use lb_common::packet::Packet as _;
+use lb_ebpf::packet::{XdpPacket, opaque};
+
+/// As small as can be: the agent makes it larger where somebody watches.
+#[btf_map]
+static TRACE: RingBuf<Head, 4096> = RingBuf::new();
+#[btf_map]
+static ASKED: Array<Asked, 1> = Array::new();
+#[btf_map]
+static DESK: PerCpuArray<Desk, 1> = PerCpuArray::new();
+
+/// Writes the packet down where it is asked for. True: [`left`] wants to know where it leaves.
+#[inline(never)]
+pub fn arrived(context: *mut xdp_md) -> bool {
+    let (Some(asked), Some(desk)) = (ASKED.get(0), DESK.get_ptr_mut(0)) else {
+        return false;
+    };
+    let packet = XdpPacket::new(&XdpContext::new(context));
+    // SAFETY: the pointer comes from a per-CPU array: valid while the program runs, written by nobody else meanwhile.
+    let desk = unsafe { &mut *desk };
+    if asked.until_ns == 0 || !asked.fits(packet) || !desk.turn(asked.sample) {
+        return false;
+    }
+    // SAFETY: takes nothing, reads a clock.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    if time_ns >= asked.until_ns {
+        return false;
+    }
+    let captured = opaque(if packet.len() < CAPTURE_MAX {
+        packet.len()
+    } else {
+        CAPTURE_MAX
+    });
+    if captured == 0 || captured > CAPTURE_MAX {
+        return false;
+    }
+    // SAFETY: the context is that of the running program, and the room behind the pointer is as long as the checks above say.
+    let (length, copied) = unsafe {
+        let to = (&raw mut desk.packet).cast();
+        let length = bpf_xdp_get_buff_len(context) as u32;
+        (length, bpf_xdp_load_bytes(context, 0, to, captured as u32))
+    };
+    desk.head = Head {
+        time_ns,
+        length,
+        captured: captured as u32,
+        ifindex: packet.ingress(),
+        exit: 0,
+    };
+    copied == 0
+}
+
+/// Tells of the packet that has [`arrived`].
+#[inline(never)]
+pub fn left(exit: Exit) {
+    let (Some(asked), Some(desk)) = (ASKED.get(0), DESK.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: as above.
+    let desk = unsafe { &mut *desk };
+    if !asked.is_exit(exit as u32) {
+        return;
+    }
+    // SAFETY: takes nothing, reads a counter.
+    let now = unsafe { bpf_jiffies64() };
+    if !desk.budget.take(asked.per_jiffy, asked.burst, now) {
+        desk.untold.limited += 1;
+        return;
+    }
+    desk.head.exit = exit as u32;
+    let length = size_of::<Head>() + opaque(desk.head.captured as usize);
+    if length > size_of::<Head>() + CAPTURE_MAX {
+        return;
+    }
+    let from = (&raw const desk.head).cast::<u8>();
+    // SAFETY: head and packet lie one behind the other in the value, and the check above keeps the length inside.
+    let told = unsafe { core::slice::from_raw_parts(from, length) };
+    if TRACE
+        .output_untyped::<[u8]>(told, u64::from(BPF_RB_NO_WAKEUP))
+        .is_err()
+    {
+        desk.untold.lost += 1;
+    }
+}
