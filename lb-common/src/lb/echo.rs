@@ -66,7 +66,9 @@ fn turn<P: Transit>(packet: &mut P, kind: u8, at: usize) -> Result<(), Exit> {
     }
     let icmp = packet.get_at_mut::<Icmp>(at).or_leave(Exit::Malformed)?;
     let (request, reply) = types(kind);
-    icmp.checksum = with_high_octet(icmp.checksum, request, reply);
+    let sum = with_high_octet(icmp.checksum, request, reply);
+    // A reply of nothing but zeroes does not hold with zero; where zero would hold, so does its other form (RFC 1624, section 3).
+    icmp.checksum = if sum == 0 { 0xffff } else { sum };
     icmp.kind = reply;
     // Tags stay, and the answer leaves by the link that the question came by.
     packet.unskip();

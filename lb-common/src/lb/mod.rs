@@ -127,6 +127,9 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
     } else if ethertype == ETHERTYPE_IPV6 {
         let ip = packet.get::<Ipv6>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
+        if is_special_v6(ip.destination) {
+            return leave(Exit::NotVip);
+        }
         let vip = find_vip(bank, ip.destination)?;
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
@@ -298,11 +301,15 @@ fn check_source_v4(bank: &Bank, source: u32) -> Result<(), Exit> {
     check_source(bank, v4_mapped(source))
 }
 
+/// Of `::/64`: unspecified, loopback, and IPv4 addresses in their IPv6 form, which are on no wire. The tables hold those for IPv4.
+#[inline(always)]
+const fn is_special_v6(address: [u64; 2]) -> bool {
+    address[0] == 0
+}
+
 #[inline(always)]
 fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
-    let [high, low] = source;
-    let loopback_or_unspecified = high == 0 && u64::from_be(low) <= 1;
-    if loopback_or_unspecified || high.to_be() >> 56 == 0xff {
+    if is_special_v6(source) || source[0].to_be() >> 56 == 0xff {
         return leave(Exit::BadSource);
     }
     check_source(bank, source)
