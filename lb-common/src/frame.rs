@@ -11,6 +11,8 @@ const SIZE: usize = HEADROOM + 9216;
 #[derive(Clone, Copy)]
 pub struct Frame {
     buffer: [u8; SIZE],
+    /// Where the headroom begins.
+    floor: usize,
     start: usize,
     skipped: usize,
     end: usize,
@@ -24,11 +26,17 @@ impl Frame {
     /// A copy of `packet`; `None` where it is longer than 9,216 bytes.
     pub fn new(packet: &[u8]) -> Option<Self> {
         // Headroom that was never written must be seen in a test.
-        let mut buffer = [0xa5; SIZE];
+        Self::filled(packet, 0xa5)
+    }
+
+    /// The same with other bytes around it: what differs between two fills was never written.
+    pub fn filled(packet: &[u8], fill: u8) -> Option<Self> {
+        let mut buffer = [fill; SIZE];
         let end = HEADROOM + packet.len();
         buffer.get_mut(HEADROOM..end)?.copy_from_slice(packet);
         Some(Self {
             buffer,
+            floor: 0,
             start: HEADROOM,
             skipped: 0,
             end,
@@ -40,6 +48,12 @@ impl Frame {
     /// With another interface that it came in by than the first.
     pub fn from_interface(self, ingress: u32) -> Self {
         Self { ingress, ..self }
+    }
+
+    /// With so many bytes of headroom, at most 256.
+    pub fn with_headroom(self, bytes: usize) -> Self {
+        let floor = self.start.saturating_sub(bytes);
+        Self { floor, ..self }
     }
 
     /// The packet as it is now.
@@ -77,7 +91,7 @@ impl Packet for Frame {
         let start = self.start + self.skipped;
         match start.checked_add_signed(-by as isize) {
             // The kernel keeps at least an Ethernet header.
-            Some(start) if start + 14 <= self.end => {
+            Some(start) if start >= self.floor && start + 14 <= self.end => {
                 self.start = start;
                 self.skipped = 0;
                 true

@@ -14,4 +14,4 @@ pub mod harness;
 pub mod lab;
 pub mod load;
 pub mod lone;
-pub mod packet;
+pub use lb_oracle::packet;

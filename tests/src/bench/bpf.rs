@@ -200,6 +200,32 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
     Ok((attr.verdict, out))
 }
 
+/// Runs a program once on `input`, of which the first `metadata` bytes lie before an XDP program's packet. Returns the verdict and the
+/// length of what it left in `output`, metadata first.
+pub fn test_run_once(
+    program: BorrowedFd<'_>,
+    input: &[u8],
+    metadata: usize,
+    output: &mut [u8],
+) -> io::Result<(u32, usize)> {
+    let mut attr = TestRun::new_zeroed();
+    attr.program = program.as_raw_fd() as u32;
+    attr.data_in = input.as_ptr() as u64;
+    attr.data_size_in = input.len() as u32;
+    attr.data_out = output.as_mut_ptr() as u64;
+    attr.data_size_out = output.len() as u32;
+    let mut context = XdpContext::new_zeroed();
+    if metadata > 0 {
+        context.data = metadata as u32;
+        context.data_end = input.len() as u32;
+        attr.context_in = (&raw const context) as u64;
+        attr.context_size_in = size_of::<XdpContext>() as u32;
+    }
+    // SAFETY: both buffers and the context live through the call and have the sizes given.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+    Ok((attr.verdict, attr.data_size_out as usize))
+}
+
 /// Runs a program on `repeat` copies of a packet that came in by `interface`, and does with each what the program says. What is left
 /// in a page is what the next one that gets it begins with.
 pub fn test_run_live(

@@ -7,6 +7,7 @@ pub mod bird;
 pub mod bpffs;
 pub mod counters;
 pub mod filter;
+pub mod flows;
 pub mod leftovers;
 pub mod netns;
 pub mod poll;

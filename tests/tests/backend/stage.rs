@@ -1,8 +1,7 @@
 //! A backend's program in the kernel, in a namespace with real sockets, beside the same decision on the host.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,9 +11,9 @@ use anylb::backend::kernel_types::Offsets;
 use anylb::model::XdpMode;
 use lb_common::backend::{Exit, Found};
 use lb_common::exit::Action;
+use lb_tests::harness::flows;
 use lb_tests::harness::netns::Netns;
-use lb_tests::packet::{SYN, Segment, Tunnel};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use lb_tests::packet::Tunnel;
 
 use crate::cases::{self, FAMILIES, Family};
 use crate::host::Host;
@@ -34,21 +33,15 @@ pub const ENTRIES: [Entry; 2] = [Entry::Interface(XdpMode::Auto), Entry::Tc];
 /// A namespace whose `lo` has the VIPs and the real clients' addresses; what is sent to ghosts goes into the void.
 pub fn namespace(test: &str) -> Result<Netns> {
     let netns = Netns::create(&format!("backend-{test}"))?;
-    for family in &FAMILIES {
-        for address in [family.vip().ip(), family.client().ip()] {
-            netns.ip(&format!("address add {address} dev lo"))?;
-        }
-    }
-    netns.ip("link add ghosts type veth peer name void")?;
-    netns.ip("link set void up")?;
-    netns.ip("link set ghosts up")?;
-    for family in &FAMILIES {
-        let ghost = ghost(family, 0).ip();
-        netns.ip(&format!("route add {ghost} dev ghosts"))?;
-        netns.ip(&format!(
-            "neighbour add {ghost} lladdr 02:00:00:00:00:09 dev ghosts"
-        ))?;
-    }
+    let local = FAMILIES
+        .iter()
+        .flat_map(|family| [family.vip().ip(), family.client().ip()]);
+    let ghosts = FAMILIES.iter().map(|family| ghost(family, 0).ip());
+    flows::lay_out(
+        &netns,
+        &local.collect::<Vec<_>>(),
+        &ghosts.collect::<Vec<_>>(),
+    )?;
     Ok(netns)
 }
 
@@ -139,11 +132,7 @@ fn verdict(entry: Entry, action: Action) -> u32 {
 
 /// A connection over `lo` from the family's client to its VIP: client's and server's end.
 pub fn connection(family: &Family) -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind(family.vip())?;
-    let client = Socket::new(Domain::for_address(family.vip()), Type::STREAM, None)?;
-    client.bind(&family.client().into())?;
-    client.connect(&family.vip().into())?;
-    Ok((client.into(), listener.accept()?.0))
+    flows::connection(family.client(), family.vip())
 }
 
 /// A client that exists only as packets.
@@ -157,45 +146,5 @@ pub fn ghost(family: &Family, port: u16) -> SocketAddr {
 
 /// Sends a SYN of a ghost to the family's VIP and returns the sequence number of the SYN-ACK.
 pub fn half_open(family: &Family, ghost: SocketAddr) -> Result<u32> {
-    const EVERY_PROTOCOL: u16 = 3;
-    let tap = Socket::new(
-        Domain::PACKET,
-        Type::RAW,
-        Some(Protocol::from(i32::from(EVERY_PROTOCOL.to_be()))),
-    )?;
-    tap.set_read_timeout(Some(PATIENCE))?;
-    send(&Segment::new(ghost, family.vip(), SYN))?;
-    let start = Instant::now();
-    let mut buffer = [0; 2048];
-    while start.elapsed() < PATIENCE {
-        let length = (&tap).read(&mut buffer).context("no SYN-ACK")?;
-        if let Some(sequence) = syn_ack(&buffer[..length], family.vip(), ghost) {
-            return Ok(sequence);
-        }
-    }
-    anyhow::bail!("no SYN-ACK to {ghost}")
-}
-
-fn send(segment: &Segment) -> Result<()> {
-    const HEADER_INCLUDED: i32 = 255;
-    let domain = Domain::for_address(segment.destination);
-    let socket = Socket::new(domain, Type::RAW, Some(HEADER_INCLUDED.into()))?;
-    let to: SockAddr = SocketAddr::new(segment.destination.ip(), 0).into();
-    socket.send_to(&segment.ip(), &to)?;
-    Ok(())
-}
-
-fn syn_ack(frame: &[u8], from: SocketAddr, to: SocketAddr) -> Option<u32> {
-    let (source, tcp) = match frame.get(12..14)? {
-        [8, 0] => (frame.get(26..30)?, frame.get(34..)?),
-        [0x86, 0xdd] => (frame.get(22..38)?, frame.get(54..)?),
-        _ => return None,
-    };
-    let address = match from.ip() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
-    let matches = source == address && tcp.get(..4)? == ports && tcp.get(13)? & 0x12 == 0x12;
-    matches.then(|| u32::from_be_bytes(tcp[4..8].try_into().expect("four bytes")))
+    flows::half_open(ghost, family.vip())
 }

@@ -16,10 +16,11 @@ enum Allowed {
 const CRATES: &[(&str, Allowed)] = &[
     ("lb-common", Allowed::Only(&["zerocopy"])),
     ("lb-ebpf", Allowed::OfWorkspace(&["lb-common"])),
+    ("lb-oracle", Allowed::Only(&["lb-common", "zerocopy"])),
     ("lb-userspace", Allowed::OfWorkspace(&["lb-common"])),
     (
         "lb-tests",
-        Allowed::OfWorkspace(&["lb-common", "lb-userspace"]),
+        Allowed::OfWorkspace(&["lb-common", "lb-oracle", "lb-userspace"]),
     ),
     ("xtask", Allowed::OfWorkspace(&[])),
 ];

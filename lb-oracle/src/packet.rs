@@ -341,7 +341,7 @@ fn address(packet: &[u8], v4: usize, v6: usize) -> IpAddr {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -350,7 +350,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 
 /// The pseudo-header of a transport checksum. IPv4's words are among those of the v4-mapped form, whose others add up to
 /// nothing on both sides.
-fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
+pub(crate) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
     let wide = |address: IpAddr| match address {
         IpAddr::V4(v4) => Ipv6Addr::from(u128::from(u32::from(v4))).octets(),
         IpAddr::V6(v6) => v6.octets(),

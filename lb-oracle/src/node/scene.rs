@@ -1,0 +1,415 @@
+//! The tables of a node with every kind of service.
+//!
+//! One service per pool, for both families, TCP and UDP alike: its port is 1000 and the pool's place in [`POOLS`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use lb_common::abi::{
+    self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, encap, kind, options, ranges_key,
+    service_key,
+};
+use lb_common::flow::FlowKey;
+use lb_common::lb::outer_checksum;
+use lb_common::tunnel;
+use lb_common::wire::v4_of;
+
+use crate::make::{Cast, Service};
+use crate::{ip, words};
+
+/// A pool, and what is special about it.
+struct Pool {
+    encap: u8,
+    /// `10.1.PLACE.` or `fd00:1:PLACE::`.
+    over_v4: bool,
+    backends: u16,
+    hops: u16,
+    mtu: u16,
+    flags: u8,
+    /// Of its services.
+    options: u16,
+    way: Way,
+}
+
+/// The way to a pool's backends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The packet's own interface.
+    Back,
+    /// The same, with a VLAN tag.
+    Tagged,
+    /// Another interface.
+    Other,
+    /// A VLAN on another interface.
+    OtherTagged,
+    /// None is known.
+    Unresolved,
+    /// The rows name no backend.
+    Empty,
+    /// The rows name backends that are not there.
+    Unknown,
+    /// The rows are not there.
+    NoTable,
+    /// It is this box.
+    Local,
+}
+
+const ROWS: Pool = Pool {
+    encap: encap::ROWS,
+    over_v4: true,
+    backends: 5,
+    hops: 4,
+    mtu: 1600,
+    flags: 0,
+    options: 0,
+    way: Way::Back,
+};
+const ROWS_V6: Pool = Pool {
+    over_v4: false,
+    ..ROWS
+};
+const GUE: Pool = Pool {
+    encap: encap::GUE,
+    ..ROWS
+};
+const IP: Pool = Pool {
+    encap: encap::IP,
+    ..ROWS
+};
+
+/// Every pool.
+const POOLS: &[Pool] = &[
+    ROWS,
+    Pool { hops: 3, ..ROWS },
+    Pool { hops: 2, ..ROWS },
+    Pool { hops: 1, ..ROWS },
+    ROWS_V6,
+    Pool { hops: 3, ..ROWS_V6 },
+    Pool { hops: 2, ..ROWS_V6 },
+    Pool { hops: 1, ..ROWS_V6 },
+    Pool {
+        flags: tunnel::flags::SETTLING,
+        ..ROWS
+    },
+    Pool {
+        options: options::HASH_SRC_DST,
+        ..ROWS
+    },
+    Pool {
+        options: options::HASH_SRC,
+        ..ROWS_V6
+    },
+    GUE,
+    Pool {
+        over_v4: false,
+        ..GUE
+    },
+    IP,
+    Pool {
+        over_v4: false,
+        ..IP
+    },
+    Pool {
+        way: Way::Tagged,
+        ..ROWS
+    },
+    Pool {
+        way: Way::Tagged,
+        ..ROWS_V6
+    },
+    Pool {
+        way: Way::Tagged,
+        ..IP
+    },
+    Pool {
+        way: Way::Other,
+        ..ROWS
+    },
+    Pool {
+        way: Way::OtherTagged,
+        over_v4: false,
+        ..GUE
+    },
+    Pool {
+        way: Way::Unresolved,
+        ..ROWS
+    },
+    Pool {
+        way: Way::Empty,
+        ..ROWS
+    },
+    Pool {
+        way: Way::Unknown,
+        ..ROWS
+    },
+    Pool {
+        way: Way::NoTable,
+        ..ROWS
+    },
+    Pool { mtu: 200, ..ROWS },
+    Pool {
+        mtu: 200,
+        ..ROWS_V6
+    },
+    Pool {
+        mtu: 1280,
+        over_v4: false,
+        ..IP
+    },
+    Pool {
+        mtu: u16::MAX,
+        ..ROWS_V6
+    },
+    Pool {
+        way: Way::Local,
+        ..ROWS
+    },
+    Pool {
+        way: Way::Local,
+        ..ROWS_V6
+    },
+    Pool {
+        way: Way::Local,
+        ..IP
+    },
+    Pool {
+        backends: 1,
+        ..ROWS
+    },
+];
+
+/// VIPs; the last ones have no services.
+const VIPS: [&str; 4] = [
+    "198.51.100.1",
+    "2001:db8:100::1",
+    "198.51.100.2",
+    "2001:db8:100::2",
+];
+const SERVED: usize = 2;
+/// Nodes.
+const NODES: [&str; 3] = ["10.0.0.11", "10.0.0.12", "fd00::11"];
+/// Ranges of UDP ports of the first VIPs, and the place of the pool of each; one port has its own.
+const RANGES: [(u16, u16, usize); 4] = [
+    (8000, 8999, 0),
+    (8100, 8199, 4),
+    (8150, 8150, 11),
+    (65535, 65535, 1),
+];
+/// Where the counters of one service's backends begin, in its number.
+const COUNTERS: u32 = 8;
+/// An interface that packets do not come in by.
+const OTHER_INTERFACE: u32 = 7;
+
+/// Everything below the root.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Without seeds.
+    pub shared: Shared,
+    /// VIPs, and addresses that are no clients'.
+    pub vips: Vec<VipEntry>,
+    /// By VIP, protocol and port.
+    pub services: Vec<ServiceEntry>,
+    /// Pool by pool.
+    pub backends: Vec<Backend>,
+    /// Packed rows.
+    pub tables: BTreeMap<u32, Arc<[u64]>>,
+}
+
+impl Scene {
+    /// With every kind of service.
+    pub fn new() -> Self {
+        let mut scene = Self {
+            shared: shared(),
+            vips: vips(),
+            services: Vec::new(),
+            backends: Vec::new(),
+            tables: BTreeMap::new(),
+        };
+        for (place, pool) in POOLS.iter().enumerate() {
+            let first = scene.backends.len() as u32;
+            scene
+                .backends
+                .extend((0..pool.backends).map(|i| pool.backend(place, i)));
+            if pool.way != Way::NoTable {
+                scene.tables.insert(table(place), pool.rows());
+            }
+            scene.enter(place, pool, first);
+        }
+        scene
+    }
+
+    /// The services of a pool.
+    fn enter(&mut self, place: usize, pool: &Pool, first_backend: u32) {
+        let own = 1000 + place as u16;
+        let ranges = RANGES.iter().filter(|(.., of)| *of == place);
+        let mut ports = vec![(6, own, own), (17, own, own)];
+        ports.extend(ranges.map(|(first, last, _)| (17, *first, *last)));
+        for vip in 1..=SERVED as u32 {
+            for &(protocol, first_port, last_port) in &ports {
+                let key = service_key(vip, protocol, first_port);
+                let counter = self.services.len() as u32;
+                self.services.push(ServiceEntry {
+                    key: if first_port == last_port {
+                        key
+                    } else {
+                        ranges_key(key)
+                    },
+                    table: table(place) as u16,
+                    options: pool.options,
+                    first_backend,
+                    service_counter: counter,
+                    first_counter: counter * COUNTERS,
+                    tunnel_mtu: pool.mtu,
+                    tunnel_flags: pool.flags,
+                    encap: pool.encap,
+                    first_port,
+                    last_port,
+                });
+            }
+        }
+    }
+
+    /// Counters of services and of backends that are in use.
+    pub fn counters(&self) -> (u32, u32) {
+        let services = self.services.len() as u32;
+        (services, services * COUNTERS)
+    }
+
+    /// Who sends to these services.
+    pub fn cast(&self) -> Cast {
+        let vip = |number: u32| ip(VIPS[number as usize - 1]);
+        let mut services: Vec<Service> = self
+            .services
+            .iter()
+            .map(|service| Service {
+                at: SocketAddr::new(vip(abi::service_vip(service.key)), service.first_port),
+                protocol: (service.key >> 16) as u8,
+            })
+            .collect();
+        services.extend(VIPS[SERVED..].iter().map(|vip| Service {
+            at: (ip(vip), 1000).into(),
+            protocol: 6,
+        }));
+        let backends =
+            (0..3).flat_map(|place| [true, false].map(|over_v4| address(over_v4, place, 0)));
+        Cast {
+            services,
+            flows: Vec::new(),
+            known: VIPS
+                .iter()
+                .chain(&NODES)
+                .map(|address| ip(address))
+                .chain(backends)
+                .collect(),
+            lengths: vec![200, 1280, 1500, 1600],
+            numbers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn shared() -> Shared {
+    Shared {
+        flow: FlowKey::new(*b"0123456789abcdef"),
+        source_v4: v4_of(words(ip(NODES[0]))),
+        source_v6: words(ip(NODES[2])),
+        tunnel_port: tunnel::PORT.to_be(),
+        generation: 7_u16.to_be(),
+        site: 3,
+        // More than any test asks for.
+        answers_per_jiffy: u16::MAX,
+        answers_max: u32::MAX,
+        ..Shared::default()
+    }
+}
+
+fn vips() -> Vec<VipEntry> {
+    let vips = (1..).zip(VIPS).map(|(id, vip)| VipEntry {
+        address: words(ip(vip)),
+        kind: kind::VIP,
+        id,
+    });
+    let own = |address| VipEntry {
+        address: words(address),
+        kind: kind::OWN,
+        id: 0,
+    };
+    let backends = POOLS
+        .iter()
+        .enumerate()
+        .flat_map(|(place, pool)| (0..pool.backends).map(move |i| address(pool.over_v4, place, i)));
+    let nodes = NODES.iter().map(|node| ip(node));
+    vips.chain(nodes.chain(backends).map(own)).collect()
+}
+
+/// Table of the pool at `place`, the first of its pair.
+const fn table(place: usize) -> u32 {
+    2 * place as u32
+}
+
+fn address(over_v4: bool, place: usize, i: u16) -> IpAddr {
+    if over_v4 {
+        [10, 1, place as u8, 1 + i as u8].into()
+    } else {
+        [0xfd00, 1, place as u16, 0, 0, 0, 0, 1 + i].into()
+    }
+}
+
+impl Pool {
+    fn backend(&self, place: usize, i: u16) -> Backend {
+        let address = words(address(self.over_v4, place, i));
+        if self.way == Way::Unknown {
+            return Backend::default();
+        }
+        let (source, other) = (
+            shared().source_v4,
+            matches!(self.way, Way::Other | Way::OtherTagged),
+        );
+        let flags = match self.way {
+            Way::Unresolved => 0,
+            Way::Local => backend_flags::REACHABLE | backend_flags::LOCAL,
+            _ => backend_flags::REACHABLE,
+        };
+        Backend {
+            address,
+            macs_low: u64::from_ne_bytes([2, 0, 0, 1, place as u8, i as u8, 2, 0]),
+            macs_high: u32::from_ne_bytes([0, 2, 0xfe, 0xed]),
+            checksum: if self.over_v4 {
+                outer_checksum(source, v4_of(address))
+            } else {
+                0
+            },
+            ifindex: if other { OTHER_INTERFACE } else { 1 },
+            flags: flags | backend_flags::JUDGED | backend_flags::UP,
+            mtu: self.mtu.into(),
+            vlan: match self.way {
+                Way::Tagged => u32::from_ne_bytes([0x81, 0, 0x20, 0x64]),
+                Way::OtherTagged => u32::from_ne_bytes([0x88, 0xa8, 0x0f, 0xff]),
+                _ => 0,
+            },
+        }
+    }
+
+    fn rows(&self) -> Arc<[u64]> {
+        let hop = |row: u32, hop: u16| {
+            if hop < self.hops.min(self.backends) && self.way != Way::Empty {
+                (row % u32::from(self.backends)) as u16 + hop
+            } else {
+                abi::ABSENT
+            }
+        };
+        let wrapped = |row, n| match hop(row, n) {
+            abi::ABSENT => abi::ABSENT,
+            index => index % self.backends,
+        };
+        (0..abi::ROWS)
+            .map(|row| abi::pack_row([0, 1, 2, 3].map(|n| wrapped(row, n))))
+            .collect()
+    }
+}
