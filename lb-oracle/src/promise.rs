@@ -218,14 +218,25 @@ fn decapsulated(before: &[u8], after: &[u8]) -> Result<(), Broken> {
         was & !3 == is & !3 && inner[0] == out[0] && (v4 || inner[1] & 0xf == out[1] & 0xf),
         "only ECN changes",
     )?;
-    ensure(
-        was == is || was & 3 != 0,
-        "no mark on what cannot be marked",
-    )?;
+    let mark = congestion(was & 3, traffic_class(&came[ETHERNET..]) & 3);
+    ensure(Some(is & 3) == mark, "the mark of RFC 6040")?;
     ensure(
         !v4 || !header_holds(inner) || header_holds(out),
         "inner checksum",
     )
+}
+
+/// The mark behind the tunnel (RFC 6040, section 4.2); none: such a packet is dropped.
+fn congestion(inner: u8, outer: u8) -> Option<u8> {
+    const NOT_ECT: u8 = 0;
+    const CONGESTED: u8 = 3;
+    match (inner, outer) {
+        (NOT_ECT, CONGESTED) => None,
+        (NOT_ECT, _) => Some(NOT_ECT),
+        (_, CONGESTED) => Some(CONGESTED),
+        (2, 1) => Some(1),
+        _ => Some(inner),
+    }
 }
 
 /// Bytes of a tunnel's headers behind the Ethernet header.
