@@ -44,6 +44,8 @@ pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
 pub const BACKEND_COUNTERS_MAX: u32 = 131_072;
 /// Slots for counters by exit.
 pub const EXITS_MAX: u32 = 64;
+/// How many of them count ICMP errors that were sent to backends.
+pub const ERRORS_MAX: u32 = crate::lb::icmp::ERRORS.len() as u32;
 /// Blocks of such slots: interfaces whose indexes differ in their last six bits are told apart.
 pub const EXIT_BLOCKS: u32 = 64;
 /// A hop that is not there.
@@ -347,6 +349,13 @@ pub const fn ranges_key(key: u64) -> u64 {
 #[inline(always)]
 pub const fn exit_counter(ifindex: u32, exit: u32) -> u32 {
     (ifindex & (EXIT_BLOCKS - 1)) * EXITS_MAX + exit
+}
+
+/// Counter of an ICMP error that was sent to a backend, by its place in [`crate::lb::icmp::ERRORS`]: they have the last slots of
+/// an interface's block.
+#[inline(always)]
+pub const fn error_counter(ifindex: u32, error: u32) -> u32 {
+    exit_counter(ifindex, EXITS_MAX - ERRORS_MAX + error)
 }
 
 /// Number of the VIP in a [`service_key`].

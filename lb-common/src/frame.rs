@@ -114,8 +114,23 @@ impl Transit for Frame {
         self.skipped = 0;
     }
 
-    fn settle(number: u64) -> u64 {
-        number
+    fn shorten(&mut self, by: usize) -> bool {
+        self.skipped = 0;
+        match self.end.checked_sub(by) {
+            Some(end) if end >= self.start + 14 => {
+                self.end = end;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn aside(&mut self, task: u32, a: u32, b: u32) -> u64 {
+        crate::lb::aside::run(self, task, a, b)
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
     }
 
     fn leaves_by(&mut self, interface: u32) -> bool {

@@ -15,6 +15,7 @@
 //! | [`budget`] | a token bucket per CPU |
 //! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
+//! | [`quote`] | what an ICMP error quotes |
 //! | [`ipv6`] | the walk over IPv6 extension headers |
 //!
 //! The decision code is generic over "read the packet" and "look up the tables": the kernel program, the host's tests and
@@ -38,6 +39,7 @@ pub mod ipv6;
 pub mod lb;
 pub mod mss;
 pub mod packet;
+pub mod quote;
 pub mod siphash;
 pub mod tunnel;
 pub mod wire;

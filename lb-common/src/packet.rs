@@ -37,6 +37,12 @@ pub trait Packet {
         let _ = v4;
         self.grow(-(by as i32))
     }
+    /// The number, computed at this point of the program: otherwise the compiler moves the computation to where the number is
+    /// used, and what it needs is kept on the stack until then. Nor does it know the number any more: what follows stays.
+    #[inline(always)]
+    fn settle(number: u64) -> u64 {
+        number
+    }
     /// Whether the kernel has joined it of several.
     #[inline(always)]
     fn is_joined(&self) -> bool {
@@ -58,9 +64,14 @@ pub trait Transit: Packet + Copy {
     fn skip(&mut self, by: usize);
     /// Offsets count from the start of the frame again.
     fn unskip(&mut self);
-    /// The number, computed at this point of the program: otherwise the compiler moves the computation to where the number is
-    /// used, and what it needs is kept on the stack until then.
-    fn settle(number: u64) -> u64;
+    /// Cuts `by` bytes off the end; offsets count from the start of the frame again. False, and nothing cut, where that is not
+    /// possible.
+    #[must_use]
+    fn shorten(&mut self, by: usize) -> bool;
+    /// Index of the interface that it came in by.
+    fn ingress(&self) -> u32;
+    /// [`crate::lb::aside::run`], in a function of its own. What is skipped stays skipped.
+    fn aside(&mut self, task: u32, a: u32, b: u32) -> u64;
     /// Where the packet is to go. True: the interface is the one it came in by.
     fn leaves_by(&mut self, interface: u32) -> bool;
 }

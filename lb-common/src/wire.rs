@@ -128,6 +128,17 @@ wire! {
         /// Length, in units of the header's own.
         length: u8,
     }
+    /// IPv6 fragment header (RFC 8200, section 4.5).
+    FragmentHeader {
+        /// What follows.
+        next_header: u8,
+        /// Zero.
+        reserved: u8,
+        /// Offset in eights of bytes, two bits that are zero, and whether more fragments follow.
+        offset: Be16,
+        /// Identification.
+        identification: Be32,
+    }
     /// The first four bytes of TCP and UDP.
     Ports {
         /// Source port.
@@ -296,6 +307,14 @@ pub const fn fold(sum: u32) -> u16 {
 #[inline(always)]
 pub const fn halves(word: u32) -> u32 {
     (word & 0xffff) + (word >> 16)
+}
+
+/// A checksum after a change of an octet that is the first of its word (RFC 1624, equation 3).
+#[inline(always)]
+pub const fn with_high_octet(checksum: u16, before: u8, after: u8) -> u16 {
+    let before = Be16::new((before as u16) << 8).raw();
+    let after = Be16::new((after as u16) << 8).raw();
+    !fold(!checksum as u32 + !before as u32 + after as u32)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::PROBE_MARK;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
@@ -46,12 +46,6 @@ impl XdpPacket {
         }
         // SAFETY: the check above proves to the verifier that eight bytes of metadata are there.
         unsafe { core::ptr::read_unaligned(mark as *const u64) == PROBE_MARK }
-    }
-
-    /// Index of the interface that the packet came in by.
-    #[inline(always)]
-    pub fn ingress(&self) -> u32 {
-        self.ingress
     }
 
     /// Index of the interface that the packet leaves by, where that is another than it came in by.
@@ -127,6 +121,11 @@ impl Packet for XdpPacket {
         self.reload();
         true
     }
+
+    #[inline(always)]
+    fn settle(number: u64) -> u64 {
+        opaque(number as usize) as u64
+    }
 }
 
 impl Transit for XdpPacket {
@@ -153,8 +152,27 @@ impl Transit for XdpPacket {
     }
 
     #[inline(always)]
-    fn settle(number: u64) -> u64 {
-        opaque(number as usize) as u64
+    fn shorten(&mut self, by: usize) -> bool {
+        // SAFETY: the context is valid; the helper checks the length.
+        if unsafe { bpf_xdp_adjust_tail(self.context, -(by as i32)) } != 0 {
+            return false;
+        }
+        self.reload();
+        true
+    }
+
+    #[inline(always)]
+    fn aside(&mut self, task: u32, a: u32, b: u32) -> u64 {
+        let skipped = self.skipped;
+        let result = aside(self.context, skipped as u32, task, a, b);
+        self.reload();
+        self.skip(skipped);
+        result
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.ingress
     }
 
     #[inline(always)]
@@ -162,6 +180,15 @@ impl Transit for XdpPacket {
         self.egress = interface;
         self.ingress == interface
     }
+}
+
+/// [`lb_common::lb::aside`], a global function: the verifier knows nothing of its arguments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn aside(context: *mut xdp_md, skipped: u32, task: u32, a: u32, b: u32) -> u64 {
+    let mut packet = XdpPacket::new(&XdpContext::new(context));
+    packet.skip(skipped as usize & 15);
+    lb_common::lb::aside::run(&mut packet, task, a, b)
 }
 
 /// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier

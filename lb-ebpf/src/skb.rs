@@ -159,6 +159,11 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
+    fn settle(number: u64) -> u64 {
+        opaque(number as usize) as u64
+    }
+
+    #[inline(always)]
     fn is_joined(&self) -> bool {
         // SAFETY: as in `len`.
         unsafe { (*self.context).gso_size != 0 }

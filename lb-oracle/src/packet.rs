@@ -304,6 +304,33 @@ pub fn mend(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// Makes the length in the IP header that of the packet.
+pub fn set_length(packet: &mut [u8]) {
+    if packet[0] >> 4 == 4 {
+        let length = packet.len() as u16;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        mend(packet);
+    } else {
+        let length = packet.len() as u16 - 40;
+        packet[4..6].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// The packet as one of its fragments; `offset` in eights of bytes.
+pub fn fragment(packet: &[u8], offset: u16) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet[0] >> 4 == 4 {
+        packet[6..8].copy_from_slice(&(0x2000 | offset).to_be_bytes());
+        mend(&mut packet);
+    } else {
+        let next = std::mem::replace(&mut packet[6], 44);
+        let [high, low] = (offset << 3 | 1).to_be_bytes();
+        packet.splice(40..40, [next, 0, high, low, 0, 0, 0, 9]);
+        set_length(&mut packet);
+    }
+    packet
+}
+
 /// Whether an IPv4 header's checksum is true, and those of TCP and ICMP.
 pub fn checksums_hold(packet: &[u8]) -> bool {
     let (header, protocol, source, destination) = if packet[0] >> 4 == 4 {

@@ -23,6 +23,7 @@ pub fn of_node(before: &[u8], exit: lb::Exit, after: &[u8]) -> Result<(), Broken
         Action::Pass => ensure(before == after, "passed and changed"),
         Action::Drop => Ok(()),
         Action::Transmit if exit == lb::Exit::EchoReply => answered(before, after),
+        Action::Transmit if exit == lb::Exit::TooBigAnswered => told_what_fits(before, after),
         Action::Transmit | Action::Redirect | Action::Local => encapsulated(before, after),
     }
 }
@@ -190,6 +191,50 @@ fn answered(before: &[u8], after: &[u8]) -> Result<(), Broken> {
     };
     ensure(came[40] == 128 && went[40] == 129, "type of the answer")?;
     ensure(!holds(came) || holds(went), "checksum of ICMPv6")
+}
+
+/// The sender of a packet that is too big hears of it, and of no other.
+fn told_what_fits(before: &[u8], after: &[u8]) -> Result<(), Broken> {
+    let start = l3(before);
+    ensure(
+        before[..6] == after[6..12]
+            && before[6..12] == after[..6]
+            && before[12..start] == after[12..start],
+        "back to where it came from, tags and all",
+    )?;
+    let (came, went) = (&before[start..], &after[start..]);
+    ensure(
+        source_of(came) == destination_of(went) && destination_of(came) == source_of(went),
+        "addresses exchanged",
+    )?;
+    let v4 = came[0] >> 4 == 4;
+    let (icmp, most) = if v4 { (20, 576) } else { (40, 1280) };
+    let length = ip_length(came).ok_or("no IP length")?;
+    let quoted = length.min(most - icmp - 8);
+    ensure(
+        went.len() == icmp + 8 + quoted && ip_length(went) == Some(went.len()),
+        "as much as may be quoted",
+    )?;
+    let message = &went[icmp..];
+    if v4 {
+        ensure(came[6] & 0x40 != 0, "about a packet that may be fragmented")?;
+        ensure(header_holds(went) && went[9] == 1, "IPv4 header")?;
+        ensure(checksum(&[message]) == 0 && message[..2] == [3, 4], "ICMP")?;
+    } else {
+        let sum = pseudo(source_of(went), destination_of(went), 58, message.len());
+        ensure(went[0] == 0x60 && went[6] == 58, "IPv6 header")?;
+        ensure(checksum(&[&sum, message]) == 0, "checksum of ICMPv6")?;
+        ensure(message[..2] == [2, 0], "ICMPv6")?;
+    }
+    let fits = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+    ensure((fits as usize) < length, "less fits than came")?;
+    // Of the two forms of zero, a checksum taken back by one TTL has the one that is of use.
+    let either = v4 && came[10..12] == [0xff, 0xff];
+    let places: &[usize] = if either { &[10, 11] } else { &[] };
+    ensure(
+        same_but(&came[..quoted], &message[8..], places),
+        "the packet as it came",
+    )
 }
 
 /// What was in the tunnel, with the frame's own addresses and perhaps a congestion mark.

@@ -300,6 +300,9 @@ pub struct Counters {
     pub received: BTreeMap<String, Count>,
     /// Packets by exit of the program; names are `lb_common::exit` or `backend` names.
     pub exits: Vec<ExitCount>,
+    /// ICMP errors for VIPs that were sent to backends; empty on a backend.
+    #[serde(default)]
+    pub icmp_errors: Vec<IcmpErrorCount>,
     /// By service name.
     pub services: BTreeMap<String, ServiceCount>,
     /// By service name and backend address.
@@ -315,6 +318,18 @@ pub struct Counters {
     /// Backend role: what became of encapsulated packets.
     #[serde(default)]
     pub second_chance: Option<SecondChanceCount>,
+}
+
+/// ICMP errors of a family and kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IcmpErrorCount {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// `unreachable`, `too_big`, `time_exceeded`, `parameter` or `other`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How many.
+    pub packets: u64,
 }
 
 impl Counters {

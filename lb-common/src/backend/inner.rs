@@ -4,9 +4,9 @@ use super::Exit;
 use super::outer::Outer;
 use crate::ipv6::{NoUpperLayer, upper_layer};
 use crate::packet::Packet;
+use crate::quote::{Quote, is_error_v4, is_error_v6, quoted_v4, quoted_v6};
 use crate::wire::{
-    Be16, Be32, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags,
-    v4_mapped, wire,
+    Be16, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags, v4_mapped,
 };
 
 /// A flow as the kernel looks it up; ports as a packet from the client has them.
@@ -50,6 +50,8 @@ enum Judged {
     SegmentError,
     Datagram,
     DatagramError,
+    /// An error about a fragment that is not the first: its flow cannot be told.
+    FragmentError,
 }
 
 /// An inner packet that is sound.
@@ -83,12 +85,21 @@ impl Inner {
         matches!(self.judged, Judged::SegmentError | Judged::DatagramError)
     }
 
+    /// Whether the flow cannot be told.
+    #[inline(always)]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.judged, Judged::FragmentError)
+    }
+
     /// Where the headers are that a SYN cookie is checked against.
     #[inline(always)]
     pub fn cookie_headers(&self) -> Option<(usize, usize)> {
         match self.judged {
             Judged::Segment => Some(self.headers),
-            Judged::SegmentError | Judged::Datagram | Judged::DatagramError => None,
+            Judged::SegmentError
+            | Judged::Datagram
+            | Judged::DatagramError
+            | Judged::FragmentError => None,
         }
     }
 }
@@ -120,10 +131,13 @@ fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
         protocol::TCP => tcp(packet, at, end)?,
         protocol::UDP => udp(packet, at, end)?,
         protocol::ICMP => {
-            let quoted = icmp(packet, at, end, is_error_v4)?;
-            let (peer, next, at) = quoted_v4(packet, quoted, end, vip)?;
-            client = peer;
-            quoted_transport(packet, next, at, end)?
+            icmp(packet, at, is_error_v4)?;
+            let quote = quoted_v4(packet, at, end).ok_or(Exit::Malformed)?;
+            if quote.source != vip {
+                return Err(Exit::Malformed);
+            }
+            client = quote.destination;
+            quoted(packet, &quote)?
         }
         _ => return Err(Exit::UnsupportedProtocol),
     };
@@ -157,10 +171,13 @@ fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
         protocol::TCP => tcp(packet, at, end)?,
         protocol::UDP => udp(packet, at, end)?,
         protocol::ICMPV6 => {
-            let quoted = icmp(packet, at, end, is_error_v6)?;
-            let (peer, next, at) = quoted_v6(packet, quoted, end, vip)?;
-            client = peer;
-            quoted_transport(packet, next, at, end)?
+            icmp(packet, at, is_error_v6)?;
+            let quote = quoted_v6(packet, at, end).ok_or(Exit::Malformed)?;
+            if quote.source[0] != vip[0] || quote.source[1] != vip[1] {
+                return Err(Exit::Malformed);
+            }
+            client = quote.destination;
+            quoted(packet, &quote)?
         }
         _ => return Err(Exit::UnsupportedProtocol),
     };
@@ -235,106 +252,28 @@ fn udp<P: Packet>(packet: &P, at: usize, end: usize) -> Result<Transport, Exit> 
     Ok((Judged::Datagram, word(udp.ports), NO_SEGMENT))
 }
 
-/// Offset of the packet that an ICMP error quotes.
+/// Goes on where the ICMP message is an error.
 #[inline(always)]
-fn icmp<P: Packet>(
-    packet: &P,
-    at: usize,
-    end: usize,
-    is_error: impl Fn(u8) -> bool,
-) -> Result<usize, Exit> {
+fn icmp<P: Packet>(packet: &P, at: usize, is_error: impl Fn(u8) -> bool) -> Result<(), Exit> {
     let icmp = packet.get_at::<Icmp>(at).ok_or(Exit::Malformed)?;
     if !is_error(icmp.kind) {
         return Err(Exit::UnsupportedProtocol);
     }
-    let quoted = at + size_of::<Icmp>();
-    if quoted > end {
-        return Err(Exit::Malformed);
-    }
-    Ok(quoted)
+    Ok(())
 }
 
-/// Destination unreachable, time exceeded, parameter problem (RFC 792).
+/// How the flow of a packet that a VIP sent is judged; its ports are those of the client's packets.
 #[inline(always)]
-const fn is_error_v4(kind: u8) -> bool {
-    matches!(kind, 3 | 11 | 12)
-}
-
-/// The lower half of the types (RFC 4443, section 2.1).
-#[inline(always)]
-const fn is_error_v6(kind: u8) -> bool {
-    kind < 128
-}
-
-/// Whom a quoted packet of the VIP went to, its protocol, and where that begins.
-#[inline(always)]
-fn quoted_v4<P: Packet>(
-    packet: &P,
-    at: usize,
-    end: usize,
-    vip: u32,
-) -> Result<(u32, u8, usize), Exit> {
-    const OFFSET_MASK: u16 = 0x1fff;
-    let ip = packet.get_at::<Ipv4>(at).ok_or(Exit::Malformed)?;
-    let header = usize::from(ip.version_ihl & 15) * 4;
-    let sound = ip.version_ihl >> 4 == 4
-        && header >= size_of::<Ipv4>()
-        && at + header <= end
-        && ip.fragment.value() & OFFSET_MASK == 0
-        && ip.source == vip;
-    if !sound {
-        return Err(Exit::Malformed);
-    }
-    Ok((ip.destination, ip.protocol, at + header))
-}
-
-/// Like [`quoted_v4`]. Servers send no extension headers before TCP.
-#[inline(always)]
-fn quoted_v6<P: Packet>(
-    packet: &P,
-    at: usize,
-    end: usize,
-    vip: [u64; 2],
-) -> Result<([u64; 2], u8, usize), Exit> {
-    let ip = packet.get_at::<Ipv6>(at).ok_or(Exit::Malformed)?;
-    let behind = at + size_of::<Ipv6>();
-    let source = ip.source;
-    let sound = ip.version_class_label.value() >> 28 == 6
-        && behind <= end
-        && source[0] == vip[0]
-        && source[1] == vip[1];
-    if !sound {
-        return Err(Exit::Malformed);
-    }
-    Ok((ip.destination, ip.next_header, behind))
-}
-
-wire! {
-    /// All of a transport header that an ICMP error must quote (RFC 792: eight bytes).
-    Quoted {
-        /// Source and destination of the quoted packet.
-        ports: Ports,
-        /// Of TCP.
-        sequence: Be32,
-    }
-}
-
-#[inline(always)]
-fn quoted_transport<P: Packet>(
-    packet: &P,
-    next: u8,
-    at: usize,
-    end: usize,
-) -> Result<Transport, Exit> {
-    if next != protocol::UDP && next != protocol::TCP {
+fn quoted<P: Packet, A>(packet: &P, quote: &Quote<A>) -> Result<Transport, Exit> {
+    if quote.protocol != protocol::TCP && quote.protocol != protocol::UDP {
         return Err(Exit::UnsupportedProtocol);
     }
-    if at + size_of::<Quoted>() > end {
-        return Err(Exit::Malformed);
+    if quote.is_later_fragment() {
+        return Ok((Judged::FragmentError, 0, NO_SEGMENT));
     }
-    let quoted = packet.get_at::<Quoted>(at).ok_or(Exit::Malformed)?;
+    let quoted = quote.transport(packet).ok_or(Exit::Malformed)?;
     let ports = word(quoted.ports).rotate_left(16);
-    if next == protocol::UDP {
+    if quote.protocol == protocol::UDP {
         return Ok((Judged::DatagramError, ports, NO_SEGMENT));
     }
     let segment = Segment {

@@ -108,6 +108,8 @@ exits! {
     /// Several tunnel packets in one, each with its own headers. The kernel joins no datagram without a checksum, as LB nodes of
     /// this version send them.
     Joined = "joined", Drop, "the interface joins the tunnel's packets: ethtool -K IFACE rx-udp-gro-forwarding off rx-gro-list off";
+    /// An ICMP error about a fragment, which names no flow.
+    AcceptedUnknown = "accepted_unknown", Pass, "";
 }
 
 const _: () = assert!(Exit::ALL.len() <= abi::EXITS_MAX as usize);
@@ -158,6 +160,7 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     let step = match flagged(outer.flags) {
         Some(exit) => Step::Accept(exit),
         None if outer.plain => Step::Accept(Exit::AcceptedPlain),
+        None if inner.is_unknown() => Step::Accept(Exit::AcceptedUnknown),
         None if inner.is_udp() => datagram::decide(tables, config, sockets, &outer, &inner, vip),
         None => segment(packet, tables, config, sockets, &outer, &inner, vip)?,
     };

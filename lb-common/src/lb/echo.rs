@@ -5,7 +5,7 @@ use super::{Exit, L3, Tables};
 use crate::abi::Bank;
 use crate::exit::{OrLeave as _, leave};
 use crate::packet::Transit;
-use crate::wire::{Be16, Ethernet, Icmp, Ipv4, Ipv6, fold, protocol};
+use crate::wire::{Ethernet, Icmp, Ipv4, Ipv6, protocol, with_high_octet};
 
 const TTL: u8 = 64;
 
@@ -75,12 +75,4 @@ fn turn<P: Transit>(packet: &mut P, kind: u8, at: usize) -> Result<(), Exit> {
     let ethernet = packet.get_mut::<Ethernet>(0).or_leave(Exit::Malformed)?;
     (ethernet.macs_low, ethernet.macs_high) = ethernet.swapped();
     Ok(())
-}
-
-/// A checksum after a change of an octet that is the first of its word (RFC 1624, equation 3).
-#[inline(always)]
-const fn with_high_octet(checksum: u16, before: u8, after: u8) -> u16 {
-    let before = Be16::new((before as u16) << 8).raw();
-    let after = Be16::new((after as u16) << 8).raw();
-    !fold(!checksum as u32 + !before as u32 + after as u32)
 }

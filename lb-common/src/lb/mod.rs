@@ -7,21 +7,29 @@
 //! | `rows` | the tunnel with every hop of the row |
 //! | `plain` | tunnels that any host can end |
 //! | `headers` | what tunnels have in common |
+//! | `icmp` | ICMP to a VIP: errors to the backend of the quoted flow |
 //! | `echo` | pings of a VIP |
+//! | `aside` | what is done in a function of its own |
+//! | `too_big` | answers about what does not fit the tunnel |
 //! | [`trace`] | which packets `anylb trace` tells of |
 //!
 //! One packet goes once through [`run`]. Foreign packets leave at the first address that is no VIP, untouched.
 
+pub mod aside;
 mod echo;
 mod headers;
+pub mod icmp;
 mod inner;
 mod plain;
 mod rows;
+mod too_big;
 pub mod trace;
 
 pub use headers::outer_checksum;
 
-use crate::abi::{self, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind, options};
+use crate::abi::{
+    self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind, options,
+};
 use crate::exit::{OrLeave as _, exits, leave};
 use crate::flow::{Flow, FlowHash, FlowKey};
 use crate::packet::Transit;
@@ -43,6 +51,8 @@ pub trait Tables {
     fn count_service(&self, counter: u32, bytes: u32, new_flow: bool);
     /// Counts one packet of a backend as first hop.
     fn count_backend(&self, counter: u32, bytes: u32);
+    /// Counts one ICMP error for a VIP that was sent to a backend; `error`: its place in [`icmp::ERRORS`].
+    fn count_error(&self, ingress: u32, error: u32);
     /// Takes one from the budget of packets that the node itself answers; false where it is used up.
     fn may_answer(&self, bank: &Bank) -> bool;
 }
@@ -64,8 +74,8 @@ exits! {
     EchoReply = "echo_reply", Transmit, "";
     /// A ping of a VIP, one too many.
     EchoLimited = "echo_limited", Drop, "more pings to VIPs than a CPU answers per second: somebody measures often, or a flood";
-    /// ICMP to a VIP that is no ping.
-    Icmp = "icmp", Drop, "ICMP errors to a VIP are not forwarded in this version";
+    /// ICMP to a VIP that is neither a ping nor an error about TCP or UDP.
+    Icmp = "icmp", Drop, "VIPs answer pings and take errors about their flows; nothing else is of use to them";
     /// Lengths or header fields lie.
     Malformed = "malformed", Drop, "broken sender, or an attack";
     /// The source is a VIP, a node, a backend, loopback or multicast.
@@ -76,8 +86,8 @@ exits! {
     Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
     /// TTL or hop limit is used up.
     TtlExceeded = "ttl_exceeded", Drop, "a traceroute, or a routing loop";
-    /// It does not fit the tunnel.
-    TooBig = "too_big", Drop, "let [backend] mss = \"auto\" lower the MSS, or raise the MTU between nodes and backends";
+    /// An ICMP message that does not fit the tunnel: it is not answered.
+    TooBig = "too_big", Drop, "raise the MTU between nodes and backends";
     /// The service's table is not there.
     NoTable = "no_table", Drop, "the agent's maps do not agree: restart the agent";
     /// The row names no backend.
@@ -90,7 +100,19 @@ exits! {
     Local = "local", Local, "";
     /// The first hop is this box, and its backend's program is not there.
     NoLocalBackend = "no_local_backend", Drop, "the backend's program is not loaded: restart the agent";
+    /// It does not fit the tunnel; the sender was told what does.
+    TooBigAnswered = "too_big_answered", Transmit, "";
+    /// It does not fit the tunnel and must not be fragmented; more such packets than are answered.
+    TooBigLimited = "too_big_limited", Drop, "let [backend] mss = \"auto\" lower the MSS, or raise the MTU between nodes and backends";
+    /// It does not fit the tunnel, and its sender wants no answer: IPv4 without DF.
+    TooBigNoDf = "too_big_no_df", Drop, "raise the MTU between nodes and backends, or keep clients' datagrams small: nodes do not fragment";
+    /// An ICMP error about a packet that the VIP did not send.
+    QuotesOther = "quotes_other", Drop, "a forged error, or a router that rewrites addresses";
+    /// An ICMP error about a fragment that is not the first: it names no flow.
+    QuotesFragment = "quotes_fragment", Drop, "servers send datagrams larger than the path's MTU: keep them small";
 }
+
+const _: () = assert!(Exit::ALL.len() <= (abi::EXITS_MAX - abi::ERRORS_MAX) as usize);
 
 /// Decides about one packet and, where it is ours, puts the tunnel headers before it.
 #[inline(always)]
@@ -108,22 +130,21 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
     let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
     let ethertype = untagged(packet, ethertype)?;
-    if ethertype == ETHERTYPE_IPV4 {
+    let (bank, vip, inner) = if ethertype == ETHERTYPE_IPV4 {
         let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
         let vip = find_vip(bank, v4_mapped(ip.destination))?;
         let inner = inner::ipv4(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
-            flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+            return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
         } else if inner.protocol == protocol::UDP {
-            flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
-        } else if inner.protocol == protocol::ICMP {
-            check_source_v4(bank, ip.source)?;
-            echo::reply(packet, tables, bank, &inner)
-        } else {
-            leave(Exit::NoService)
+            return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+        } else if inner.protocol != protocol::ICMP {
+            return leave(Exit::NoService);
         }
+        check_source_v4(bank, ip.source)?;
+        (bank, vip, inner)
     } else if ethertype == ETHERTYPE_IPV6 {
         let ip = packet.get::<Ipv6>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
@@ -134,18 +155,19 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
-            flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
+            return flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
         } else if inner.protocol == protocol::UDP {
-            flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe)
-        } else if inner.protocol == protocol::ICMPV6 {
-            check_source_v6(bank, addresses.0)?;
-            echo::reply(packet, tables, bank, &inner)
-        } else {
-            leave(Exit::NoService)
+            return flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+        } else if inner.protocol != protocol::ICMPV6 {
+            return leave(Exit::NoService);
         }
+        check_source_v6(bank, addresses.0)?;
+        (bank, vip, inner)
     } else {
-        leave(Exit::NotIp)
-    }
+        return leave(Exit::NotIp);
+    };
+    // Of both families, so that there is no third and fourth copy of what follows.
+    icmp::receive(packet, tables, bank, vip, &inner, probe)
 }
 
 /// The EtherType behind at most two VLAN tags (IEEE 802.1Q); from here on, offsets count from the Ethernet header that the
@@ -368,10 +390,18 @@ fn forward<P: Transit, T: Tables>(
     if first.flags & backend_flags::REACHABLE == 0 {
         return leave(Exit::NoNextHop);
     }
-    if service.encap == encap::ROWS {
-        rows::encapsulate(packet, bank, first, inner, choice, probe)?;
+    let put = if service.encap == encap::ROWS {
+        rows::encapsulate(packet, bank, first, inner, choice, probe)
     } else {
-        plain::encapsulate(packet, bank, first, inner, choice)?;
+        plain::encapsulate(packet, bank, first, inner, choice)
+    };
+    match put {
+        Ok(()) => {}
+        Err(Exit::TooBig) => {
+            let fits = service.tunnel_mtu.saturating_sub(overhead(first, service));
+            return too_big::answer(packet, tables, bank, inner, fits);
+        }
+        Err(exit) => return Err(exit),
     }
     if first.vlan != 0 {
         headers::tag(packet, first)?;
@@ -387,5 +417,15 @@ fn forward<P: Transit, T: Tables>(
         Ok(Exit::Sent)
     } else {
         Ok(Exit::Redirected)
+    }
+}
+
+/// Bytes of the headers that the service's packets are sent with.
+#[inline(always)]
+const fn overhead(first: &Backend, service: &ServiceEntry) -> u16 {
+    if service.encap == encap::ROWS {
+        rows::overhead(first)
+    } else {
+        plain::overhead(first, service)
     }
 }

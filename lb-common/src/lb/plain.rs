@@ -3,7 +3,7 @@
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
 use super::{Choice, Exit, L3, L4_V4, L4_V6};
-use crate::abi::{Backend, Bank, encap};
+use crate::abi::{Backend, Bank, ServiceEntry, encap};
 use crate::exit::OrLeave as _;
 use crate::packet::Transit;
 use crate::tunnel::PlainHeader;
@@ -33,6 +33,18 @@ pub(super) fn encapsulate<P: Transit>(
     } else {
         over_ipv6(packet, &task)
     }
+}
+
+/// Bytes of all headers before a packet of this service.
+#[inline(always)]
+pub(super) const fn overhead(first: &Backend, service: &ServiceEntry) -> u16 {
+    let shim = if service.encap == encap::GUE { GUE } else { 0 };
+    let ip = if first.address[0] == 0 {
+        size_of::<Ipv4>()
+    } else {
+        size_of::<Ipv6>()
+    };
+    (ip + shim) as u16
 }
 
 /// All that decides about the headers.

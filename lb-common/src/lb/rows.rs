@@ -78,6 +78,16 @@ pub(super) fn encapsulate<P: Transit>(
     }
 }
 
+/// Bytes of all headers before a packet at most. A VIP has one MTU towards a client, whatever rows its flows have.
+#[inline(always)]
+pub(super) const fn overhead(first: &Backend) -> u16 {
+    if first.address[0] == 0 {
+        tunnel::OVERHEAD_V4
+    } else {
+        tunnel::OVERHEAD_V6
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Hops {
     row: u64,

@@ -96,6 +96,12 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
+    fn count_error(&self, ingress: u32, error: u32) {
+        let counter = abi::error_counter(ingress, error);
+        bump(EXITS.get_ptr_mut(counter), |count| count.packets += 1);
+    }
+
+    #[inline(always)]
     fn may_answer(&self, bank: &Bank) -> bool {
         let Some(budget) = ANSWERS.get_ptr_mut(0) else {
             return false;

@@ -142,6 +142,9 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
         count.1 += u64::from(bytes);
     }
 
+    // Beside the exits, which nobody counts here.
+    fn count_error(&self, _: u32, _: u32) {}
+
     fn may_answer(&self, _: &Bank) -> bool {
         self.0.answers
     }
@@ -200,6 +203,7 @@ pub const OTHER_CIRCUMSTANCES: &[(Exit, &str)] = &[
     (Exit::NoRoot, "nothing was ever applied"),
     (Exit::Probe, "a mark before the packet"),
     (Exit::EchoLimited, "no budget"),
+    (Exit::TooBigLimited, "no budget"),
     (Exit::NoHeadroom, "no room before the packet"),
     (Exit::Local, "a box that is a backend as well"),
     (

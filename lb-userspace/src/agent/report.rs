@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::exit::Action;
+use lb_common::lb::icmp::ERRORS;
 
 use super::capacity::Servable;
 use super::core::Core;
@@ -15,8 +16,8 @@ use crate::model::{AdminState, Backend, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
-    ExplainRequest, Explanation, Histogram, HopStatus, InterfaceStatus, NodeStatus, PoolStatus,
-    ServiceCount, ServiceStatus,
+    ExplainRequest, Explanation, Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, NodeStatus,
+    PoolStatus, ServiceCount, ServiceStatus,
 };
 
 /// What a status is made from.
@@ -187,6 +188,14 @@ pub fn counters(
             advice: (!advice.is_empty()).then(|| advice.into()),
         });
     }
+    let errors = ERRORS.iter().zip(counted.icmp_errors);
+    counters.icmp_errors = errors
+        .map(|((family, kind), packets)| IcmpErrorCount {
+            family: (*family).into(),
+            kind: (*kind).into(),
+            packets,
+        })
+        .collect();
     let received = counted.received.into_iter().map(|(name, count)| {
         let count = Count {
             packets: count.packets,

@@ -11,10 +11,11 @@ use crate::status::{
     BackendCount, BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState,
     CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
     Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
-    HopStatus, InterfaceStatus, KernelDifference, LastCheck, NodeStatus, PeerRoutes, PeerStatus,
-    PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList,
-    RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff, ServiceStatus, TraceBatch,
-    TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
+    HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, NodeStatus,
+    PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded,
+    RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff,
+    ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff,
+    Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -455,6 +456,11 @@ pub(crate) fn lb_counters() -> Counters {
     };
     Counters {
         received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
+        icmp_errors: vec![IcmpErrorCount {
+            family: "ipv6".into(),
+            kind: "too_big".into(),
+            packets: 12,
+        }],
         exits: vec![
             exit("not_vip", "pass", 490, None),
             exit("sent", "tx", 900, None),

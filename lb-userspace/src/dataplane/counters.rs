@@ -8,6 +8,7 @@ use aya::Pod;
 use aya::maps::PerCpuValues;
 use lb_common::abi::{self, BackendCount, ExitCount, ServiceCount};
 use lb_common::lb::Exit;
+use lb_common::lb::icmp::ERRORS;
 
 use super::{DataplaneError, PerCpu, maps};
 
@@ -16,6 +17,8 @@ use super::{DataplaneError, PerCpu, maps};
 pub struct DatapathCounters {
     /// Packets and bytes of every exit, in the order of [`Exit::ALL`].
     pub exits: Vec<(Exit, ExitCount)>,
+    /// ICMP errors that were sent to backends, in the order of [`ERRORS`].
+    pub icmp_errors: [u64; ERRORS.len()],
     /// All exits of the packets that came in by an interface; several whose numbers share a block are told together.
     pub received: BTreeMap<String, ExitCount>,
 }
@@ -65,6 +68,7 @@ impl Maps {
                 .iter()
                 .map(|exit| (*exit, ExitCount::default()))
                 .collect(),
+            icmp_errors: [0; ERRORS.len()],
             received: BTreeMap::new(),
         };
         for (block, names) in blocks {
@@ -74,6 +78,10 @@ impl Maps {
                 let count = sum(&self.exits, counter, "EXITS")?;
                 *all = *all + count;
                 received = received + count;
+            }
+            for (error, all) in counters.icmp_errors.iter_mut().enumerate() {
+                let counter = abi::error_counter(block, error as u32);
+                *all += sum(&self.exits, counter, "EXITS")?.packets;
             }
             if !names.is_empty() {
                 counters.received.insert(names.join("+"), received);

@@ -253,6 +253,8 @@ impl Tables for HostTables<'_> {
 
     fn count_backend(&self, _: u32, _: u32) {}
 
+    fn count_error(&self, _: u32, _: u32) {}
+
     fn may_answer(&self, _: &Bank) -> bool {
         true
     }

@@ -113,7 +113,7 @@ impl ServiceOptions {
     }
 }
 
-/// Pings that one CPU answers per second: enough for every client's monitoring, a thousandth of a core.
+/// Packets, pings mostly, that one CPU answers by itself per second: enough for every client's monitoring, a thousandth of a core.
 const ANSWERS_PER_SEC: u32 = 10_000;
 /// Assumed until the first next hop is resolved.
 const MTU_DEFAULT: u32 = 1500;

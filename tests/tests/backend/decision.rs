@@ -4,7 +4,8 @@ use anylb::backend::image::Endpoint;
 use lb_common::backend::{Exit, Found};
 use lb_common::backend_abi::Macs;
 use lb_tests::packet::{
-    ACK, FIN, MACS, RST, SYN, Segment, Tunnel, checksums_hold, datagram, frame, icmp_error,
+    ACK, FIN, MACS, RST, SYN, Segment, Tunnel, checksums_hold, datagram, fragment, frame,
+    icmp_error,
 };
 
 use crate::cases::{FAMILIES, at, ip, wanted};
@@ -267,6 +268,10 @@ fn an_icmp_error_follows_the_quoted_flow() {
         let quoted = reply.ip();
         let foreign = Segment::new(family.client(), family.vip(), ACK);
         let tcp_at = quoted.len() - 20;
+        let behind_options = Segment {
+            ip_options: if v4 { vec![1; 8] } else { vec![0; 16] },
+            ..reply.clone()
+        };
         let (echo, other) = (if v4 { 8 } else { 128 }, host(Found::Live));
         let to_vip = |mut packet: Vec<u8>| {
             let octets = match family.vip().ip() {
@@ -302,6 +307,21 @@ fn an_icmp_error_follows_the_quoted_flow() {
                     &datagram(family.vip(), family.client()),
                 ),
                 Exit::AcceptedStateless,
+            ),
+            (
+                "behind options or extension headers",
+                icmp_error(router, unreachable, &behind_options.ip()),
+                Exit::AcceptedSocket,
+            ),
+            (
+                "about a first fragment",
+                icmp_error(router, unreachable, &fragment(&quoted, 0)),
+                Exit::AcceptedSocket,
+            ),
+            (
+                "about a later one, which names no flow",
+                icmp_error(router, unreachable, &fragment(&quoted, 1)),
+                Exit::AcceptedUnknown,
             ),
             (
                 "no error",

@@ -2,6 +2,7 @@
 
 mod both;
 mod exits;
+mod icmp;
 mod mutated;
 mod stage;
 mod state;

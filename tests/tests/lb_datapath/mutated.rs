@@ -1,13 +1,13 @@
 //! The kernel and the host on packets that nobody sends on purpose.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anylb::dataplane::Dataplane;
 use anylb::model::Protocol;
 use lb_tests::harness::privileged;
 use lb_tests::lab::dice::Dice;
-use lb_tests::packet::{frame, ping};
+use lb_tests::packet::{ACK, Segment, frame, icmp_error, ping};
 
 use crate::stage::{Loaded, at, desired, ip, tagged};
 
@@ -43,6 +43,9 @@ fn kernel_and_host_agree_on_mutated_packets() {
         if dice.below(5) == 0 {
             packet = frame(&ping(at(client).ip(), vip));
         }
+        if dice.below(6) == 0 {
+            packet = frame(&error(vip, at(client), &mut dice));
+        }
         if dice.below(20) == 0 {
             let ttl = if v4 { 22 } else { 21 };
             packet[ttl] = 1;
@@ -70,6 +73,8 @@ fn kernel_and_host_agree_on_mutated_packets() {
         "bad_source",
         "no_service",
         "fragment",
+        "quotes_other",
+        "quotes_fragment",
         "ttl_exceeded",
     ] {
         assert!(
@@ -101,4 +106,27 @@ fn with_extensions(packet: &mut Vec<u8>, count: usize, dice: &mut Dice) {
         next = kind;
     }
     packet[20] = next;
+}
+
+/// An error about a segment that the VIP sent, now and then about one of its fragments.
+fn error(vip: IpAddr, client: SocketAddr, dice: &mut Dice) -> Vec<u8> {
+    let extensions = dice.below(5) * 8;
+    let mut quoted = Segment {
+        ip_options: vec![0; extensions],
+        ..Segment::new(SocketAddr::new(vip, 80), client, ACK)
+    }
+    .ip();
+    if vip.is_ipv4() && dice.below(5) == 0 {
+        quoted[6..8].copy_from_slice(&[0x20, dice.below(2) as u8]);
+    } else if dice.below(5) == 0 {
+        let next = std::mem::replace(&mut quoted[6], 44);
+        let offset = [0, 8][dice.below(2)];
+        quoted.splice(40..40, [next, 0, 0, offset | 1, 0, 0, 0, 1]);
+    }
+    let kind = if vip.is_ipv4() {
+        [3, 11, 12][dice.below(3)]
+    } else {
+        dice.below(5) as u8
+    };
+    icmp_error(client.ip(), kind, &quoted)
 }

@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use lb_common::lb::Exit;
 use lb_common::lb::trace::{Asked, CAPTURE_MAX, Desk, Head};
-use lb_common::packet::Packet as _;
+use lb_common::packet::{Packet as _, Transit as _};
 use lb_ebpf::packet::{XdpPacket, opaque};
 
 /// As small as can be: the agent makes it larger where somebody watches.

@@ -34,6 +34,16 @@ pub(super) fn add_counters(families: &mut Families, counters: &Counters) {
         bytes.add(&[("interface", interface)], count.bytes);
     }
     add_exits(families, counters);
+    if !counters.icmp_errors.is_empty() {
+        let mut errors = families.counter(
+            "icmp_errors_forwarded_total",
+            "ICMP errors for VIPs that were sent to the backend of the flow that they are about.",
+        );
+        for error in &counters.icmp_errors {
+            let labels = [("family", &*error.family), ("type", &error.kind)];
+            errors.add(&labels, error.packets);
+        }
+    }
     if let Some(chance) = &counters.second_chance {
         add_second_chance(families, chance);
     }
