@@ -23,7 +23,7 @@ pub const VIPS: [&str; 4] = [
 const SERVED: usize = 2;
 /// Where tunnels end.
 const OWN: [&str; 4] = ["10.1.0.1", "10.1.9.1", "fd00:1::1", "fd00:1::9:1"];
-/// LB nodes: inside the first prefixes of [`SOURCES`].
+/// LB nodes: inside the first prefixes of `SOURCES`.
 const SENDERS: [&str; 4] = ["10.0.0.11", "10.0.0.255", "fd00::11", "fd00::ffff"];
 /// Other backends: the next hops of the first ones are known, the last ones are outside the trusted prefixes.
 const HOPS: [&str; 8] = [

@@ -1,6 +1,6 @@
 //! The tables of a node with every kind of service.
 //!
-//! One service per pool, for both families, TCP and UDP alike: its port is 1000 and the pool's place in [`POOLS`].
+//! One service per pool, for both families, TCP and UDP alike: its port is 1000 and the pool's place in `POOLS`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
