@@ -318,6 +318,9 @@ pub struct Counters {
     /// Backend role: what became of encapsulated packets.
     #[serde(default)]
     pub second_chance: Option<SecondChanceCount>,
+    /// LB node: packets that traces asked for and did not get, since the ring was full.
+    #[serde(default)]
+    pub events_lost: Option<u64>,
 }
 
 /// ICMP errors of a family and kind.

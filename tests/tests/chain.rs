@@ -47,7 +47,7 @@ fn arrives(lone: &Lone) -> Result<Vec<usize>> {
 async fn announcing(agent: &Agent) -> Result<()> {
     agent
         .until("announcing", SOON, |status| {
-            status.services.iter().all(|service| service.announced)
+            status.services.iter().any(|service| service.announced)
         })
         .await?;
     Ok(())

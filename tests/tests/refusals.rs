@@ -168,8 +168,9 @@ async fn another_program_on_the_interface_stays_there() -> Result<()> {
     let pin = node.bpffs.path().join("xdp_pass");
     for mode in ["xdp", "xdpgeneric"] {
         let line = format!(
-            "eth0: another XDP program is attached; end what holds it or run `ip link set dev eth0 {mode} off`, or use another \
-             interface"
+            "eth0: another XDP program is attached; to run it behind ours, load it with `bpftool prog load FILE PIN type xdp`, set \
+             node.xdp_chain to PIN, and take it off with `ip link set dev eth0 {mode} off`, or where libxdp put it there with \
+             `xdp-loader unload eth0 --all`"
         );
         expect(&lone, &File::with(&[1]), &[], &line).await?;
         assert_eq!(lone::program(node)?, Some(other), "{mode}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lb_tests::harness::process::Process;
 use lb_tests::harness::star::CLIENT_V4;
-use lb_tests::harness::{poll, privileged, shell};
+use lb_tests::harness::{poll, privileged, raw, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::{self, File, Lone};
 use serde_json::Value;
@@ -24,7 +24,7 @@ async fn serving(prefix: &str) -> Result<(Lone, Agent)> {
     let agent = lone.start().await?;
     agent
         .until("announcing", SOON, |status| {
-            status.services.iter().all(|service| service.announced)
+            status.services.iter().any(|service| service.announced)
         })
         .await?;
     lone.settled().await?;
@@ -187,6 +187,69 @@ async fn a_trace_that_is_killed_ends_and_so_does_one_of_a_killed_agent() -> Resu
     assert!(
         verified.starts_with("the kernel holds what it should"),
         "{own}: {verified}"
+    );
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn rare_exits_are_logged_where_that_is_wanted() -> Result<()> {
+    if !privileged::available("rare_exits_are_logged_where_that_is_wanted") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-t-log", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let role = ["run", "--bpf-log", "info"];
+    let mut agent = Agent::start(lone.anylb(), lone.node(), &role)?;
+    agent.ready().await?;
+    agent
+        .until("announcing", SOON, |status| {
+            status.services.iter().any(|service| service.announced)
+        })
+        .await?;
+    // From the VIP, to the VIP.
+    let mut frame = vec![0; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
+    frame.extend([VIP.octets(), VIP.octets()].concat());
+    frame.extend([
+        0x0f, 0xa1, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0,
+    ]);
+    let log = lone.node().dir.join("agent.log");
+    let lines = |text: &str| text.matches("bad_source: interface").count();
+    for expected in [1, 2] {
+        raw::send(&lone.star.r1, "lb1", &frame)?;
+        poll::until("a line", SOON, async || {
+            let text = std::fs::read_to_string(&log)?;
+            ensure!(lines(&text) == expected, "{text}");
+            ensure!(text.contains(", 54 bytes"), "{text}");
+            Ok(())
+        })
+        .await?;
+        // The program of a trace logs as well.
+        agent.tell(&["trace", "--duration", "1s"])?;
+    }
+    for _ in 0..1000 {
+        raw::send(&lone.star.r1, "lb1", &frame)?;
+    }
+    poll::until("all of them counted", SOON, async || {
+        let drops = agent.tell(&["drops", "--json"])?;
+        let drops: Value = serde_json::from_str(&drops)?;
+        let named = |drop: &&Value| drop["name"] == "bad_source";
+        let counted = drops["drops"]
+            .as_array()
+            .and_then(|all| all.iter().find(named));
+        ensure!(
+            counted.is_some_and(|drop| drop["packets"] == 1002),
+            "{drops}"
+        );
+        Ok(())
+    })
+    .await?;
+    let text = std::fs::read_to_string(&log)?;
+    assert!(
+        lines(&text) < 500,
+        "a flood is not logged line by line: {}",
+        lines(&text)
     );
     agent.stop(SOON).await?;
     Ok(())

@@ -183,6 +183,9 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
     if told {
         watch::left(exit);
     }
+    if WATCHED && !probe && watch::is_logged(exit) {
+        watch::log(context.ctx, exit);
+    }
     if let Some(program) = N::PROGRAM
         && !probe
         && matches!(exit.action(), Action::Pass | Action::Local)

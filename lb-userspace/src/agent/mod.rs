@@ -57,7 +57,7 @@ use std::path::{Path, PathBuf};
 use crate::backend;
 use crate::bgp::SpeakerError;
 use crate::config;
-use crate::dataplane::{DataplaneError, keep_tables_apart};
+use crate::dataplane::{BpfLog, DataplaneError, keep_tables_apart};
 use crate::model::Settings;
 use crate::status::Exit;
 
@@ -101,13 +101,13 @@ impl Error {
 }
 
 /// Runs until it is told to stop or to hand over.
-pub async fn run(config: PathBuf) -> Result<(), Error> {
+pub async fn run(config: PathBuf, log: BpfLog) -> Result<(), Error> {
     keep_tables_apart();
     let settings = load(&config).map_err(Error::Config)?;
     if settings.pools.is_empty() {
         return Err(Error::NoPools(config));
     }
-    start::start(config, settings).await?.run().await
+    start::start(config, settings, log).await?.run().await
 }
 
 fn load(path: &Path) -> Result<Settings, String> {

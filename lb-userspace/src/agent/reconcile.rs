@@ -233,6 +233,9 @@ impl Reconciler {
         let reloaded = self.take_pending(world.now);
         self.keep_attached();
         self.end_unwatched();
+        if let Some(plane) = &mut self.parts.plane {
+            plane.flush_log();
+        }
         let before = self.parts.core.state.generation;
         let applied = self.apply(world).map_err(|error| error.to_string());
         self.note("datapath", applied.clone());
@@ -524,12 +527,13 @@ impl Reconciler {
     }
 
     fn counters(&self) -> Result<Counters, Refusal> {
-        report::counters(
-            &self.parts.core,
-            self.parts.plane.as_ref(),
-            &self.parts.checker.stats(),
-        )
-        .map_err(|error| Refusal::failed(error.to_string()))
+        let plane = self.parts.plane.as_ref();
+        let counters = report::counters(&self.parts.core, plane, &self.parts.checker.stats());
+        let counters = counters.map_err(|error| Refusal::failed(error.to_string()))?;
+        Ok(Counters {
+            events_lost: plane.map(|_| self.events_lost),
+            ..counters
+        })
     }
 
     fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {

@@ -18,7 +18,7 @@ use super::{Error, announce, load};
 use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
 use crate::backend;
-use crate::dataplane::{Dataplane, Next, Options, privileges};
+use crate::dataplane::{BpfLog, Dataplane, Next, Options, privileges};
 use crate::health::Checker;
 use crate::model::Settings;
 use crate::netlink::{Own, Resolver};
@@ -40,8 +40,8 @@ struct Ground {
 }
 
 /// Starts the agent. An error leaves a running datapath as it was, and nothing where there was none.
-pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> {
-    let mut ground = prepare(&settings).await?;
+pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Running, Error> {
+    let mut ground = prepare(&settings, log).await?;
     let observed = match &ground.plane {
         Some(plane) => plane.observed()?,
         None => Observed::default(),
@@ -132,7 +132,7 @@ pub async fn start(path: PathBuf, settings: Settings) -> Result<Running, Error> 
 }
 
 /// Signals first: one that comes while the agent starts must find it.
-async fn prepare(settings: &Settings) -> Result<Ground, Error> {
+async fn prepare(settings: &Settings, log: BpfLog) -> Result<Ground, Error> {
     let signals = Signals::handle().map_err(start_error)?;
     let interfaces = &settings.node.interfaces;
     if !interfaces.is_empty() {
@@ -154,7 +154,7 @@ async fn prepare(settings: &Settings) -> Result<Ground, Error> {
         },
     };
     let plane = (!interfaces.is_empty())
-        .then(|| Dataplane::open(&options))
+        .then(|| Dataplane::open_logging(&options, log))
         .transpose()?;
     let running = plane.as_ref().is_some_and(Dataplane::adopted);
     let mut problems = Vec::new();

@@ -455,6 +455,7 @@ pub(crate) fn lb_counters() -> Counters {
         new_flows: 40,
     };
     Counters {
+        events_lost: Some(2),
         received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
         icmp_errors: vec![IcmpErrorCount {
             family: "ipv6".into(),

@@ -28,6 +28,7 @@ pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::reload::{DiffArgs, ReloadArgs};
 pub use self::service::{ServiceArgs, ServiceCommand};
 pub use self::trace::TraceArgs;
+use crate::dataplane::BpfLog;
 use crate::model::Protocol;
 
 /// Where the configuration is unless told.
@@ -105,7 +106,7 @@ pub enum Format {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the agent of an LB node
-    Run(RunArgs),
+    Run(NodeArgs),
     /// Run the agent of a backend; list, drain, disable, weigh backends
     #[command(subcommand)]
     Backend(BackendCommand),
@@ -205,6 +206,17 @@ pub enum Ask {
     Reload(ReloadArgs),
     /// End the agent for a successor: routes and datapath stay as they are
     Restart,
+}
+
+/// `run`.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// As a backend has it.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// What the XDP program logs: at most ten lines at once on each CPU, and some per second
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "off")]
+    pub bpf_log: BpfLog,
 }
 
 /// `run`, `backend run`.

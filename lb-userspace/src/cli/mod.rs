@@ -51,7 +51,7 @@ pub fn run(cli: Cli) -> Exit {
         colour: colour_on(io::stdout().is_terminal()),
     };
     let result = match cli.command {
-        Command::Run(args) => role::node(args.config),
+        Command::Run(args) => role::node(args.run.config, args.bpf_log),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
         Command::Check(args) => local::check(&args.file, style),
         Command::Bench(args) => bench::run(args, style),

@@ -8,14 +8,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 use super::output::Answer;
+use crate::dataplane::BpfLog;
 use crate::status::Exit;
 use crate::{agent, backend};
 
 /// `anylb run`.
-pub(super) fn node(config: PathBuf) -> Result<Answer, CliError> {
+pub(super) fn node(config: PathBuf, bpf_log: BpfLog) -> Result<Answer, CliError> {
     log();
     runtime()?
-        .block_on(agent::run(config))
+        .block_on(agent::run(config, bpf_log))
         .map(|()| nothing_more())
         .map_err(|error| CliError::new(error.exit(), error.to_string()))
 }

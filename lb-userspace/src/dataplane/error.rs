@@ -64,6 +64,18 @@ pub enum DataplaneError {
         /// Its mode in the words of `ip link`.
         mode: &'static str,
     },
+    /// The same on an LB node, which can live beside it.
+    #[error(
+        "{interface}: another XDP program is attached; to run it behind ours, load it with `bpftool prog load FILE PIN type xdp`, set \
+         node.xdp_chain to PIN, and take it off with `ip link set dev {interface} {mode} off`, or where libxdp put it there with \
+         `xdp-loader unload {interface} --all`"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// Its mode in the words of `ip link`.
+        mode: &'static str,
+    },
     /// What `node.xdp_chain` names is not there.
     #[error(
         "{pin}: node.xdp_chain names no pinned program: {source}; pin it with `bpftool prog pin id NUMBER {pin}`, or take the line out"
@@ -172,6 +184,14 @@ pub enum DataplaneError {
 }
 
 impl DataplaneError {
+    /// For an LB node, whose program hands packets on.
+    pub(super) fn beside(self) -> Self {
+        match self {
+            Self::OtherProgram { interface, mode } => Self::Occupied { interface, mode },
+            other => other,
+        }
+    }
+
     pub(crate) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
         move |source| Self::Map {
             map,

@@ -15,6 +15,7 @@
 //! | `counters` | sums over CPUs |
 //! | `alarm` | an end to a long system call |
 //! | [`generator`] | the load of `anylb bench`, on an interface of its own |
+//! | `log` | lines that the programs log |
 //! | `next` | who gets what the program passes, and which program that makes it |
 //! | `slot` | the place of another program behind the LB node's |
 //! | `trace` | the program that tells of packets, while somebody watches |
@@ -36,6 +37,7 @@ pub mod generator;
 pub(crate) mod inventory;
 pub mod jiffies;
 pub(crate) mod link;
+mod log;
 pub(crate) mod maps;
 mod memory;
 mod next;
@@ -59,6 +61,7 @@ use lb_common::lb::trace::{Asked, Untold};
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
+pub use log::BpfLog;
 pub use memory::{keep_tables_apart, release_heap};
 pub use next::Next;
 pub use trace::Traced;
@@ -66,7 +69,7 @@ pub use trace::Traced;
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
 use link::Link;
-
+use log::Lines;
 use memory::{Mappable, Memory};
 use next::{Behind, Role};
 use pins::Pins;
@@ -93,6 +96,9 @@ pub struct Dataplane {
     mode: XdpMode,
     /// Of the object's programs the one that is loaded.
     role: Role,
+    log: BpfLog,
+    /// What it logs.
+    lines: Option<Lines>,
     /// The program behind it; none: it is not ours to put there.
     behind: Option<Behind>,
     /// With the link to each, where there is one.
@@ -120,10 +126,18 @@ impl Dataplane {
     /// Loads the program and finds what a former agent left pinned. Nothing that a packet sees changes before
     /// [`Dataplane::attach`].
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
+        Self::open_logging(options, BpfLog::Off)
+    }
+
+    /// The same, with a program that logs.
+    pub fn open_logging(options: &Options, log: BpfLog) -> Result<Self, DataplaneError> {
         let pins = Pins::open(&options.pin_dir)?;
-        let mut object = load_object(&pins.maps(), UNUSED_RING)?;
+        let mut object = load_object(&pins.maps(), UNUSED_RING, log)?;
         let role = options.next.role();
-        load_program(&mut object, role.program())?;
+        let program = role.program(log);
+        load_program(&mut object, program)?;
+        let lines = log.lines(&mut object)?;
+        // What the loaded program does not use, it does not hold.
         for map in trace::MAPS {
             drop(object.take_map(map));
         }
@@ -139,6 +153,8 @@ impl Dataplane {
             inner: open_tables(&pins.tables())?,
             mode: options.mode,
             role,
+            log,
+            lines,
             behind: options.next.behind(&options.pin_dir)?,
             links,
             adopted: pins.kept(),
@@ -154,13 +170,18 @@ impl Dataplane {
         if let Some(behind) = &mut self.behind {
             behind.fill()?;
         }
-        let program = live(&self.object, self.trace.as_ref(), self.role)?.fd();
+        let program = live(
+            &self.object,
+            self.trace.as_ref(),
+            self.role.program(self.log),
+        )?
+        .fd();
         let program = program.map_err(DataplaneError::load)?.as_fd();
         let mut outcome = Ok(());
         let directory = self.pins.links();
         for (interface, link) in &mut self.links {
             let attached = xdp::attach(self.mode, link, &directory, interface, program);
-            outcome = outcome.and(attached);
+            outcome = outcome.and(attached.map_err(DataplaneError::beside));
         }
         outcome?;
         if self.links.is_empty() {
@@ -180,7 +201,11 @@ impl Dataplane {
 
     /// The XDP program on the interfaces, for test runs.
     fn program(&self) -> Result<&Xdp, DataplaneError> {
-        live(&self.object, self.trace.as_ref(), self.role)
+        live(
+            &self.object,
+            self.trace.as_ref(),
+            self.role.program(self.log),
+        )
     }
 
     /// File descriptor of the loaded program, for measuring.
@@ -297,7 +322,7 @@ impl Dataplane {
 
     /// From now on packets are told of; that ends by itself after `lease_ns` without [`Dataplane::traced`].
     pub fn begin_trace(&mut self, wanted: Asked, lease_ns: u64) -> Result<(), DataplaneError> {
-        let mut trace = Trace::load(&self.pins.maps(), self.role, wanted)?;
+        let mut trace = Trace::load(&self.pins.maps(), self.role, self.log, wanted)?;
         trace.renew(lease_ns)?;
         self.trace = Some(trace);
         let attached = self.attach();
@@ -306,6 +331,14 @@ impl Dataplane {
             self.end_trace()?;
         }
         attached
+    }
+
+    /// Hands on to the agent's log what the program has logged.
+    pub fn flush_log(&mut self) {
+        let traced = self.trace.as_mut().and_then(|trace| trace.lines.as_mut());
+        for lines in self.lines.iter_mut().chain(traced) {
+            lines.flush();
+        }
     }
 
     /// Packets that were told of since the last time, `most` at most, and what could not be told since the beginning.
@@ -459,16 +492,16 @@ fn program_of<'o>(object: &'o Ebpf, name: &str) -> Result<&'o Xdp, DataplaneErro
 fn live<'o>(
     object: &'o Ebpf,
     trace: Option<&'o Trace>,
-    role: Role,
+    program: &str,
 ) -> Result<&'o Xdp, DataplaneError> {
     match trace {
-        Some(trace) => program_of(&trace.object, role.watched()),
-        None => program_of(object, role.program()),
+        Some(trace) => program_of(&trace.object, trace.program),
+        None => program_of(object, program),
     }
 }
 
 /// `ring_bytes`: of the ring for packets.
-fn load_object(maps_dir: &Path, ring_bytes: u32) -> Result<Ebpf, DataplaneError> {
+fn load_object(maps_dir: &Path, ring_bytes: u32, log: BpfLog) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
@@ -476,6 +509,9 @@ fn load_object(maps_dir: &Path, ring_bytes: u32) -> Result<Ebpf, DataplaneError>
     for map in slot::MAPS {
         loader.map_pin_path(map, maps_dir.join(map));
     }
+    let level = log.level();
+    loader.override_global(aya_log::LEVEL, &level, true);
+    loader.map_max_entries(log::MAP, log.bytes());
     loader.map_max_entries("TRACE", ring_bytes);
     loader.load(OBJECT).map_err(DataplaneError::object)
 }

@@ -8,6 +8,7 @@ use aya_obj::generated::bpf_prog_type;
 use aya_obj::programs::XdpAttachType;
 
 use super::DataplaneError;
+use super::log::BpfLog;
 use super::slot::{NEXT, Slot};
 
 /// Who gets packets that are not for a VIP.
@@ -100,8 +101,10 @@ pub(super) enum Role {
 }
 
 impl Role {
-    pub(super) fn program(self) -> &'static str {
+    /// The one that is loaded where nobody watches.
+    pub(super) fn program(self, log: BpfLog) -> &'static str {
         match self {
+            _ if log != BpfLog::Off => self.watched(),
             Role::Lb => "lb",
             Role::LbAndBackend => "lb_and_backend",
             Role::LbAndNext => "lb_and_next",

@@ -13,13 +13,14 @@ use zerocopy::FromBytes as _;
 
 use super::counters::Cell;
 use super::generator::now_ns;
+use super::log::{self, BpfLog, Lines};
 use super::next::Role;
 use super::{DataplaneError, PerCpu, maps};
 
 /// Bytes of the ring: some three thousand packets.
 const RING_BYTES: u32 = 1 << 20;
-/// Maps that only the programs of a trace use.
-pub(super) const MAPS: [&str; 3] = ["TRACE", "ASKED", "DESK"];
+/// Maps that only the programs that are watched use.
+pub(super) const MAPS: [&str; 5] = ["TRACE", "ASKED", "DESK", "LINES", log::MAP];
 
 // SAFETY: plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<Asked> {}
@@ -58,6 +59,9 @@ impl Traced {
 /// The loaded program and what it tells.
 pub(super) struct Trace {
     pub(super) object: Ebpf,
+    pub(super) program: &'static str,
+    /// What it logs.
+    pub(super) lines: Option<Lines>,
     ring: RingBuf<MapData>,
     asked: Array<MapData, Cell<Asked>>,
     desk: PerCpu<Cell<Desk>>,
@@ -66,14 +70,22 @@ pub(super) struct Trace {
 
 impl Trace {
     /// Loads it beside the maps that are pinned. Until [`Trace::renew`] it tells nothing.
-    pub(super) fn load(maps_dir: &Path, role: Role, wanted: Asked) -> Result<Self, DataplaneError> {
-        let mut object = super::load_object(maps_dir, RING_BYTES)?;
-        super::load_program(&mut object, role.watched())?;
+    pub(super) fn load(
+        maps_dir: &Path,
+        role: Role,
+        log: BpfLog,
+        wanted: Asked,
+    ) -> Result<Self, DataplaneError> {
+        let mut object = super::load_object(maps_dir, RING_BYTES, log)?;
+        let program = role.watched();
+        super::load_program(&mut object, program)?;
         Ok(Self {
             ring: maps::of(&mut object, "TRACE")?,
             asked: maps::of(&mut object, "ASKED")?,
             desk: maps::of(&mut object, "DESK")?,
+            lines: log.lines(&mut object)?,
             object,
+            program,
             wanted,
         })
     }

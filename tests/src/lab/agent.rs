@@ -38,7 +38,8 @@ impl Agent {
         Self::start(binary, node, &["backend", "run"])
     }
 
-    fn start(binary: &Path, node: &Node, role: &[&str]) -> Result<Self> {
+    /// Starts it in this role, `run` with its options.
+    pub fn start(binary: &Path, node: &Node, role: &[&str]) -> Result<Self> {
         let mut command = node.netns.command(binary);
         command.args(role).arg("-c").arg(files::path(&node.dir));
         let process = Process::spawn("agent", command, &node.dir)?;

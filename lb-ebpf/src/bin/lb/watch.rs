@@ -1,4 +1,4 @@
-//! What the programs `watched_...` tell the agent of packets. Nothing here is part of the others.
+//! What the programs `watched_...` tell the agent: packets, and lines for its log. Nothing here is part of the others.
 
 use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
@@ -6,6 +6,8 @@ use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::{error, info};
+use lb_common::budget::Budget;
 use lb_common::lb::Exit;
 use lb_common::lb::trace::{Asked, CAPTURE_MAX, Desk, Head};
 use lb_common::packet::{Packet as _, Transit as _};
@@ -18,6 +20,14 @@ static TRACE: RingBuf<Head, 4096> = RingBuf::new();
 static ASKED: Array<Asked, 1> = Array::new();
 #[btf_map]
 static DESK: PerCpuArray<Desk, 1> = PerCpuArray::new();
+/// Limits lines, not packets.
+#[btf_map]
+static LINES: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// Lines that one CPU may log at once.
+const BURST: u32 = 10;
+/// It may log another after so many jiffies, as a power of two: a quarter of a second at 250 Hz.
+const PAUSE: u32 = 6;
 
 /// Writes the packet down where it is asked for. True: [`left`] wants to know where it leaves.
 #[inline(never)]
@@ -90,5 +100,52 @@ pub fn left(exit: Exit) {
         .is_err()
     {
         desk.untold.lost += 1;
+    }
+}
+
+/// Whether a line is logged of packets that leave there: somebody has to look, whoever sent them.
+#[inline(always)]
+pub const fn is_logged(exit: Exit) -> bool {
+    matches!(
+        exit,
+        Exit::NoTable | Exit::NoHeadroom | Exit::Malformed | Exit::BadSource
+    )
+}
+
+/// Logs a line, where the level that the agent was started with has it: it is read-only, and the verifier drops what is above it.
+#[inline(never)]
+pub fn log(context: *mut xdp_md, exit: Exit) {
+    let Some(budget) = LINES.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: takes nothing, reads a counter.
+    let now = unsafe { bpf_jiffies64() };
+    // SAFETY: as above.
+    if !unsafe { &mut *budget }.take(1, BURST, now >> PAUSE) {
+        return;
+    }
+    let context = XdpContext::new(context);
+    let packet = XdpPacket::new(&context);
+    let (interface, length) = (packet.ingress(), packet.len() as u32);
+    if exit as u32 == Exit::NoTable as u32 {
+        error!(
+            &context,
+            "no_table: interface {}, {} bytes", interface, length
+        );
+    } else if exit as u32 == Exit::NoHeadroom as u32 {
+        error!(
+            &context,
+            "no_headroom: interface {}, {} bytes", interface, length
+        );
+    } else if exit as u32 == Exit::Malformed as u32 {
+        info!(
+            &context,
+            "malformed: interface {}, {} bytes", interface, length
+        );
+    } else if exit as u32 == Exit::BadSource as u32 {
+        info!(
+            &context,
+            "bad_source: interface {}, {} bytes", interface, length
+        );
     }
 }

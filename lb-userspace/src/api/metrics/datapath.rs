@@ -44,6 +44,13 @@ pub(super) fn add_counters(families: &mut Families, counters: &Counters) {
             errors.add(&labels, error.packets);
         }
     }
+    if let Some(lost) = counters.events_lost {
+        let mut events = families.counter(
+            "bpf_events_lost_total",
+            "Packets that `anylb trace` asked for and did not get, since the ring to the agent was full.",
+        );
+        events.add(&[], lost);
+    }
     if let Some(chance) = &counters.second_chance {
         add_second_chance(families, chance);
     }
