@@ -115,7 +115,7 @@ values! {
     }
     /// A service on one port, or on a range of them.
     ServiceEntry = 32 {
-        /// See [`service_key`] and [`ranges_key`]; zero: empty.
+        /// See [`service_key`], [`ranges_key`] and [`fragments_key`]; zero: empty.
         key: u64,
         /// Index of the rows in the outer map.
         table: u16,
@@ -263,6 +263,14 @@ impl Bank {
         self.vips[vip_bucket(mixed) as usize].find(address)
     }
 
+    /// The entry with this very key, with the [`Self::mix`] of its VIP.
+    #[inline(always)]
+    pub fn find_exact(&self, key: u64, mixed: u64) -> Option<&ServiceEntry> {
+        let index = service_bucket(self.shared.service_seed, mixed, key);
+        let mut entries = self.services[index as usize].entries.iter();
+        entries.find(|entry| entry.key == key)
+    }
+
     /// The service of a packet with this [`service_key`], with the [`Self::mix`] of its VIP: that of its port, or the narrowest
     /// range around it.
     #[inline(always)]
@@ -308,6 +316,8 @@ pub mod encap {
     pub const GUE: u8 = 1;
     /// IP in IP.
     pub const IP: u8 = 2;
+    /// None: the frame goes to the backend's MAC address.
+    pub const L2: u8 = 3;
 }
 
 /// Bits of [`ServiceEntry::options`]: what a service has beyond the common way.
@@ -330,6 +340,8 @@ pub mod backend_flags {
     pub const JUDGED: u32 = 0x04;
     /// It is this box itself.
     pub const LOCAL: u32 = 0x08;
+    /// It is on the link, with no router between.
+    pub const ON_LINK: u32 = 0x10;
 }
 
 /// Key of a service: VIP number, protocol, port.
@@ -343,6 +355,12 @@ pub const fn service_key(vip: u32, protocol: u8, port: u16) -> u64 {
 pub const fn ranges_key(key: u64) -> u64 {
     // No packet has such a key: 0 is a port too.
     key & !0xffff | 1 << 24
+}
+
+/// Key of the service that takes fragments to the VIP by the protocol of this [`service_key`].
+#[inline(always)]
+pub const fn fragments_key(key: u64) -> u64 {
+    key & !0xffff | 1 << 25
 }
 
 /// Counter of an exit, for packets that came in by this interface.

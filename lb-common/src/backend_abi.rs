@@ -6,6 +6,7 @@
 //! SERVICES[hash]       address and port: is a listener visible     only the word `blind` of an entry changes
 //! NEXT_HOPS{address}   where frames to another backend go          replaced whole, as hash maps do
 //! NEXT_HOP_CACHE[hash] the same, per CPU                           the program's own
+//! FRAGMENTED{packet}   where its first part was passed on to     the program's own
 //! BUDGET[0]            forwards left, per CPU                      the program's own
 //! EXITS[exit]          packets and bytes, per CPU                  the program's own
 //! ```
@@ -23,6 +24,8 @@ pub const PREFIXES_MAX: usize = 16;
 pub const BUCKETS: u32 = 4096;
 /// Backends whose next hop is known.
 pub const NEXT_HOPS_MAX: u32 = 4096;
+/// Fragmented packets whose first part was passed on.
+pub const FRAGMENTED_MAX: u32 = 4096;
 /// Slots of the next-hop cache of one CPU.
 pub const CACHE_SLOTS: u32 = 1024;
 /// Bytes of the ring buffer in which the program asks for next hops.

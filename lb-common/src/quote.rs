@@ -111,7 +111,7 @@ fn upper_layer<P: Packet>(packet: &P, first: u8, behind: usize) -> Option<(u8, u
             protocol::AUTHENTICATION => 4,
             protocol::FRAGMENT => {
                 let fragment = packet.get_at::<FragmentHeader>(offset)?;
-                if fragment.offset.value() >> 3 != 0 {
+                if fragment.offset_more.value() >> 3 != 0 {
                     return Some((fragment.next_header, 0));
                 }
                 0

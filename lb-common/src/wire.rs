@@ -130,13 +130,13 @@ wire! {
     }
     /// IPv6 fragment header (RFC 8200, section 4.5).
     FragmentHeader {
-        /// What follows.
+        /// What the fragmentable part begins with.
         next_header: u8,
         /// Zero.
         reserved: u8,
-        /// Offset in eights of bytes, two bits that are zero, and whether more fragments follow.
-        offset: Be16,
-        /// Identification.
+        /// Offset in units of eight bytes, in the upper 13 bits; the last bit: more fragments.
+        offset_more: Be16,
+        /// Of the packet that was cut.
         identification: Be32,
     }
     /// The first four bytes of TCP and UDP.
@@ -259,6 +259,8 @@ pub mod tcp_flags {
 
 /// Don't fragment, in [`Ipv4::fragment`].
 pub const IPV4_DF: u16 = 0x4000;
+/// More fragments, in [`Ipv4::fragment`].
+pub const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
 /// More fragments and the offset: what makes a packet a fragment.
 pub const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
 

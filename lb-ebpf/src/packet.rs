@@ -6,6 +6,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::PROBE_MARK;
+use lb_common::lb::aside::common::SKIPPED;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
 
 use crate::sockets::Arrived;
@@ -163,10 +164,9 @@ impl Transit for XdpPacket {
 
     #[inline(always)]
     fn aside(&mut self, task: u32, a: u32, b: u32) -> u64 {
-        let skipped = self.skipped;
-        let result = aside(self.context, skipped as u32, task, a, b);
+        let result = aside(self.context, self.skipped as u32, task, a, b);
         self.reload();
-        self.skip(skipped);
+        self.skip(4 * (result >> SKIPPED & 3) as usize);
         result
     }
 
@@ -187,8 +187,10 @@ impl Transit for XdpPacket {
 #[inline(never)]
 extern "C" fn aside(context: *mut xdp_md, skipped: u32, task: u32, a: u32, b: u32) -> u64 {
     let mut packet = XdpPacket::new(&XdpContext::new(context));
-    packet.skip(skipped as usize & 15);
-    lb_common::lb::aside::run(&mut packet, task, a, b)
+    let words = (skipped / 4) & 3;
+    packet.skip(4 * words as usize);
+    let result = lb_common::lb::aside::run(&mut packet, task, a, b);
+    result | u64::from(words) << SKIPPED
 }
 
 /// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier

@@ -1,6 +1,7 @@
 //! The kernel's sockets, looked up from XDP or TC.
 
 use core::ffi::c_void;
+use core::marker::PhantomData;
 use core::ptr::{NonNull, from_ref};
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple, tcphdr};
@@ -34,19 +35,25 @@ pub struct Offsets {
     pub time_wait_substate: u32,
 }
 
-/// Sockets of the network namespace that a packet came into.
-pub struct KernelSockets<O> {
-    context: *mut c_void,
-    offsets: O,
+/// Who knows them. They are asked for where one is needed, which is rare.
+pub trait Kernel {
+    /// Those of this kernel.
+    fn offsets() -> Offsets;
 }
 
-impl<O: Fn() -> Offsets> KernelSockets<O> {
-    /// For the packet. The offsets are asked for where one is needed, which is rare.
+/// Sockets of the network namespace that a packet came into.
+pub struct KernelSockets<K> {
+    context: *mut c_void,
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel> KernelSockets<K> {
+    /// For the packet.
     #[inline(always)]
-    pub fn new(packet: &impl Arrived, offsets: O) -> Self {
+    pub fn new(packet: &impl Arrived) -> Self {
         Self {
             context: packet.context(),
-            offsets,
+            kernel: PhantomData,
         }
     }
 
@@ -78,7 +85,7 @@ impl<O: Fn() -> Offsets> KernelSockets<O> {
 /// The helpers that find a socket.
 type LookUp = unsafe fn(*mut c_void, *mut bpf_sock_tuple, u32, u64, u64) -> *mut bpf_sock;
 
-impl<P: Packet, O: Fn() -> Offsets> Sockets<P> for KernelSockets<O> {
+impl<P: Packet, K: Kernel> Sockets<P> for KernelSockets<K> {
     #[inline(always)]
     fn connected(&self, flow: &Flow) -> bool {
         self.find(bpf_sk_lookup_udp, flow)
@@ -93,8 +100,8 @@ impl<P: Packet, O: Fn() -> Offsets> Sockets<P> for KernelSockets<O> {
         match socket.state() {
             LISTEN if headers.is_some_and(|at| socket.confirms(packet, flow, at)) => Found::Cookie,
             LISTEN => Found::Listener,
-            NEW_SYN_RECV => Found::Handshake(socket.sent_isn((self.offsets)().sent_isn)),
-            TIME_WAIT if socket.is_half_closed((self.offsets)().time_wait_substate) => Found::Live,
+            NEW_SYN_RECV => Found::Handshake(socket.sent_isn(K::offsets().sent_isn)),
+            TIME_WAIT if socket.is_half_closed(K::offsets().time_wait_substate) => Found::Live,
             TIME_WAIT => Found::TimeWait,
             _ => Found::Live,
         }

@@ -406,3 +406,31 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
     }
     !(sum as u16)
 }
+
+/// The parts of an IP packet (RFC 791, RFC 8200) whose payload is cut every `size` bytes, a multiple of eight.
+pub fn fragments(packet: &[u8], size: usize, identification: u16) -> Vec<Vec<u8>> {
+    let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
+    let parts = packet[header..].chunks(size);
+    let last = parts.len() - 1;
+    let part = |(n, payload): (usize, &[u8])| {
+        let mut part = packet[..header].to_vec();
+        let offset = (n * size) as u16;
+        if header == 20 {
+            part[2..4].copy_from_slice(&((header + payload.len()) as u16).to_be_bytes());
+            part[4..6].copy_from_slice(&identification.to_be_bytes());
+            let eighths = offset / 8;
+            let more = if n < last { 0x2000 } else { 0 };
+            part[6..8].copy_from_slice(&(eighths | more).to_be_bytes());
+            mend(&mut part);
+        } else {
+            part[4..6].copy_from_slice(&((8 + payload.len()) as u16).to_be_bytes());
+            let next = std::mem::replace(&mut part[6], 44);
+            part.extend([next, 0]);
+            part.extend((offset | u16::from(n < last)).to_be_bytes());
+            part.extend(u32::from(identification).to_be_bytes());
+        }
+        part.extend(payload);
+        part
+    };
+    parts.enumerate().map(part).collect()
+}

@@ -49,7 +49,7 @@ pub fn of_host(before: &[u8], exit: backend::Exit, after: &[u8]) -> Result<(), B
     }
 }
 
-/// The packet as it came, one hop older, behind headers that are true.
+/// The packet as it came, one hop older, behind headers that are true; without a tunnel, in a frame to another address.
 fn encapsulated(before: &[u8], after: &[u8]) -> Result<(), Broken> {
     let came = &before[l3(before)..];
     let front = after.len().checked_sub(came.len());
@@ -57,6 +57,9 @@ fn encapsulated(before: &[u8], after: &[u8]) -> Result<(), Broken> {
     let length = ip_length(came).ok_or("sent without an IP header")?;
     ensure(length <= came.len(), "sent, and longer than its frame")?;
     aged(came, went)?;
+    if headers.len() == l3(after) {
+        return ensure(before[..12] != after[..12], "the same MAC addresses");
+    }
     let outer = &headers[headers.len().min(l3(headers))..];
     let family = u16_at(headers, l3(headers) - 2).ok_or("no outer EtherType")?;
     let (ip, next, tos, says) = match (family, outer.first()) {

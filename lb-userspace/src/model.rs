@@ -217,6 +217,8 @@ pub enum Encap {
     Gue,
     /// IP in IP, of any two families.
     IpIp,
+    /// No tunnel: backends on the link of the node, which have the VIP on `lo`.
+    L2,
 }
 
 /// `pool.mode`.
@@ -253,6 +255,8 @@ pub struct Service {
     pub ports: Vec<Ports>,
     /// What of a packet chooses its row.
     pub hash: HashScope,
+    /// It takes the fragments of its VIP and protocol.
+    pub fragments: bool,
     /// What backends do for UDP flows.
     pub udp: UdpFlows,
     /// A pool of this file; `None` only in a file with the backend role alone.

@@ -113,6 +113,7 @@ fn desired(stage: &Stage) -> Result<Desired> {
                 destination_mac: BACKEND_MAC,
                 vlan,
                 local: false,
+                on_link: true,
             }),
             health: Health::Up,
         };

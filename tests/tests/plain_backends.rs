@@ -239,6 +239,7 @@ fn desired(encap: Encap, backend: &str) -> Desired {
             destination_mac: MACS[..6].try_into().expect("six bytes"),
             vlan: None,
             local: false,
+            on_link: true,
         }),
         health: Health::Up,
     };

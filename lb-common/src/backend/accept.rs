@@ -1,6 +1,5 @@
 //! Taking the tunnel's headers off.
 
-use super::inner::Inner;
 use super::outer::{L3, Outer};
 use super::{Exit, ecn};
 use crate::packet::Packet;
@@ -13,9 +12,9 @@ use crate::wire::{
 pub(super) fn decapsulate<P: Packet>(
     packet: &mut P,
     outer: &Outer,
-    inner: &Inner,
+    inner_ecn: u8,
 ) -> Result<(), Exit> {
-    let mark = ecn::combine(inner.ecn, outer.ecn).ok_or(Exit::EcnCongested)?;
+    let mark = ecn::combine(inner_ecn, outer.ecn).ok_or(Exit::EcnCongested)?;
     let ethernet = packet.get::<Ethernet>(0).ok_or(Exit::Malformed)?;
     let (macs_low, macs_high) = (ethernet.macs_low, ethernet.macs_high);
     let v4 = outer.kind == protocol::IPV4;
@@ -26,7 +25,7 @@ pub(super) fn decapsulate<P: Packet>(
     ethernet.macs_low = macs_low;
     ethernet.macs_high = macs_high;
     ethernet.ethertype = if v4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
-    if mark == inner.ecn {
+    if mark == inner_ecn {
         Ok(())
     } else if v4 {
         mark_v4(packet, mark)

@@ -2,11 +2,12 @@
 
 use super::Exit;
 use super::outer::Outer;
-use crate::ipv6::{NoUpperLayer, upper_layer};
+use crate::ipv6::upper_layer;
 use crate::packet::Packet;
 use crate::quote::{Quote, is_error_v4, is_error_v6, quoted_v4, quoted_v6};
 use crate::wire::{
-    Be16, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags, v4_mapped,
+    Be16, FragmentHeader, IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, protocol,
+    tcp_flags, v4_mapped,
 };
 
 /// A flow as the kernel looks it up; ports as a packet from the client has them.
@@ -104,18 +105,27 @@ impl Inner {
     }
 }
 
+/// What [`read`] does about fragments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// Leaves at [`Exit::AcceptedFragment`], for [`super::fragment`] to look again.
+    Leave,
+    /// Reads a first one, which has all headers, as if it were the whole packet.
+    First,
+}
+
 /// Reads the inner packet.
 #[inline(always)]
-pub(super) fn read<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+pub(super) fn read<P: Packet>(packet: &P, outer: &Outer, parts: Parts) -> Result<Inner, Exit> {
     if outer.kind == protocol::IPV4 {
-        ipv4(packet, outer)
+        ipv4(packet, outer, parts)
     } else {
-        ipv6(packet, outer)
+        ipv6(packet, outer, parts)
     }
 }
 
 #[inline(always)]
-fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+fn ipv4<P: Packet>(packet: &P, outer: &Outer, parts: Parts) -> Result<Inner, Exit> {
     let ip = packet.get_at::<Ipv4>(outer.inner).ok_or(Exit::Malformed)?;
     let (mut client, vip, tos, next) = (ip.source, ip.destination, ip.tos, ip.protocol);
     let header = usize::from(ip.version_ihl & 15) * 4;
@@ -123,8 +133,8 @@ fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
     if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() || end > outer.end {
         return Err(Exit::Malformed);
     }
-    if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
-        return Err(Exit::Fragment);
+    if parts == Parts::Leave && ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
+        return Err(Exit::AcceptedFragment);
     }
     let at = outer.inner + header;
     let (judged, ports, segment) = match next {
@@ -154,7 +164,7 @@ fn ipv4<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
 }
 
 #[inline(always)]
-fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
+fn ipv6<P: Packet>(packet: &P, outer: &Outer, parts: Parts) -> Result<Inner, Exit> {
     let ip = packet.get_at::<Ipv6>(outer.inner).ok_or(Exit::Malformed)?;
     let (mut client, vip, first) = (ip.source, ip.destination, ip.next_header);
     let label = ip.version_class_label.value();
@@ -163,10 +173,14 @@ fn ipv6<P: Packet>(packet: &P, outer: &Outer) -> Result<Inner, Exit> {
     if label >> 28 != 6 || end > outer.end {
         return Err(Exit::Malformed);
     }
-    let (next, at) = upper_layer(packet, first, behind).map_err(|why| match why {
-        NoUpperLayer::Fragment => Exit::Fragment,
-        NoUpperLayer::Malformed => Exit::Malformed,
-    })?;
+    let (mut next, mut at) = upper_layer(packet, first, behind).ok_or(Exit::Malformed)?;
+    if next == protocol::FRAGMENT {
+        if parts == Parts::Leave {
+            return Err(Exit::AcceptedFragment);
+        }
+        let header = packet.get_at::<FragmentHeader>(at).ok_or(Exit::Malformed)?;
+        (next, at) = (header.next_header, at + size_of::<FragmentHeader>());
+    }
     let (judged, ports, segment) = match next {
         protocol::TCP => tcp(packet, at, end)?,
         protocol::UDP => udp(packet, at, end)?,

@@ -7,6 +7,7 @@
 //! | [`verdict`] | the decision table for TCP |
 //! | `datagram` | the one for UDP |
 //! | [`ecn`] | congestion marks at the tunnel's end (RFC 6040) |
+//! | `fragment` | parts of packets, of which the first alone can be judged |
 //! | `accept` | taking the headers off |
 //! | `pass_on` | sending to the next hop |
 //!
@@ -15,11 +16,13 @@
 mod accept;
 mod datagram;
 pub mod ecn;
+mod fragment;
 mod inner;
 mod outer;
 mod pass_on;
 pub mod verdict;
 
+pub use fragment::{Gone, Whole};
 pub use inner::{Flow, Segment};
 pub use outer::FIRST_HEADERS;
 pub use verdict::Found;
@@ -43,6 +46,10 @@ pub trait Tables {
     fn next_hop(&self, address: [u64; 2]) -> Option<Macs>;
     /// Takes one from the budget of packets to pass on; false where it is used up.
     fn spend(&self) -> bool;
+    /// Keeps where the first part of a packet has gone, for those that follow it.
+    fn remember(&self, whole: &Whole, gone: Gone);
+    /// Where the first part of the packet has gone, where that is known.
+    fn recall(&self, whole: &Whole) -> Option<Gone>;
 }
 
 /// What the host's kernel knows of flows.
@@ -91,8 +98,8 @@ exits! {
     UntrustedSource = "untrusted_source", Drop, "add the sender to backend.trusted_lbs or trusted_backends, or filter the tunnel's port at the edge";
     /// The inner destination is no VIP of this host.
     NotOurVip = "not_our_vip", Drop, "the VIP is in an LB node's configuration and not in this one";
-    /// The inner packet is a fragment.
-    Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
+    /// A part of a packet, not the first, which nobody has passed on.
+    AcceptedFragment = "accepted_fragment", Pass, "";
     /// The inner packet is neither TCP, UDP nor an ICMP error about one of them.
     UnsupportedProtocol = "unsupported_protocol", Drop, "an LB node sends a protocol that this version does not know";
     /// Congestion was marked on a flow that cannot be told.
@@ -130,6 +137,8 @@ impl Exit {
 #[inline(always)]
 pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sockets: &S) -> Exit {
     match decide(packet, tables, sockets) {
+        // So far; the first part of its packet may say otherwise.
+        Err(Exit::AcceptedFragment) => fragment::run(packet, tables, sockets),
         Ok(exit) | Err(exit) => exit,
     }
 }
@@ -150,27 +159,54 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
 ) -> Result<Exit, Exit> {
     let config = tables.config().ok_or(Exit::NotTunnel)?;
     let outer = outer::read(packet, config)?;
-    let inner = inner::read(packet, &outer)?;
+    let inner = inner::read(packet, &outer, inner::Parts::Leave)?;
     // Joined as the inner packets' own, both lengths were set to the whole; joined as the tunnel's, the first inner packet ends
     // before the tunnel does, and another header follows.
     if packet.is_joined() && inner.end != outer.end {
         return Err(Exit::Joined);
     }
     let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
-    let step = match flagged(outer.flags) {
-        Some(exit) => Step::Accept(exit),
-        None if outer.plain => Step::Accept(Exit::AcceptedPlain),
-        None if inner.is_unknown() => Step::Accept(Exit::AcceptedUnknown),
-        None if inner.is_udp() => datagram::decide(tables, config, sockets, &outer, &inner, vip),
-        None => segment(packet, tables, config, sockets, &outer, &inner, vip)?,
-    };
+    let step = judge(packet, tables, config, sockets, &outer, &inner, vip)?;
+    act(packet, tables, config, &outer, inner.ecn, step)
+}
+
+/// What shall become of a sound packet for a VIP.
+#[inline(always)]
+fn judge<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &P,
+    tables: &T,
+    config: &Config,
+    sockets: &S,
+    outer: &outer::Outer,
+    inner: &inner::Inner,
+    vip: u32,
+) -> Result<Step, Exit> {
+    match flagged(outer.flags) {
+        Some(exit) => Ok(Step::Accept(exit)),
+        None if outer.plain => Ok(Step::Accept(Exit::AcceptedPlain)),
+        None if inner.is_unknown() => Ok(Step::Accept(Exit::AcceptedUnknown)),
+        None if inner.is_udp() => Ok(datagram::decide(tables, config, sockets, outer, inner, vip)),
+        None => segment(packet, tables, config, sockets, outer, inner, vip),
+    }
+}
+
+/// Does it.
+#[inline(always)]
+fn act<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    config: &Config,
+    outer: &outer::Outer,
+    ecn: u8,
+    step: Step,
+) -> Result<Exit, Exit> {
     match step {
         Step::Accept(exit) => {
-            accept::decapsulate(packet, &outer, &inner)?;
+            accept::decapsulate(packet, outer, ecn)?;
             Ok(exit)
         }
-        Step::PassOn => pass_on::send(packet, tables, config, &outer, pass_on::To::Next),
-        Step::Return => pass_on::send(packet, tables, config, &outer, pass_on::To::First),
+        Step::PassOn => pass_on::send(packet, tables, config, outer, pass_on::To::Next),
+        Step::Return => pass_on::send(packet, tables, config, outer, pass_on::To::First),
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn make_room<P: Transit>(
         return leave(Exit::TooBig);
     }
     let tag = if to.vlan == 0 { 0 } else { TAG };
+    // Skipped tags go as well.
     if !packet.grow(headers as i32 + tag as i32) {
         return leave(Exit::NoHeadroom);
     }

@@ -3,10 +3,10 @@
 //! An error quotes a packet that a backend sent from the VIP. The quoted tuple reversed is that of the client's packets, so that
 //! every node sends the error where it would send them, whichever node they come to; and the second chance follows.
 
-use super::aside::task;
+use super::aside::{common, task};
 use super::inner::Inner;
-use super::{Exit, L3, Tables, Vip, age_ipv4, age_ipv6, choose, echo, forward};
-use crate::abi::Bank;
+use super::{Errand, Exit, L3, Vip, coarse_hash};
+use crate::abi::{Bank, fragments_key, options, service_key};
 use crate::exit::{OrLeave as _, leave};
 use crate::flow::Flow;
 use crate::packet::{Packet, Transit};
@@ -27,30 +27,30 @@ pub const ERRORS: [(&str, &str); 10] = [
     ("ipv6", "other"),
 ];
 
-/// Answers a ping, sends an error on.
+/// Where an error goes; none: it may be a ping.
 #[inline(always)]
-pub(super) fn receive<P: Transit, T: Tables>(
+pub(super) fn read<'b, P: Transit>(
     packet: &mut P,
-    tables: &T,
-    bank: &Bank,
+    bank: &'b Bank,
     vip: Vip,
     inner: &Inner,
-    probe: bool,
-) -> Result<Exit, Exit> {
-    let v4 = inner.kind == protocol::IPV4;
-    let task = if v4 { task::QUOTED_V4 } else { task::QUOTED_V6 };
+) -> Result<Option<Errand<'b>>, Exit> {
+    let task = if inner.kind == protocol::IPV4 {
+        task::QUOTED_V4
+    } else {
+        task::QUOTED_V6
+    };
     let found = packet.aside(task, inner.transport as u32, L3 as u32 + inner.length);
+    let v4 = found & common::V6 == 0;
     match found & 0xff {
-        Found::FLOW => {}
-        Found::NO_ERROR => return echo::reply(packet, tables, bank, inner),
+        Found::FLOW | Found::FRAGMENT => {}
+        Found::NO_ERROR => return Ok(None),
         Found::OTHER_SENDER => return leave(Exit::QuotesOther),
-        Found::FRAGMENT => return leave(Exit::QuotesFragment),
         Found::NO_PORTS => return leave(Exit::Icmp),
         _ => return leave(Exit::Malformed),
     }
     let found = Found(found);
     let (source, destination) = if v4 {
-        age_ipv4(packet)?;
         let client = packet.get_at::<Be32>(found.client());
         let ip = packet.get::<Ipv4>(L3).or_leave(Exit::Malformed)?;
         (
@@ -58,26 +58,38 @@ pub(super) fn receive<P: Transit, T: Tables>(
             v4_mapped(ip.destination),
         )
     } else {
-        age_ipv6(packet)?;
         let client = packet.get_at::<Address6>(found.client());
         let client = client.or_leave(Exit::Malformed)?;
         let ip = packet.get::<Ipv6>(L3).or_leave(Exit::Malformed)?;
         ([client.high, client.low], ip.destination)
     };
-    let (protocol, ports) = (found.protocol(), found.ports());
     let flow = Flow {
         source,
         destination,
-        ports,
-        protocol,
+        ports: found.ports(),
+        protocol: found.protocol(),
     };
-    let hash = bank.shared.flow.hash(&flow);
-    let choice = choose::<P, T>(tables, bank, vip, protocol, ports, hash, || flow)?;
-    let exit = forward(packet, tables, bank, inner, &choice, false, probe)?;
-    if !probe {
-        tables.count_error(packet.ingress(), found.counter());
+    let key = service_key(vip.id, flow.protocol, flow.ports.destination.value());
+    let (service, options) = if found.0 & 0xff == Found::FRAGMENT {
+        let service = bank.find_exact(fragments_key(key), vip.mixed);
+        let service = service.or_leave(Exit::QuotesFragment)?;
+        (service, service.options | options::HASH_SRC_DST)
+    } else {
+        let service = bank
+            .find_service(key, vip.mixed)
+            .or_leave(Exit::NoService)?;
+        (service, service.options)
+    };
+    let mut hash = bank.shared.flow.hash(&flow);
+    if options & options::HASH != 0 {
+        hash.hash = coarse_hash(&bank.shared.flow, &flow, options);
     }
-    Ok(exit)
+    Ok(Some(Errand {
+        service,
+        hash,
+        v4,
+        error: Some(found.counter()),
+    }))
 }
 
 /// What an ICMP message is about.
@@ -96,7 +108,7 @@ impl Found {
     const NO_ERROR: u64 = 2;
     /// About a packet that the VIP did not send.
     const OTHER_SENDER: u64 = 3;
-    /// About a fragment that is not the first.
+    /// About a fragment that is not the first: there are no ports.
     const FRAGMENT: u64 = 4;
     /// About a packet of another protocol.
     const NO_PORTS: u64 = 5;
@@ -209,7 +221,8 @@ fn flow<P: Packet, A>(packet: &P, quote: &Quote<A>, error: u32, client: usize) -
         return Found::NO_PORTS;
     }
     if quote.is_later_fragment() {
-        return Found::FRAGMENT;
+        let without_ports = Found::flow(quote.protocol, error, client, Ports::default());
+        return without_ports & !0xff | Found::FRAGMENT;
     }
     match quote.transport(packet) {
         Some(quoted) => Found::flow(quote.protocol, error, client, quoted.ports),

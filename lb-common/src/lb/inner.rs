@@ -2,17 +2,18 @@
 
 use super::{Exit, L3, L4_V6};
 use crate::exit::{OrLeave as _, leave};
-use crate::ipv6::{NoUpperLayer, upper_layer};
+use crate::ipv6::upper_layer;
 use crate::packet::{Packet, View};
 use crate::wire::{IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags};
 
 /// A packet for a VIP, as far as the parser has come.
 #[derive(Clone, Copy)]
 pub(super) struct Inner {
+    /// Of a fragment [`protocol::FRAGMENT`], in both families.
     pub protocol: u8,
     /// DSCP and ECN.
     pub tos: u8,
-    /// Offset of the transport header.
+    /// Offset of the transport header; of an IPv6 fragment, of the fragment header.
     pub transport: usize,
     /// IP header and payload, bytes.
     pub length: u32,
@@ -26,15 +27,17 @@ pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
     if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
         return leave(Exit::Malformed);
     }
-    if ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
-        return leave(Exit::Fragment);
-    }
     let length = usize::from(ip.total_length.value());
     if length < header || L3 + length > packet.len() {
         return leave(Exit::Malformed);
     }
+    let is_fragment = ip.fragment.value() & IPV4_FRAGMENT_MASK != 0;
     Ok(Inner {
-        protocol: ip.protocol,
+        protocol: if is_fragment {
+            protocol::FRAGMENT
+        } else {
+            ip.protocol
+        },
         tos: ip.tos,
         transport: L3 + header,
         length: length as u32,
@@ -52,11 +55,8 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
     if L3 + length > packet.len() {
         return leave(Exit::Malformed);
     }
-    let (protocol, transport) = match upper_layer(packet, ip.next_header, L4_V6) {
-        Ok(found) => found,
-        Err(NoUpperLayer::Fragment) => return leave(Exit::Fragment),
-        Err(NoUpperLayer::Malformed) => return leave(Exit::Malformed),
-    };
+    let (protocol, transport) =
+        upper_layer(packet, ip.next_header, L4_V6).or_leave(Exit::Malformed)?;
     Ok(Inner {
         protocol,
         tos: (label >> 20) as u8,

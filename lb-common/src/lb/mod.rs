@@ -6,9 +6,11 @@
 //! | `inner` | what the client sent |
 //! | `rows` | the tunnel with every hop of the row |
 //! | `plain` | tunnels that any host can end |
+//! | `l2` | no tunnel: other MAC addresses |
 //! | `headers` | what tunnels have in common |
 //! | `icmp` | ICMP to a VIP: errors to the backend of the quoted flow |
 //! | `echo` | pings of a VIP |
+//! | `fragment` | fragments |
 //! | `aside` | what is done in a function of its own |
 //! | `too_big` | answers about what does not fit the tunnel |
 //! | [`trace`] | which packets `anylb trace` tells of |
@@ -17,9 +19,11 @@
 
 pub mod aside;
 mod echo;
+mod fragment;
 mod headers;
 pub mod icmp;
 mod inner;
+mod l2;
 mod plain;
 mod rows;
 mod too_big;
@@ -82,8 +86,10 @@ exits! {
     BadSource = "bad_source", Drop, "spoofed sources: filter them at the edge; nodes and backends cannot be clients of a VIP";
     /// The VIP has no such service.
     NoService = "no_service", Drop, "clients use a port or protocol that no [[service]] has";
-    /// A fragment.
-    Fragment = "fragment", Drop, "fragments to a VIP are not supported in this version: lower the clients' path MTU";
+    /// A fragment that no service takes.
+    Fragment = "fragment", Drop, "no service of the VIP takes fragments: `fragments = true` at one of UDP, and of TCP with `hash = \"src-dst\"`";
+    /// A first fragment without the whole transport header, or one that would write over it.
+    TinyFragment = "tiny_fragment", Drop, "nobody cuts packets so small but to hide what they are";
     /// TTL or hop limit is used up.
     TtlExceeded = "ttl_exceeded", Drop, "a traceroute, or a routing loop";
     /// An ICMP message that does not fit the tunnel: it is not answered.
@@ -94,6 +100,8 @@ exits! {
     NoBackend = "no_backend", Drop, "the pool has no backend";
     /// The backend's next hop is not resolved.
     NoNextHop = "no_next_hop", Drop, "no route or neighbour towards the backend: see `anylb backend list`";
+    /// A frame from the backend that it would be sent to.
+    L2Loop = "l2_loop", Drop, "a backend of an `encap = \"l2\"` pool routes the VIP instead of having it on lo: ip address add VIP dev lo";
     /// No headroom for the headers.
     NoHeadroom = "no_headroom", Drop, "the driver leaves too little room before a packet";
     /// The first hop is this box, which is a backend as well.
@@ -140,7 +148,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
             return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
         } else if inner.protocol == protocol::UDP {
             return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
-        } else if inner.protocol != protocol::ICMP {
+        } else if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
         check_source_v4(bank, ip.source)?;
@@ -158,7 +166,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
             return flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
         } else if inner.protocol == protocol::UDP {
             return flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
-        } else if inner.protocol != protocol::ICMPV6 {
+        } else if inner.protocol != protocol::ICMPV6 && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
         check_source_v6(bank, addresses.0)?;
@@ -166,8 +174,53 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
     } else {
         return leave(Exit::NotIp);
     };
-    // Of both families, so that there is no third and fourth copy of what follows.
-    icmp::receive(packet, tables, bank, vip, &inner, probe)
+    // Of both families and kinds, so that there are no more copies of what follows.
+    let errand = if inner.protocol == protocol::FRAGMENT {
+        fragment::read(packet, bank, vip, &inner)?
+    } else {
+        match icmp::read(packet, bank, vip, &inner)? {
+            Some(errand) => errand,
+            None => return echo::reply(packet, tables, bank, &inner),
+        }
+    };
+    errand.run(packet, tables, bank, &inner, probe)
+}
+
+/// What a packet without a transport header of its own is sent on for.
+struct Errand<'b> {
+    service: &'b ServiceEntry,
+    /// Of the row.
+    hash: FlowHash,
+    v4: bool,
+    /// Its place in [`icmp::ERRORS`], where it is an error.
+    error: Option<u32>,
+}
+
+impl Errand<'_> {
+    #[inline(always)]
+    fn run<P: Transit, T: Tables>(
+        &self,
+        packet: &mut P,
+        tables: &T,
+        bank: &Bank,
+        inner: &Inner,
+        probe: bool,
+    ) -> Result<Exit, Exit> {
+        let choice = choose_row(tables, self.service, self.hash)?;
+        let kind = if self.v4 {
+            age_ipv4(packet)?;
+            protocol::IPV4
+        } else {
+            age_ipv6(packet)?;
+            protocol::IPV6
+        };
+        let inner = Inner { kind, ..*inner };
+        let exit = forward(packet, tables, bank, &inner, &choice, false, probe)?;
+        if let Some(error) = self.error.filter(|_| !probe) {
+            tables.count_error(packet.ingress(), error);
+        }
+        Ok(exit)
+    }
 }
 
 /// The EtherType behind at most two VLAN tags (IEEE 802.1Q); from here on, offsets count from the Ethernet header that the
@@ -287,8 +340,17 @@ fn choose<'b, P: Transit, T: Tables>(
         .find_service(key, vip.mixed)
         .or_leave(Exit::NoService)?;
     if service.options & options::HASH != 0 {
-        hash = coarse_hash(&bank.shared.flow, &flow(), service.options);
+        hash = coarse_hash_aside(&bank.shared.flow, &flow(), service.options);
     }
+    choose_row(tables, service, FlowHash { hash, entropy })
+}
+
+#[inline(always)]
+fn choose_row<'b, T: Tables>(
+    tables: &T,
+    service: &'b ServiceEntry,
+    FlowHash { hash, entropy }: FlowHash,
+) -> Result<Choice<'b>, Exit> {
     let row = hash as u32 & (abi::ROWS - 1);
     let table = u32::from(service.table);
     let row = tables.row(table, row).or_leave(Exit::NoTable)?;
@@ -300,7 +362,7 @@ fn choose<'b, P: Transit, T: Tables>(
 }
 
 /// Hash of a flow for a service that takes several flows together.
-#[inline(never)]
+#[inline(always)]
 fn coarse_hash(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
     let flow = if options & options::HASH_SRC == 0 {
         flow.of_pair()
@@ -308,6 +370,12 @@ fn coarse_hash(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
         flow.of_source()
     };
     key.hash(&flow).hash
+}
+
+/// The same out of the common packet's way.
+#[inline(never)]
+fn coarse_hash_aside(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
+    coarse_hash(key, flow, options)
 }
 
 /// No client has an address that only this host may use, or that the datapath knows.
@@ -392,6 +460,8 @@ fn forward<P: Transit, T: Tables>(
     }
     let put = if service.encap == encap::ROWS {
         rows::encapsulate(packet, bank, first, inner, choice, probe)
+    } else if service.encap == encap::L2 {
+        l2::readdress(packet, first, inner, service.tunnel_mtu)
     } else {
         plain::encapsulate(packet, bank, first, inner, choice)
     };
@@ -425,6 +495,8 @@ fn forward<P: Transit, T: Tables>(
 const fn overhead(first: &Backend, service: &ServiceEntry) -> u16 {
     if service.encap == encap::ROWS {
         rows::overhead(first)
+    } else if service.encap == encap::L2 {
+        0
     } else {
         plain::overhead(first, service)
     }

@@ -46,7 +46,7 @@ pub(super) fn answer<P: Transit, T: Tables>(
     } else {
         task::TOO_BIG_V6
     };
-    if packet.aside(task, inner.length, u32::from(fits)) == 0 {
+    if packet.aside(task, inner.length, u32::from(fits)) & 1 == 0 {
         return leave(Exit::NoHeadroom);
     }
     Ok(Exit::TooBigAnswered)

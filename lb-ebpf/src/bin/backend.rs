@@ -8,15 +8,15 @@
 )]
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::{btf_map, classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{EXITS_MAX, ExitCount, VipBucket};
-use lb_common::backend::{self, Exit, FIRST_HEADERS, Tables};
+use lb_common::backend::{self, Exit, FIRST_HEADERS, Gone, Tables, Whole};
 use lb_common::backend_abi::{
-    BUCKETS, CACHE_SLOTS, CachedMacs, Config, Macs, NEXT_HOPS_MAX, ServiceBucket, WANTED_BYTES,
-    cache_slot,
+    BUCKETS, CACHE_SLOTS, CachedMacs, Config, FRAGMENTED_MAX, Macs, NEXT_HOPS_MAX, ServiceBucket,
+    WANTED_BYTES, cache_slot,
 };
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
@@ -25,7 +25,7 @@ use lb_common::packet::Packet;
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 use lb_ebpf::skb::SkbPacket;
-use lb_ebpf::sockets::{KernelSockets, Offsets};
+use lb_ebpf::sockets::{Kernel, KernelSockets, Offsets};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
@@ -39,6 +39,8 @@ static NEXT_HOPS: HashMap<[u64; 2], Macs, { NEXT_HOPS_MAX as usize }> = HashMap:
 static NEXT_HOP_CACHE: PerCpuArray<CachedMacs, { CACHE_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static WANTED: RingBuf<[u64; 2], WANTED_BYTES> = RingBuf::new();
+#[btf_map]
+static FRAGMENTED: LruHashMap<Whole, u32, { FRAGMENTED_MAX as usize }> = LruHashMap::new();
 #[btf_map]
 static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 #[btf_map]
@@ -89,6 +91,24 @@ impl Tables for Maps {
         let budget = unsafe { &mut *budget };
         budget.take(config.budget_per_jiffy, config.budget_max, jiffies())
     }
+
+    #[inline(always)]
+    fn remember(&self, whole: &Whole, gone: Gone) {
+        // Where memory is short, the packet's other parts are lost with it.
+        let _ = FRAGMENTED.insert(whole, gone as u32, 0);
+    }
+
+    #[inline(always)]
+    fn recall(&self, whole: &Whole) -> Option<Gone> {
+        // SAFETY: copied out at once; an element that another takes over meanwhile says something of another packet, which
+        // costs this one.
+        let gone = unsafe { FRAGMENTED.get(whole) }.copied()?;
+        Some(if gone == Gone::Next as u32 {
+            Gone::Next
+        } else {
+            Gone::First
+        })
+    }
 }
 
 /// Asks the agent's table; where it does not know, asks the agent.
@@ -116,13 +136,17 @@ fn jiffies() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
-#[inline(always)]
-fn offsets() -> Offsets {
-    // SAFETY: both are initialised statics. The agent sets them before loading: the compiler must not know their values.
-    unsafe {
-        Offsets {
-            sent_isn: (&raw const SENT_ISN).read_volatile(),
-            time_wait_substate: (&raw const TIME_WAIT_SUBSTATE).read_volatile(),
+struct ThisKernel;
+
+impl Kernel for ThisKernel {
+    #[inline(always)]
+    fn offsets() -> Offsets {
+        // SAFETY: both are initialised statics. The agent sets them before loading: the compiler must not know their values.
+        unsafe {
+            Offsets {
+                sent_isn: (&raw const SENT_ISN).read_volatile(),
+                time_wait_substate: (&raw const TIME_WAIT_SUBSTATE).read_volatile(),
+            }
         }
     }
 }
@@ -132,7 +156,7 @@ fn offsets() -> Offsets {
 pub fn backend(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let bytes = packet.len() as u64;
-    let sockets = KernelSockets::new(&packet, offsets);
+    let sockets = KernelSockets::<ThisKernel>::new(&packet);
     let exit = backend::run(&mut packet, &Maps, &sockets);
     count(exit, bytes);
     match exit.action() {
@@ -169,7 +193,7 @@ fn ingress(packet: &mut SkbPacket) -> Exit {
         return Exit::NotTunnel;
     }
     packet.pull(HEADERS);
-    let sockets = KernelSockets::new(packet, offsets);
+    let sockets = KernelSockets::<ThisKernel>::new(packet);
     backend::run(packet, &Maps, &sockets)
 }
 

@@ -2,10 +2,11 @@
 
 pub mod scene;
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::VipBucket;
-use lb_common::backend::{self, Exit, Flow, Found, Sockets, Tables};
+use lb_common::backend::{self, Exit, Flow, Found, Gone, Sockets, Tables, Whole};
 use lb_common::backend_abi::{Config, Macs, ServiceBucket};
 use lb_common::frame::Frame;
 use lb_common::packet::Packet;
@@ -22,6 +23,8 @@ pub struct Host {
     pub facts: Facts,
     /// Whether anything may be passed on.
     pub may_spend: bool,
+    /// Where first parts of packets have gone.
+    gone: RefCell<Vec<(Whole, Gone)>>,
 }
 
 /// Sockets of a network namespace.
@@ -60,6 +63,7 @@ impl Host {
             scene,
             facts: Facts::default(),
             may_spend: true,
+            gone: RefCell::default(),
         }
     }
 
@@ -109,6 +113,18 @@ impl Tables for Host {
 
     fn spend(&self) -> bool {
         self.may_spend
+    }
+
+    fn remember(&self, whole: &Whole, gone: Gone) {
+        let mut all = self.gone.borrow_mut();
+        all.retain(|(known, _)| known != whole);
+        all.push((*whole, gone));
+    }
+
+    fn recall(&self, whole: &Whole) -> Option<Gone> {
+        let all = self.gone.borrow();
+        all.iter()
+            .find_map(|(known, gone)| (known == whole).then_some(*gone))
     }
 }
 

@@ -257,8 +257,9 @@ fn ipv4(
     let mut packet = Vec::with_capacity(header + payload.len());
     packet.extend([0x40 | (header / 4) as u8, tos]);
     packet.extend(((header + payload.len()) as u16).to_be_bytes());
-    packet.extend(dice.word().to_be_bytes());
-    packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+    // Few numbers, so that parts of one packet meet.
+    packet.extend((dice.below(4) as u16).to_be_bytes());
+    packet.extend(fragment.to_be_bytes());
     packet.extend([ttl, protocol, 0, 0]);
     packet.extend(octets(from));
     packet.extend(octets(to));
@@ -298,8 +299,8 @@ fn ipv6(
             let mut header = vec![next, length as u8];
             header.extend(dice.bytes(6 + unit * length));
             if kind == 44 {
-                header.truncate(8);
-                header[1] = 0;
+                let offset: u16 = dice.pick(&[0, 1, 8, 9, 0xb9, 0xfff8]);
+                header = [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 7]].concat();
             }
             chain = [header, chain].concat();
             next = kind;

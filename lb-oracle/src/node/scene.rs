@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::abi::{
-    self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, encap, kind, options, ranges_key,
-    service_key,
+    self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, encap, fragments_key, kind,
+    options, ranges_key, service_key,
 };
 use lb_common::flow::FlowKey;
 use lb_common::lb::outer_checksum;
@@ -16,6 +16,7 @@ use lb_common::tunnel;
 use lb_common::wire::v4_of;
 
 use crate::make::{Cast, Service};
+use crate::packet::MACS;
 use crate::{ip, words};
 
 /// A pool, and what is special about it.
@@ -53,6 +54,8 @@ enum Way {
     NoTable,
     /// It is this box.
     Local,
+    /// The backend is where the packets come from.
+    Sender,
 }
 
 const ROWS: Pool = Pool {
@@ -75,6 +78,11 @@ const GUE: Pool = Pool {
 };
 const IP: Pool = Pool {
     encap: encap::IP,
+    ..ROWS
+};
+
+const L2: Pool = Pool {
+    encap: encap::L2,
     ..ROWS
 };
 
@@ -177,6 +185,21 @@ const POOLS: &[Pool] = &[
         backends: 1,
         ..ROWS
     },
+    L2,
+    Pool {
+        over_v4: false,
+        way: Way::Tagged,
+        ..L2
+    },
+    Pool {
+        way: Way::Other,
+        ..L2
+    },
+    Pool { mtu: 200, ..L2 },
+    Pool {
+        way: Way::Sender,
+        ..L2
+    },
 ];
 
 /// VIPs; the last ones have no services.
@@ -196,8 +219,15 @@ const RANGES: [(u16, u16, usize); 4] = [
     (8150, 8150, 11),
     (65535, 65535, 1),
 ];
+/// Protocols of the first VIPs, and the place of the pool whose service takes the fragments of each.
+const FRAGMENTS: [(u8, usize); 2] = [(17, 0), (6, 9)];
 /// Where the counters of one service's backends begin, in its number.
 const COUNTERS: u32 = 8;
+/// Where every frame comes from.
+const SENDER: [u8; 6] = {
+    let [.., a, b, c, d, e, f] = MACS;
+    [a, b, c, d, e, f]
+};
 /// An interface that packets do not come in by.
 const OTHER_INTERFACE: u32 = 7;
 
@@ -246,6 +276,7 @@ impl Scene {
         let mut ports = vec![(6, own, own), (17, own, own)];
         ports.extend(ranges.map(|(first, last, _)| (17, *first, *last)));
         for vip in 1..=SERVED as u32 {
+            let begin = self.services.len();
             for &(protocol, first_port, last_port) in &ports {
                 let key = service_key(vip, protocol, first_port);
                 let counter = self.services.len() as u32;
@@ -267,6 +298,17 @@ impl Scene {
                     last_port,
                 });
             }
+            for (protocol, _) in FRAGMENTS.iter().filter(|(_, of)| *of == place) {
+                let of = service_key(vip, *protocol, own);
+                let taker = self.services[begin..].iter().find(|one| one.key == of);
+                let taker = taker.copied().unwrap_or_default();
+                self.services.push(ServiceEntry {
+                    key: fragments_key(of),
+                    first_port: 0,
+                    last_port: 0,
+                    ..taker
+                });
+            }
         }
     }
 
@@ -282,6 +324,7 @@ impl Scene {
         let mut services: Vec<Service> = self
             .services
             .iter()
+            .filter(|service| service.last_port != 0)
             .map(|service| Service {
                 at: SocketAddr::new(vip(abi::service_vip(service.key)), service.first_port),
                 protocol: (service.key >> 16) as u8,
@@ -378,7 +421,12 @@ impl Pool {
         };
         Backend {
             address,
-            macs_low: u64::from_ne_bytes([2, 0, 0, 1, place as u8, i as u8, 2, 0]),
+            macs_low: if self.way == Way::Sender {
+                let [a, b, c, d, e, f] = SENDER;
+                u64::from_ne_bytes([a, b, c, d, e, f, 2, 0])
+            } else {
+                u64::from_ne_bytes([2, 0, 0, 1, place as u8, i as u8, 2, 0])
+            },
             macs_high: u32::from_ne_bytes([0, 2, 0xfe, 0xed]),
             checksum: if self.over_v4 {
                 outer_checksum(source, v4_of(address))

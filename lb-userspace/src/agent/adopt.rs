@@ -142,6 +142,7 @@ fn next_hop(backend: &Backend) -> NextHop {
         destination_mac: [d0, d1, d2, d3, d4, d5],
         vlan: Vlan::from_wire(backend.vlan),
         local: backend.flags & backend_flags::LOCAL != 0,
+        on_link: backend.flags & backend_flags::ON_LINK != 0,
     }
 }
 

@@ -14,7 +14,7 @@ use super::pool::{PoolRows, World, input};
 use super::state::State;
 use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{AdminState, Check, HashKey, Pool, PoolName, Settings};
+use crate::model::{AdminState, Check, Encap, HashKey, Pool, PoolName, Settings};
 use crate::plan::desired::NextHop;
 use crate::plan::{Desired, DesiredService, ServiceOptions};
 use crate::rows::PREVIOUS_MAX;
@@ -169,7 +169,10 @@ impl Core {
                 protocol: service.protocol,
                 ports: service.ports.clone(),
                 pool: service.pool.clone()?,
-                options: ServiceOptions { hash: service.hash },
+                options: ServiceOptions {
+                    hash: service.hash,
+                    fragments: service.fragments,
+                },
             })
         });
         Some(Desired {
@@ -211,7 +214,7 @@ impl Core {
             };
             let verdict = world.verdicts.by_target.get(&target);
             let up = verdict.is_some_and(|verdict| verdict.health == Health::Up);
-            let reached = up && self.reaches(backend.address);
+            let reached = up && self.reaches(pool.encap, backend.address);
             let ready = match admin(backend.address) {
                 AdminState::Ready => reached,
                 AdminState::Draining => reached && none_ready,
@@ -227,8 +230,8 @@ impl Core {
     }
 
     /// Whether packets find their way to a backend; a node without interfaces sends none.
-    pub fn reaches(&self, address: IpAddr) -> bool {
-        self.settings.node.interfaces.is_empty() || self.ways.to(address).is_some()
+    pub fn reaches(&self, encap: Encap, address: IpAddr) -> bool {
+        self.settings.node.interfaces.is_empty() || self.ways.by(encap, address).is_some()
     }
 
     /// Addresses of documentation that are neither VIPs nor ours: self-probes come from them.

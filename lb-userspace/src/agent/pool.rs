@@ -121,7 +121,7 @@ impl PoolRows {
         let current = self.current.as_ref()?;
         let members = current.table.members.iter().map(|&address| DesiredBackend {
             address,
-            next_hop: ways.to(address),
+            next_hop: ways.by(pool.encap, address),
             health: health(pool, world, address),
         });
         Some(DesiredPool {
@@ -155,7 +155,7 @@ impl PoolRows {
         let down: BTreeSet<_> = configured()
             .filter(|&address| health(pool, world, address) != Health::Up)
             .collect();
-        let astray = configured().filter(|&address| ways.to(address).is_none());
+        let astray = configured().filter(|&address| ways.by(pool.encap, address).is_none());
         // Nobody checks backends that left the configuration: for them the neighbour decides alone.
         let removed = previous
             .iter()

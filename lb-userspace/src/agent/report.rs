@@ -12,7 +12,7 @@ use super::pool::World;
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::health::{Stats, Target, Verdicts};
-use crate::model::{AdminState, Backend, Pool, PoolName, Service};
+use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
@@ -131,9 +131,9 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
             health: verdict.map(|verdict| verdict.health).unwrap_or_default(),
             reason: verdict
                 .and_then(|verdict| verdict.reason.clone())
-                .or_else(|| unreached(facts, address)),
+                .or_else(|| unreached(facts, pool.encap, address)),
             row_ratio: shares.get(&address).copied().unwrap_or(0) as f64 / ROWS as f64,
-            reachable: facts.core.reaches(address),
+            reachable: facts.core.reaches(pool.encap, address),
         }
     };
     let backends = pool.backends.iter();
@@ -156,11 +156,16 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
 }
 
 /// Why packets do not find their way to a backend.
-fn unreached(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
-    let answer = facts.world.next_hops.get(&address);
-    match answer {
-        Some(Err(reason)) if !facts.core.reaches(address) => Some(reason.to_string()),
-        _ => None,
+fn unreached(facts: &Facts<'_>, encap: Encap, address: IpAddr) -> Option<String> {
+    if facts.core.reaches(encap, address) {
+        return None;
+    }
+    match facts.world.next_hops.get(&address)? {
+        Err(reason) => Some(reason.to_string()),
+        Ok(hop) => Some(format!(
+            "is behind router {}, and encap = \"l2\" needs it on a link of this node",
+            hop.gateway
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::Node;
+use crate::model::{Encap, Node};
 use crate::netlink::{NextHops, Unresolved};
 use crate::plan::desired::NextHop;
 
@@ -34,6 +34,7 @@ impl Ways {
                         destination_mac: hop.destination_mac,
                         vlan: hop.vlan,
                         local: hop.local,
+                        on_link: hop.gateway == address,
                     };
                     self.next_hops.insert(address, hop);
                 }
@@ -46,9 +47,15 @@ impl Ways {
         self.learn_sources(answers, node);
     }
 
-    /// The way to a backend.
+    /// The way to a backend, whatever its packets look like.
     pub fn to(&self, address: IpAddr) -> Option<NextHop> {
         self.next_hops.get(&address).copied()
+    }
+
+    /// The way to a backend by this encapsulation: where there is none, it must be on the link.
+    pub fn by(&self, encap: Encap, address: IpAddr) -> Option<NextHop> {
+        self.to(address)
+            .filter(|hop| encap != Encap::L2 || hop.on_link)
     }
 
     fn learn_sources(&mut self, answers: &NextHops, node: &Node) {

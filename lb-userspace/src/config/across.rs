@@ -8,6 +8,7 @@ use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::{Errors, NOT_SUPPORTED};
+use super::fragments;
 use super::limits;
 use super::node::NodeDraft;
 use super::place::{Placed, Span};
@@ -42,6 +43,7 @@ impl Draft {
             self.check_pool_of(service, errors);
         }
         ports::check(&self.services, errors);
+        fragments::check(&self.services, errors);
         self.check_addresses(errors);
         audience::check(self, errors);
         limits::check(self, errors);

@@ -166,6 +166,11 @@ fn derived(section: &Section, key: &Key, context: &Context<'_>) -> Option<Value>
             let pool = pools.find(|pool| pool.name.0 == name)?;
             Some(Value::String(in_words(pool.check.timeout)))
         }
+        ("service", "fragments") => {
+            let mut services = context.settings.services.iter();
+            let service = services.find(|service| service.name == name)?;
+            Some(Value::Boolean(service.fragments))
+        }
         ("service", "need") => {
             let mut services = context.settings.services.iter();
             let service = services.find(|service| service.name == name)?;

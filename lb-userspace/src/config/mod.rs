@@ -15,6 +15,7 @@ mod check;
 mod diagnostic;
 mod effective;
 mod fields;
+mod fragments;
 mod host;
 mod json_schema;
 mod limits;
@@ -152,12 +153,17 @@ fn finish(draft: Draft, metrics: Option<SocketAddr>) -> Option<Settings> {
         .filter_map(|pool| Some((pool.name.as_ref()?.value.clone(), pool.backends.len())))
         .collect();
     let mut services = Vec::new();
-    for service in draft.services {
+    let takers: Vec<bool> = draft
+        .services
+        .iter()
+        .map(|service| fragments::takes(service, &draft.services))
+        .collect();
+    for (service, takes_fragments) in draft.services.into_iter().zip(takers) {
         let size = service
             .pool
             .as_ref()
             .and_then(|pool| sizes.get(&pool.value));
-        services.push(service.finish(size.copied().unwrap_or(0))?);
+        services.push(service.finish(size.copied().unwrap_or(0), takes_fragments)?);
     }
     let mut pools = BTreeMap::new();
     for pool in draft.pools {

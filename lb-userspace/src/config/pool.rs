@@ -123,11 +123,20 @@ impl PoolDraft {
 
 /// How packets travel. The second chance needs the list of hops, which only GUE has room for.
 fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
-    let encaps = [("gue", Encap::Gue), ("ipip", Encap::IpIp)];
+    let encaps = [
+        ("gue", Encap::Gue),
+        ("ipip", Encap::IpIp),
+        ("l2", Encap::L2),
+    ];
     let modes = [("rows", Mode::Rows), ("stateless", Mode::Stateless)];
     let encap = fields.word("encap", &encaps);
     let mode = fields.word("mode", &modes);
-    if encap == Some(Encap::IpIp)
+    let without_room = match encap {
+        Some(Encap::IpIp) => Some("`encap = \"ipip\"`"),
+        Some(Encap::L2) => Some("`encap = \"l2\"`"),
+        Some(Encap::Gue) | None => None,
+    };
+    if let Some(encap) = without_room
         && mode.unwrap_or_default() == Mode::Rows
         && (mode.is_some() || fields.raw("mode").is_none())
         && let Some(written) = fields.raw("encap")
@@ -135,7 +144,7 @@ fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
         fields.errors().add(
             Diagnostic::at(
                 &written.span(),
-                "`encap = \"ipip\"` has no room for the hops of `mode = \"rows\"`",
+                format!("{encap} has no room for the hops of `mode = \"rows\"`"),
             )
             .help("write `mode = \"stateless\"`: flows then break whenever their row moves"),
         );

@@ -335,15 +335,14 @@ pub static POOL: Section = Section {
             r#"name = "web""#,
             "Unique name; services refer to it.",
         ),
-        Key {
-            reserved: &["l2"],
-            ..optional(
-                "encap",
-                "\"gue\" or \"ipip\"",
-                "\"gue\"",
-                "How packets reach the backends: GUE, or IP in IP of any two families.",
-            )
-        },
+        optional(
+            "encap",
+            "\"gue\", \"ipip\" or \"l2\"",
+            "\"gue\"",
+            "How packets reach the backends: GUE, IP in IP of any two families, or as they are, with the backend's MAC address. \
+             For `l2` the backends must be on a link of the node, with no router between, and have the VIP on `lo` without \
+             answering ARP for it (`net.ipv4.conf.all.arp_ignore = 1`, `arp_announce = 2`).",
+        ),
         Key {
             reserved: &["flow-table"],
             ..optional(
@@ -587,7 +586,13 @@ pub static SERVICE: Section = Section {
                  backends find the one that has it.",
             )
         },
-        reserved("fragments", "Whether fragments are balanced."),
+        optional(
+            "fragments",
+            "true or false",
+            "true where it is the only service of its VIP and protocol; with TCP, and any `hash` but `5-tuple`",
+            "Whether fragments for the VIP and protocol go to this service's backends, those without a port too. All of them \
+             go by `hash = \"src-dst\"`, or `src`; a fragmented datagram for another port is dropped.",
+        ),
         reserved("hold_up", "Wait before a VIP is announced again."),
         optional(
             "announce",

@@ -24,7 +24,10 @@ pub struct ServiceDraft {
     pub protocol: Option<Protocol>,
     /// Destination ports.
     pub ports: Vec<Placed<Ports>>,
-    hash: HashScope,
+    /// What of a packet chooses its row.
+    pub hash: HashScope,
+    /// Whether it takes fragments, where it says so.
+    pub fragments: Option<Placed<bool>>,
     udp: UdpFlows,
     /// Name of the pool.
     pub pool: Option<Placed<String>>,
@@ -56,6 +59,7 @@ impl ServiceDraft {
             hash: fields
                 .word("hash", &HASHES.map(|hash| (hash.as_str(), hash)))
                 .unwrap_or_default(),
+            fragments: fields.get("fragments", value::flag),
             udp: udp(fields, protocol),
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
@@ -68,7 +72,7 @@ impl ServiceDraft {
     }
 
     /// The service, if all of it could be read. `backends`: how many its pool has.
-    pub fn finish(self, backends: usize) -> Option<Service> {
+    pub fn finish(self, backends: usize, takes_fragments: bool) -> Option<Service> {
         let mut ports: Vec<Ports> = self.ports.iter().map(|ports| ports.value).collect();
         ports.sort_unstable();
         let default = if backends <= 2 {
@@ -82,6 +86,7 @@ impl ServiceDraft {
             protocol: self.protocol?,
             ports,
             hash: self.hash,
+            fragments: takes_fragments,
             udp: self.udp,
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),

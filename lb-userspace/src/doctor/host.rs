@@ -174,6 +174,7 @@ fn overhead(pool: &model::Pool) -> u32 {
         // UDP and the first word of GUE.
         (Mode::Stateless, Encap::Gue) => ip + 8 + 4,
         (Mode::Stateless, Encap::IpIp) => ip,
+        (Mode::Stateless, Encap::L2) => 0,
     }
 }
 

@@ -77,6 +77,8 @@ pub struct NextHop {
     pub vlan: Option<Vlan>,
     /// The backend is this node itself.
     pub local: bool,
+    /// It is on the link, with no router between.
+    pub on_link: bool,
 }
 
 /// A service.
@@ -101,6 +103,8 @@ pub struct DesiredService {
 pub struct ServiceOptions {
     /// What of a packet chooses its row.
     pub hash: HashScope,
+    /// It takes the fragments of its VIP and protocol.
+    pub fragments: bool,
 }
 
 impl ServiceOptions {
@@ -200,10 +204,20 @@ impl Desired {
             let (service_counter, block) =
                 slots.counters(&service.name, place.length, &place.taken, ops)?;
             let vip = vip_ids[&words(service.vip)];
+            let ports = service.ports.iter().copied();
+            let keys = ports.map(|ports| {
+                let key = service_key(vip, service.protocol, ports);
+                (key, ports.first(), ports.last())
+            });
+            let fragments = service.options.fragments.then(|| {
+                let key = abi::service_key(vip, service.protocol.number(), 0);
+                (abi::fragments_key(key), 0, 0)
+            });
+            let entries = keys.chain(fragments);
             image
                 .services
-                .extend(service.ports.iter().map(|&ports| ServiceEntry {
-                    key: service_key(vip, service.protocol, ports),
+                .extend(entries.map(|(key, first_port, last_port)| ServiceEntry {
+                    key,
                     // No pair is above TABLES_MAX.
                     table: place.table as u16,
                     options: service.options.bits(),
@@ -213,8 +227,8 @@ impl Desired {
                     tunnel_mtu: place.pool.mtu(),
                     tunnel_flags: place.pool.tunnel_flags(),
                     encap: place.pool.encap(),
-                    first_port: ports.first(),
-                    last_port: ports.last(),
+                    first_port,
+                    last_port,
                 }));
         }
         Ok(())
@@ -284,7 +298,12 @@ impl Desired {
             ifindex: hop.ifindex,
             flags: verdict
                 | backend_flags::REACHABLE
-                | if hop.local { backend_flags::LOCAL } else { 0 },
+                | if hop.local { backend_flags::LOCAL } else { 0 }
+                | if hop.on_link {
+                    backend_flags::ON_LINK
+                } else {
+                    0
+                },
             mtu: hop.mtu,
             vlan: hop.vlan.map_or(0, Vlan::to_wire),
         }
@@ -308,6 +327,7 @@ impl DesiredPool {
             (Mode::Rows, _) => abi::encap::ROWS,
             (Mode::Stateless, Encap::Gue) => abi::encap::GUE,
             (Mode::Stateless, Encap::IpIp) => abi::encap::IP,
+            (Mode::Stateless, Encap::L2) => abi::encap::L2,
         }
     }
 

@@ -124,6 +124,8 @@ pub(crate) fn service_name(key: u64, ports: (u16, u16), vips: &BTreeMap<u32, IpA
         None => format!("VIP number {number}"),
     };
     let ports = match ports {
+        // See `fragments_key`.
+        (0, 0) => "fragments".to_owned(),
         (first, last) if first == last => format!("port {first}"),
         (first, last) => format!("ports {first}-{last}"),
     };

@@ -20,6 +20,7 @@ fn backend(address: &str) -> DesiredBackend {
         destination_mac: [2; 6],
         vlan: None,
         local: false,
+        on_link: true,
     };
     DesiredBackend {
         address: address.parse().expect("an address"),

@@ -269,6 +269,7 @@ fn pool_of(family: &Family, way: Way) -> Result<DesiredPool> {
             destination_mac: [2, 0, 0, 0, 0, 3],
             vlan: way.tagged.then_some(TAG),
             local: false,
+            on_link: true,
         }),
         health: Health::Up,
     };

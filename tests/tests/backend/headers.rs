@@ -1,10 +1,11 @@
 //! Headers, outer and inner: what is read, what is refused, what is changed.
 
 use lb_common::backend::{Exit, Found};
-use lb_tests::packet::{ACK, MACS, Segment, Tunnel, checksums_hold, datagram};
+use lb_tests::packet::{ACK, MACS, Segment, Tunnel, checksums_hold, datagram, fragments};
 
 use crate::cases::{FAMILIES, ip};
 use crate::check::{check, forwarded, host};
+use crate::host::Host;
 
 const FINAL: u8 = 2;
 
@@ -246,22 +247,59 @@ fn options_and_extension_headers_are_walked_over() {
 }
 
 #[test]
-fn fragments_and_datagrams() {
+fn parts_follow_the_first() {
     for family in &FAMILIES {
-        let mut fragment = family.data().ip();
-        if family.vip().is_ipv4() {
-            fragment[6] |= 0x20;
-        } else {
-            fragment[6] = 44;
-        }
-        let host = host(Found::Live);
-        check(
-            "fragment",
-            &host,
-            &family.tunnel(),
-            &fragment,
-            Exit::Fragment,
+        let whole = Segment {
+            payload: 100,
+            ..family.data()
+        };
+        let parts = fragments(&whole.ip(), 48, 7);
+        let check_all = |what, host: &Host, first: Exit, others: Exit| {
+            for (n, part) in parts.iter().enumerate() {
+                let expected = if n == 0 { first } else { others };
+                check(what, host, &family.tunnel(), part, expected);
+            }
+        };
+        let accepted = Exit::AcceptedFragment;
+        check_all(
+            "its socket is here",
+            &host(Found::Live),
+            Exit::AcceptedSocket,
+            accepted,
         );
+        let passed = forwarded(family);
+        let elsewhere = host(Found::Nothing);
+        check(
+            "before the first",
+            &elsewhere,
+            &family.tunnel(),
+            &parts[1],
+            accepted,
+        );
+        check_all("nothing here", &elsewhere, passed, passed);
+        let other = fragments(&whole.ip(), 48, 8);
+        check(
+            "of another packet",
+            &elsewhere,
+            &family.tunnel(),
+            &other[1],
+            accepted,
+        );
+        let tiny = fragments(&whole.ip(), 8, 9);
+        check(
+            "half a header",
+            &elsewhere,
+            &family.tunnel(),
+            &tiny[0],
+            Exit::Malformed,
+        );
+    }
+}
+
+#[test]
+fn datagrams_of_no_connection() {
+    for family in &FAMILIES {
+        let host = host(Found::Live);
         let udp = datagram(family.client(), family.vip());
         check(
             "UDP",

@@ -1,11 +1,11 @@
 //! The decision on the host: maps made of an image, sockets made up.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use anylb::backend::image::{Image, Wanted};
 use lb_common::abi::VipBucket;
-use lb_common::backend::{self, Exit, Flow, Found, Sockets, Tables};
+use lb_common::backend::{self, Exit, Flow, Found, Gone, Sockets, Tables, Whole};
 use lb_common::backend_abi::{Config, Macs, ServiceBucket};
 use lb_common::frame::Frame;
 use lb_common::packet::{Packet, View};
@@ -21,6 +21,8 @@ pub struct Host {
     pub cookie_asked: Cell<bool>,
     /// The last flow looked up.
     pub flow: Cell<Option<Flow>>,
+    /// Where first parts have gone.
+    pub gone: RefCell<Vec<(Whole, Gone)>>,
 }
 
 impl Host {
@@ -32,6 +34,7 @@ impl Host {
             budget: Cell::new(u32::MAX),
             cookie_asked: Cell::new(false),
             flow: Cell::new(None),
+            gone: RefCell::new(Vec::new()),
         }
     }
 
@@ -106,6 +109,16 @@ impl Tables for Host {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
         left > 0
+    }
+
+    fn remember(&self, whole: &Whole, gone: Gone) {
+        self.gone.borrow_mut().push((*whole, gone));
+    }
+
+    fn recall(&self, whole: &Whole) -> Option<Gone> {
+        let gone = self.gone.borrow();
+        gone.iter()
+            .find_map(|(known, gone)| (known == whole).then_some(*gone))
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod both;
 mod exits;
+mod fragments;
 mod icmp;
+mod l2;
 mod mutated;
 mod stage;
 mod state;

@@ -31,6 +31,7 @@ pub fn pool(backends: &[&str], hops: usize) -> DesiredPool {
             destination_mac: [2, 0, 0, 0, 0, 2],
             vlan: None,
             local: false,
+            on_link: true,
         }),
         health: Health::Up,
     });

@@ -153,6 +153,7 @@ fn plain_tunnels_have_no_bytes_of_their_own() {
                     assert_eq!(outer[header + 8..header + 12], [0, kind, 0, 0]);
                     &outer[header + 12..]
                 }
+                Encap::L2 => unreachable!("no tunnel"),
             };
             let mut expected = segment.ip();
             set_ttl(&mut expected, 63);

@@ -46,6 +46,7 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
     found.key("hash", &before.hash, &after.hash, |hash| {
         said(&hash.as_str())
     });
+    found.key("fragments", &before.fragments, &after.fragments, said);
     found.key("udp", &before.udp, &after.udp, |udp| {
         said(match udp {
             UdpFlows::Stateless => &"stateless",
@@ -99,6 +100,7 @@ pub(super) fn pool(before: &Pool, after: &Pool) -> Vec<ValueDiff> {
         said(match encap {
             Encap::Gue => &"gue",
             Encap::IpIp => &"ipip",
+            Encap::L2 => &"l2",
         })
     });
     found.key("mode", &before.mode, &after.mode, |mode| {

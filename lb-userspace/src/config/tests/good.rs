@@ -101,6 +101,7 @@ fn the_example_of_a_load_balancer() {
             protocol: Protocol::Tcp,
             ports: vec![Ports::one(80), Ports::one(443)],
             hash: HashScope::Flow,
+            fragments: false,
             udp: UdpFlows::Stateless,
             pool: Some(web),
             need: Need::Count(1),

@@ -1,0 +1,153 @@
+//! Fragments. The first part of a packet has the headers by which it is judged as the whole would be; where it has gone is
+//! remembered for a while, and the others follow it.
+//!
+//! A part whose first one is not known is accepted: where all flows of its service end at the first hop, as stateless ones do,
+//! parts may come in any order. Of a flow that another hop has, parts that overtake the first are lost, and it is sent again.
+//! None of this makes the kernel reset a connection: it answers whole segments only.
+
+use super::inner::{self, Parts};
+use super::outer::{self, Outer};
+use super::{Exit, Sockets, Step, Tables, act, find_vip, judge};
+use crate::backend_abi::Config;
+use crate::ipv6::upper_layer;
+use crate::packet::Packet;
+use crate::wire::{
+    FragmentHeader, IPV4_FRAGMENT_MASK, IPV4_MORE_FRAGMENTS, Ipv4, Ipv6, protocol, v4_mapped,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The packet that a fragment is a part of (RFC 791, RFC 8200): key of a map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Whole {
+    /// As it lies on the wire.
+    pub source: [u64; 2],
+    /// As it lies on the wire.
+    pub destination: [u64; 2],
+    /// What the sender has numbered it.
+    pub identification: u32,
+    /// Of the fragmented part.
+    pub protocol: u32,
+}
+
+/// Where the first part has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// To the next hop.
+    Next,
+    /// Back to the first hop.
+    First,
+}
+
+/// Decides about a packet that [`super::decide`] has left as a fragment, and has not changed.
+#[inline(never)]
+pub(super) fn run<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &mut P,
+    tables: &T,
+    sockets: &S,
+) -> Exit {
+    match decide(packet, tables, sockets) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &mut P,
+    tables: &T,
+    sockets: &S,
+) -> Result<Exit, Exit> {
+    let config = tables.config().ok_or(Exit::NotTunnel)?;
+    let outer = outer::read(packet, config)?;
+    let part = read(packet, &outer)?;
+    let (step, ecn) = if part.is_first {
+        first(packet, tables, config, sockets, &outer, &part.whole)?
+    } else {
+        find_vip(tables, config, part.whole.destination).ok_or(Exit::NotOurVip)?;
+        let step = match tables.recall(&part.whole) {
+            Some(Gone::Next) if outer.hops_left() => Step::PassOn,
+            Some(Gone::First) => Step::Return,
+            Some(Gone::Next) | None => Step::Accept(Exit::AcceptedFragment),
+        };
+        (step, part.ecn)
+    };
+    act(packet, tables, config, &outer, ecn, step)
+}
+
+#[inline(always)]
+fn first<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &P,
+    tables: &T,
+    config: &Config,
+    sockets: &S,
+    outer: &Outer,
+    whole: &Whole,
+) -> Result<(Step, u8), Exit> {
+    let inner = inner::read(packet, outer, Parts::First)?;
+    // What the kernel joined of fragments is a whole again; a fragment in something joined is none of a packet alone.
+    if packet.is_joined() {
+        return Err(Exit::Joined);
+    }
+    let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
+    let step = judge(packet, tables, config, sockets, outer, &inner, vip)?;
+    match step {
+        Step::Accept(_) => {}
+        Step::PassOn => tables.remember(whole, Gone::Next),
+        Step::Return => tables.remember(whole, Gone::First),
+    }
+    Ok((step, inner.ecn))
+}
+
+struct Part {
+    whole: Whole,
+    is_first: bool,
+    ecn: u8,
+}
+
+/// Reads what all parts have.
+#[inline(always)]
+fn read<P: Packet>(packet: &P, outer: &Outer) -> Result<Part, Exit> {
+    if outer.kind == protocol::IPV4 {
+        let ip = packet.get_at::<Ipv4>(outer.inner).ok_or(Exit::Malformed)?;
+        let fragment = ip.fragment.value();
+        let end = outer.inner + usize::from(ip.total_length.value());
+        if ip.version_ihl >> 4 != 4 || end > outer.end {
+            return Err(Exit::Malformed);
+        }
+        return Ok(Part {
+            whole: Whole {
+                source: v4_mapped(ip.source),
+                destination: v4_mapped(ip.destination),
+                identification: u32::from(ip.identification.value()),
+                protocol: u32::from(ip.protocol),
+            },
+            is_first: fragment & IPV4_FRAGMENT_MASK & !IPV4_MORE_FRAGMENTS == 0,
+            ecn: ip.tos & 3,
+        });
+    }
+    let ip = packet.get_at::<Ipv6>(outer.inner).ok_or(Exit::Malformed)?;
+    let (source, destination, first) = (ip.source, ip.destination, ip.next_header);
+    let label = ip.version_class_label.value();
+    let behind = outer.inner + size_of::<Ipv6>();
+    let end = behind + usize::from(ip.payload_length.value());
+    if label >> 28 != 6 || end > outer.end {
+        return Err(Exit::Malformed);
+    }
+    let (next, at) = upper_layer(packet, first, behind).ok_or(Exit::Malformed)?;
+    let part = packet.get_at::<FragmentHeader>(at).ok_or(Exit::Malformed)?;
+    if next != protocol::FRAGMENT {
+        return Err(Exit::Malformed);
+    }
+    Ok(Part {
+        whole: Whole {
+            source,
+            destination,
+            identification: part.identification.value(),
+            protocol: u32::from(part.next_header),
+        },
+        is_first: part.offset_more.value() & !7 == 0,
+        ecn: (label >> 20) as u8 & 3,
+    })
+}
