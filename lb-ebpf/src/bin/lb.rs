@@ -175,7 +175,12 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
     let bytes = packet.len() as u64;
     let probe = packet.is_probe();
-    let arrived = packet.get::<Ethernet>(0).filter(|_| N::BACKEND).copied();
+    // Never undefined: the verifier of 5.10 refuses to copy what the compiler would leave so.
+    let arrived = packet
+        .get::<Ethernet>(0)
+        .filter(|_| N::BACKEND)
+        .copied()
+        .unwrap_or_default();
     let told = WATCHED && !probe && watch::arrived(context.ctx);
     let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), probe);
     let counted = if probe { Exit::Probe } else { exit };
@@ -193,7 +198,7 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         // The backend's program may have to send it back to the router that it came from.
         if N::BACKEND && exit.action() == Action::Local {
             packet.unskip();
-            if let (Some(arrived), Some(frame)) = (arrived, packet.get_mut::<Ethernet>(0)) {
+            if let Some(frame) = packet.get_mut::<Ethernet>(0) {
                 frame.macs_low = arrived.macs_low;
                 frame.macs_high = arrived.macs_high;
             }
