@@ -1,4 +1,4 @@
-//! The programs of `anylb bench` in the kernel, with a mirror at the other end of a cable: what `cargo xtask vm` runs under another
+//! The programs of `anylb bench` in the kernel, with a mirror at the other end of a cable: what `cargo xtask kernels` runs under another
 //! kernel.
 
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,7 +1,7 @@
 //! Backends without anylb: what the LB program sends, ended by the kernel's own tunnel devices. They are set up by the very commands
 //! of docs/plain-backends.md.
 //!
-//! Ignored, since not every kernel has the devices; `cargo xtask vm` runs them under one that has.
+//! Ignored, since not every kernel has the devices; `cargo xtask kernels` runs them under one that has.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, UdpSocket};
@@ -38,25 +38,25 @@ const FLOWS: [(&str, &str); 2] = [
 ];
 
 #[test]
-#[ignore = "needs the kernel's own ipip and sit: cargo xtask vm"]
+#[ignore = "needs the kernel's own ipip and sit: cargo xtask kernels"]
 fn ip_in_ip_over_ipv4() {
     carried("IP in IP over IPv4", "ipip4", Encap::IpIp, "10.1.0.1");
 }
 
 #[test]
-#[ignore = "needs the kernel's own ip6tnl: cargo xtask vm"]
+#[ignore = "needs the kernel's own ip6tnl: cargo xtask kernels"]
 fn ip_in_ip_over_ipv6() {
     carried("IP in IP over IPv6", "ipip6", Encap::IpIp, "fd00:1::1");
 }
 
 #[test]
-#[ignore = "needs the kernel's own fou, ipip and sit: cargo xtask vm"]
+#[ignore = "needs the kernel's own fou, ipip and sit: cargo xtask kernels"]
 fn gue_over_ipv4() {
     carried("GUE over IPv4", "gue4", Encap::Gue, "10.1.0.1");
 }
 
 #[test]
-#[ignore = "needs the kernel's own fou and ip6tnl: cargo xtask vm"]
+#[ignore = "needs the kernel's own fou and ip6tnl: cargo xtask kernels"]
 fn gue_over_ipv6() {
     carried("GUE over IPv6", "gue6", Encap::Gue, "fd00:1::1");
 }

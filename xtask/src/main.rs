@@ -2,12 +2,12 @@
 
 mod bench;
 mod ci;
+mod kernels;
 mod lab;
 mod layering;
 mod setup;
 mod shell;
 mod test;
-mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,9 +29,9 @@ enum Xtask {
     /// Build, then measure what a packet costs
     #[command(disable_help_flag = true)]
     Bench(Passed),
-    /// Tests under a Debian kernel in a virtual machine, among them those of the kernel's own tunnels
+    /// Every program and its tests under Debian's kernels, oldest to newest, in virtual machines
     #[command(disable_help_flag = true)]
-    Vm(Passed),
+    Kernels(Passed),
     /// Formatting, lints, documentation, layering and all tests; warnings are errors
     Ci,
 }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Xtask::Lab(passed) => lab::run(&passed.args),
         Xtask::Test(passed) => test::run(&passed.args),
         Xtask::Bench(passed) => bench::run(&passed.args),
-        Xtask::Vm(passed) => vm::run(&passed.args),
+        Xtask::Kernels(passed) => kernels::run(&passed.args),
         Xtask::Ci => ci::run(),
     };
     match result {

@@ -13,10 +13,8 @@ use nix::time::{ClockId, clock_gettime};
 use super::alarm::Alarm;
 use super::counters::{Cell, possible_cpus, set};
 use super::link::{Hook, Link};
-use super::{DataplaneError, PerCpu, maps};
+use super::{DataplaneError, PerCpu, maps, objects};
 
-/// The object of the generator, built by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/generator.o"));
 /// Pages that the kernel runs the program on before it hands them to the driver and looks at anything else (its own default).
 const BATCH: u32 = 64;
 /// Runs of the program in one system call: minutes. Its end waits for RCU, some tens of milliseconds in which nothing is sent, so
@@ -58,7 +56,7 @@ impl Generator {
     /// while they have one themselves.
     pub fn attach(interface: &str) -> Result<Self, DataplaneError> {
         let mut object = EbpfLoader::new()
-            .load(OBJECT)
+            .load(objects::GENERATOR)
             .map_err(DataplaneError::object)?;
         for name in ["generate", "count"] {
             let program: &mut Xdp = object

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`error`] | every way it fails, one line that says what to do |
+//! | [`objects`] | the compiled programs |
 //! | `maps` | shapes of the maps, opening and checking pins |
 //! | `pins` | the directory of pins: locked, checked, cleared |
 //! | [`privileges`] | what this process may do |
@@ -41,6 +42,7 @@ mod log;
 pub(crate) mod maps;
 mod memory;
 mod next;
+pub mod objects;
 mod offloads;
 pub(crate) mod pins;
 pub mod privileges;
@@ -74,9 +76,6 @@ use memory::{Mappable, Memory};
 use next::{Behind, Role};
 use pins::Pins;
 use trace::Trace;
-
-/// The object of the LB node, built by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.o"));
 
 /// Where and how the datapath runs.
 #[derive(Clone, Debug)]
@@ -513,7 +512,7 @@ fn load_object(maps_dir: &Path, ring_bytes: u32, log: BpfLog) -> Result<Ebpf, Da
     loader.override_global(aya_log::LEVEL, &level, true);
     loader.map_max_entries(log::MAP, log.bytes());
     loader.map_max_entries("TRACE", ring_bytes);
-    loader.load(OBJECT).map_err(DataplaneError::object)
+    loader.load(objects::LB).map_err(DataplaneError::object)
 }
 
 fn load_program(object: &mut Ebpf, name: &str) -> Result<(), DataplaneError> {

@@ -17,6 +17,10 @@ const LINK_CREATE: libc::c_int = 28;
 const PROG_TYPE_XDP: u32 = 6;
 /// BPF_F_TEST_XDP_LIVE_FRAMES.
 const LIVE_FRAMES: u32 = 1 << 1;
+/// What the verifier writes (BPF_LOG_LEVEL1, BPF_LOG_STATS).
+const LOG_NONE: u32 = 0;
+const LOG_ALL: u32 = 1;
+const LOG_STATISTICS: u32 = 4;
 const LICENSE: &CStr = c"Dual MIT/GPL";
 
 /// Map types, by their number in `enum bpf_map_type`.
@@ -112,7 +116,7 @@ pub fn map(
 }
 
 /// Stores a value. Key and value have the sizes that the map was made with.
-pub fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+pub fn update<K: IntoBytes + Immutable + ?Sized, V: IntoBytes + Immutable + ?Sized>(
     map: BorrowedFd<'_>,
     key: &K,
     value: &V,
@@ -150,22 +154,44 @@ pub fn set_program(array: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result
 
 /// Loads an XDP program. On refusal the error holds the end of the verifier's log.
 pub fn load(insns: &[Insn], kind: Kind) -> io::Result<OwnedFd> {
+    let loaded = prog_load(PROG_TYPE_XDP, insns, kind, LOG_NONE, &mut []);
+    loaded.or_else(|error| {
+        let mut log = vec![0_u8; 1 << 16];
+        let again = prog_load(PROG_TYPE_XDP, insns, kind, LOG_ALL, &mut log);
+        again.map_err(|_| refusal(&error, &log))
+    })
+}
+
+/// Loads a program of a type of `enum bpf_prog_type` for nothing but what the verifier says about it: its statistics.
+pub fn statistics(prog_type: u32, insns: &[Insn]) -> io::Result<String> {
     let mut log = vec![0_u8; 1 << 16];
+    prog_load(prog_type, insns, Kind::ALL[1], LOG_STATISTICS, &mut log)?;
+    let log = String::from_utf8_lossy(&log);
+    Ok(log.trim_end_matches('\0').to_owned())
+}
+
+fn prog_load(
+    prog_type: u32,
+    insns: &[Insn],
+    kind: Kind,
+    log_level: u32,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     let mut attr = ProgLoad::new_zeroed();
-    attr.prog_type = PROG_TYPE_XDP;
+    attr.prog_type = prog_type;
     attr.insn_count = insns.len() as u32;
     attr.insns = insns.as_ptr() as u64;
     attr.license = LICENSE.as_ptr() as u64;
     attr.flags = kind.flags;
     attr.attach_type = kind.attach_type;
-    // SAFETY: instructions and licence live through the call; the count is that of the instructions.
-    let loaded = unsafe { bpf(PROG_LOAD, &mut attr) }.or_else(|error| {
-        (attr.log_level, attr.log_size, attr.log) = (1, log.len() as u32, log.as_mut_ptr() as u64);
-        // SAFETY: as before, and the log lives through the call.
-        unsafe { bpf(PROG_LOAD, &mut attr) }.map_err(|_| refusal(&error, &log))
-    });
+    if log_level != LOG_NONE {
+        (attr.log_level, attr.log_size, attr.log) =
+            (log_level, log.len() as u32, log.as_mut_ptr() as u64);
+    }
+    // SAFETY: instructions, licence and log live through the call; the counts are theirs.
+    let fd = unsafe { bpf(PROG_LOAD, &mut attr) }?;
     // SAFETY: BPF_PROG_LOAD returned a new descriptor that nothing else owns.
-    loaded.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn refusal(error: &io::Error, log: &[u8]) -> io::Error {

@@ -18,6 +18,18 @@ pub struct Insn {
     immediate: i32,
 }
 
+impl Insn {
+    /// From its parts.
+    pub fn new(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Self {
+        Self {
+            code,
+            registers: to | from << 4,
+            offset,
+            immediate,
+        }
+    }
+}
+
 /// A register; R10 is the read-only frame pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -210,12 +222,8 @@ impl Assembler {
     }
 
     fn emit(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> &mut Self {
-        self.insns.push(Insn {
-            code,
-            registers: to | from << 4,
-            offset,
-            immediate,
-        });
+        self.insns
+            .push(Insn::new(code, to, from, offset, immediate));
         self
     }
 }

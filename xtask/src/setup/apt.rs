@@ -53,29 +53,32 @@ pub fn install(packages: Vec<&str>, lists: Lists) -> Result<()> {
     Ok(())
 }
 
-/// Puts a package's file into `dir` without installing it.
-pub fn download(package: &str, dir: &Path) -> Result<()> {
-    let fetch = || {
-        let options = ["-o", "APT::Sandbox::User=root", "download", package];
-        shell::run(apt_get().args(options).current_dir(dir))
-    };
-    if fetch().is_err() {
-        update()?;
-        fetch()?;
+/// Unpacks packages, and what they need that is not installed, below `root`: no matter what else is installed, and without
+/// being root.
+pub fn unpack(packages: &[&str], root: &Path) -> Result<()> {
+    let names = packages.join(" ");
+    if !available() {
+        bail!("missing, and this system has no apt: install what Debian calls {names}");
     }
-    Ok(())
+    println!("setup: fetching {names}");
+    let files = root.with_extension("packages");
+    std::fs::create_dir_all(files.join("partial")).with_context(|| files.display().to_string())?;
+    if fetch(packages, &files).is_err() {
+        update()?;
+        fetch(packages, &files).with_context(|| format!("fetching {names}"))?;
+    }
+    for file in std::fs::read_dir(&files)? {
+        let file = file?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            extract(&file, root)?;
+        }
+    }
+    std::fs::remove_dir_all(&files).with_context(|| files.display().to_string())
 }
 
-/// What a package depends on.
-pub fn depends(package: &str) -> Result<Vec<String>> {
-    if !known(package) {
-        update()?;
-    }
-    let text = shell::output(Command::new("apt-cache").args(["depends", package]));
-    let text = text.with_context(|| format!("apt-cache depends {package}"))?;
-    let lines = text.lines().map(str::trim);
-    let names = lines.filter_map(|line| line.strip_prefix("Depends: "));
-    Ok(names.map(str::to_owned).collect())
+/// Unpacks a package's file below `root`.
+pub fn extract(file: &Path, root: &Path) -> Result<()> {
+    shell::run(Command::new("dpkg-deb").arg("-x").args([file, root]))
 }
 
 /// Whether the package lists have a version of it.
@@ -87,6 +90,18 @@ pub fn known(package: &str) -> bool {
 fn update() -> Result<()> {
     println!("setup: fetching package lists");
     shell::run(apt_get().arg("update"))
+}
+
+/// As an installation would fetch them: one that takes away what is in the way is refused nothing, and done never.
+fn fetch(packages: &[&str], dir: &Path) -> Result<()> {
+    shell::run(
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(["--download-only", "-o", "Debug::NoLocking=1"])
+            .args(["-o", "APT::Sandbox::User=root", "-o"])
+            .arg(format!("Dir::Cache::archives={}", dir.display()))
+            .args(packages),
+    )
 }
 
 fn install_known(packages: &[&str]) -> Result<()> {

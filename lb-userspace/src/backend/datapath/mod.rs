@@ -32,6 +32,7 @@ use crate::dataplane::counters::{self, Cell};
 use crate::dataplane::inventory;
 use crate::dataplane::link::{Hook, Link};
 use crate::dataplane::maps::{of, prepare_directory};
+use crate::dataplane::objects;
 use crate::dataplane::pins::remove_pin;
 use crate::dataplane::slot::{self, Slot};
 use crate::dataplane::xdp;
@@ -39,9 +40,6 @@ use crate::dataplane::{DataplaneError, PerCpu, release_heap};
 use crate::model::XdpMode;
 use crate::plan::desired::{address_of, words};
 use crate::status::BpfState;
-
-/// The object of the backend, built by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/backend.o"));
 
 /// Programs of the object: what takes packets out of the tunnel, by XDP or on TC ingress, and what lowers the MSS.
 const XDP: &str = "backend";
@@ -157,7 +155,7 @@ impl Datapath {
             .btf(None)
             .override_global("SENT_ISN", &offsets.sent_isn, true)
             .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, true)
-            .load(OBJECT)
+            .load(objects::BACKEND)
             .map_err(DataplaneError::object)?;
         // First the programs: from then on they hold their maps.
         for name in [entry.program(), MSS] {

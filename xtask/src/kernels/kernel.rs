@@ -1,4 +1,4 @@
-//! A kernel of Debian's, unpacked below `target/vm`, never installed.
+//! A kernel of Debian's, unpacked below `target/kernels`, never installed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,9 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
 
+use super::releases::Releases;
+use super::series::Series;
 use crate::setup::apt;
-use crate::shell;
 
 /// An unpacked kernel.
 pub struct Kernel {
@@ -21,22 +22,22 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Fetches the package, or the one it depends on, unless it is there, and unpacks it.
-    pub fn fetch(package: &str, dir: &Path) -> Result<Self> {
-        ensure!(
-            apt::available(),
-            "this system has no apt, which brings the kernel of the virtual machine"
-        );
-        let package = real(package)?;
-        let root = dir.join(&package);
-        if !root.join("boot").is_dir() {
-            unpack(&package, dir, &root)?;
-        }
-        Self::open(&root).with_context(|| format!("{}: no kernel", root.display()))
+    /// Fetches the newest kernel of a series, unless it is there, and unpacks it below `dir`.
+    pub fn fetch(series: &Series, releases: &Releases, dir: &Path) -> Result<Self> {
+        let root = unpacked(series, releases, dir).or_else(|error| {
+            println!("kernels: {error:#}");
+            // Debian keeps no version that a newer one has followed.
+            releases.update()?;
+            unpacked(series, releases, dir)
+        })?;
+        Self::open(&root)
     }
 
     fn open(root: &Path) -> Result<Self> {
-        let all = fs::read_dir(root.join("lib/modules"))?.collect::<io::Result<Vec<_>>>()?;
+        let places = ["lib/modules", "usr/lib/modules"].map(|place| root.join(place));
+        let place = places.iter().find(|place| place.is_dir());
+        let place = place.with_context(|| format!("{}: no modules", root.display()))?;
+        let all = fs::read_dir(place)?.collect::<io::Result<Vec<_>>>()?;
         let versions = all.first().context("no modules")?;
         let release = versions.file_name().to_string_lossy().into_owned();
         let mut modules = BTreeMap::new();
@@ -74,17 +75,15 @@ impl Kernel {
     }
 }
 
-/// The package that has the image: Debian's metapackages depend on it.
-fn real(package: &str) -> Result<String> {
-    let depends = apt::depends(package)?;
-    let image = depends
-        .into_iter()
-        .find(|name| name.starts_with("linux-image-"));
-    Ok(image.unwrap_or_else(|| package.to_owned()))
-}
-
-fn unpack(package: &str, dir: &Path, root: &Path) -> Result<()> {
-    println!("vm: fetching {package}");
+/// Where it is unpacked.
+fn unpacked(series: &Series, releases: &Releases, dir: &Path) -> Result<PathBuf> {
+    let packages = releases.kernel(series)?;
+    let image = &packages[0];
+    let root = dir.join(format!("{}_{}", image.name, image.version));
+    if root.is_dir() {
+        return Ok(root);
+    }
+    println!("kernels: fetching {}", image.name);
     let fetched = dir.join("fetch");
     let unpacked = dir.join("unpack");
     for fresh in [&fetched, &unpacked] {
@@ -93,19 +92,14 @@ fn unpack(package: &str, dir: &Path, root: &Path) -> Result<()> {
         }
     }
     fs::create_dir_all(&fetched)?;
-    apt::download(package, &fetched)?;
-    let files = fs::read_dir(&fetched)?.collect::<io::Result<Vec<_>>>()?;
-    let file = files.first().context("apt-get left no file")?;
-    shell::run(
-        Command::new("dpkg-deb")
-            .arg("-x")
-            .arg(file.path())
-            .arg(&unpacked),
-    )?;
+    releases.download(&packages, &fetched)?;
+    for file in fs::read_dir(&fetched)? {
+        apt::extract(&file?.path(), &unpacked)?;
+    }
     fs::remove_dir_all(&fetched)?;
     // Under its name only when whole.
-    fs::rename(&unpacked, root)?;
-    Ok(())
+    fs::rename(&unpacked, &root)?;
+    Ok(root)
 }
 
 fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
@@ -114,7 +108,7 @@ fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<()>
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             find_modules(&path, found)?;
-        } else if let Some((name, "ko" | "ko.xz")) =
+        } else if let Some((name, "ko" | "ko.xz" | "ko.zst")) =
             entry.file_name().to_string_lossy().split_once('.')
         {
             found.insert(name.replace('-', "_"), path);
@@ -125,13 +119,17 @@ fn find_modules(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<()>
 
 /// A module as the kernel takes it: newer packages compress them.
 fn contents(path: &Path) -> Result<Vec<u8>> {
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        let output = Command::new("xz").arg("-dc").arg(path).output();
-        let output = output.context("xz, which unpacks this kernel's modules")?;
-        ensure!(output.status.success(), "xz -dc {}", path.display());
-        return Ok(output.stdout);
-    }
-    fs::read(path).with_context(|| path.display().to_string())
+    let extension = path.extension().unwrap_or_default();
+    let program = match extension.to_str() {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return fs::read(path).with_context(|| path.display().to_string()),
+    };
+    let output = Command::new(program).arg("-dc").arg(path).output();
+    let output =
+        output.with_context(|| format!("{program}, which unpacks this kernel's modules"))?;
+    ensure!(output.status.success(), "{program} -dc {}", path.display());
+    Ok(output.stdout)
 }
 
 /// The names after `depends=` in the module's information.

@@ -28,10 +28,7 @@ const MODULES: [&str; 12] = [
 ];
 /// Called by tests.
 const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "ethtool"];
-/// Where [`super::machine`] reads results.
-pub const RESULT: &str = "RESULT ";
-
-/// The first process. `CI` makes a test fail that would skip.
+/// The first process; [`super::outcome`] reads its results. `CI` makes a test fail that would skip.
 const START: &str = r#"#!/bin/busybox sh
 bb=/bin/busybox
 $bb mount -t proc proc /proc
@@ -40,11 +37,12 @@ $bb mount -t devtmpfs dev /dev
 $bb mount -t tmpfs tmp /tmp
 $bb mount -t tmpfs run /run
 $bb mount -t bpf bpf /sys/fs/bpf
-export PATH=/usr/sbin CI=1 RUST_BACKTRACE=1
+export PATH=/usr/sbin CI=1
+ulimit -l unlimited # before 5.11 maps count as locked memory
 for module in /modules/*; do $bb insmod $module || echo "no $module"; done
 ip link set lo up
 for test in /tests/*; do
-    $test --include-ignored --test-threads 1
+    $test --include-ignored --test-threads 1 --show-output
     echo "RESULT ${test##*/} $?"
 done
 $bb poweroff -f
@@ -58,7 +56,7 @@ pub struct Guest {
 
 impl Guest {
     /// Everything but the tests.
-    pub fn new(kernel: &Kernel) -> Result<Self> {
+    pub fn new(kernel: &Kernel, busybox: &Path) -> Result<Self> {
         let mut guest = Self {
             archive: Archive::default(),
             there: BTreeSet::new(),
@@ -71,9 +69,10 @@ impl Guest {
             let path = format!("/modules/{n:02}-{name}.ko");
             guest.put(Path::new(&path), module);
         }
-        guest.program("busybox", "/bin/busybox")?;
-        for program in PROGRAMS {
-            guest.program(program, &format!("/usr/sbin/{program}"))?;
+        guest.program(busybox, "/bin/busybox")?;
+        for name in PROGRAMS {
+            let program = shell::which(name).with_context(|| format!("not installed: {name}"))?;
+            guest.program(&program, &format!("/usr/sbin/{name}"))?;
         }
         Ok(guest)
     }
@@ -94,10 +93,9 @@ impl Guest {
         self.archive.finish()
     }
 
-    fn program(&mut self, name: &str, path: &str) -> Result<()> {
-        let program = shell::which(name).with_context(|| format!("not installed: {name}"))?;
-        self.libraries(&program)?;
-        self.put(Path::new(path), &read(&program)?);
+    fn program(&mut self, program: &Path, path: &str) -> Result<()> {
+        self.libraries(program)?;
+        self.put(Path::new(path), &read(program)?);
         Ok(())
     }
 
