@@ -10,12 +10,14 @@
 //! | [`mod@reference`] | the unit of cost |
 //! | [`node`] | cases of the LB node |
 //! | [`backend`] | cases of the backend |
+//! | [`against`] | another program, with the packets of our cases |
 //! | [`live`] | frames that really leave |
 //! | [`family`] | addresses of the cases |
 //! | [`sandbox`] | namespaces of our own |
 //! | [`limits`] | what a packet may cost |
 //! | [`report`] | figures as JSON and as tables |
 
+pub mod against;
 pub mod backend;
 pub mod bpf;
 pub mod cpu;

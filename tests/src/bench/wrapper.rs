@@ -112,6 +112,11 @@ impl Probe {
         })
     }
 
+    /// The packet.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
     /// Verdict of a single run, an `XDP_` number.
     pub fn verdict(&self) -> u32 {
         self.verdict

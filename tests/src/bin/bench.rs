@@ -1,13 +1,14 @@
 //! The command line of the benchmark.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use lb_tests::bench::against::{self, Against, Preparation};
 use lb_tests::bench::backend::Backend;
 use lb_tests::bench::report::{self, Report};
-use lb_tests::bench::series::{self, Effort};
+use lb_tests::bench::series::{self, Case, Effort};
 use lb_tests::bench::{cpu, limits, live, node, reference, sandbox};
 use lb_tests::harness::privileged;
 use lb_tests::lab::about;
@@ -31,6 +32,15 @@ struct Cli {
     /// Only cases whose name begins like this, and the unit
     #[arg(long, value_name = "PREFIX", default_value = "")]
     only: String,
+    /// Measure another XDP program beside ours, with the packets of our cases: an ELF object (CONTRIBUTING.md says more)
+    #[arg(long, value_name = "OBJECT")]
+    against: Option<PathBuf>,
+    /// The program, where the object has several
+    #[arg(long, value_name = "NAME", requires = "against")]
+    against_program: Option<String>,
+    /// What its maps hold, in TOML
+    #[arg(long, value_name = "FILE", requires = "against")]
+    against_maps: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +65,12 @@ fn run(cli: &Cli) -> Result<bool> {
     let (node, mut frames) = node::cases(bpffs.path(), pair.interface)?;
     let mut backend = Backend::new()?;
     let measured = node.into_iter().chain(backend.cases.drain(..));
-    cases.extend(measured.filter(|case| case.name.starts_with(&cli.only)));
+    let ours = measured.filter(|case| case.name.starts_with(&cli.only));
+    let other = other(cli, bpffs.path())?;
+    cases.extend(match &other {
+        Some(other) => beside(other, ours.collect())?,
+        None => ours.collect(),
+    });
     frames.retain(|frame| frame.name().starts_with(&cli.only));
     ensure!(
         cases.len() + frames.len() > 1,
@@ -73,12 +88,16 @@ fn run(cli: &Cli) -> Result<bool> {
         rounds: cli.rounds,
         repeat: cli.repeat,
     };
-    let mut figures = series::measure(&cases, effort, |round| {
+    let figures = series::measure(&cases, effort, |round| {
         eprintln!("bench: round {round} of {}", effort.rounds)
     })?;
+    let (mut figures, theirs) = against::split(figures);
     figures.extend(live::measure(&frames, &pair, effort)?);
 
-    let report = Report::new(about::kernel(), about::cpu(), about::commit(), &figures);
+    let mut report = Report::new(about::kernel(), about::cpu(), about::commit(), &figures);
+    if let Some(other) = &other {
+        report.set_against(other.to_string(), &figures, &theirs);
+    }
     if let Some(file) = &cli.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
@@ -92,4 +111,32 @@ fn run(cli: &Cli) -> Result<bool> {
         checks.len()
     );
     Ok(cli.no_limits || missed == 0)
+}
+
+/// The program of `--against`.
+fn other(cli: &Cli, bpffs: &Path) -> Result<Option<Against>> {
+    let Some(object) = &cli.against else {
+        return Ok(None);
+    };
+    let preparation = match &cli.against_maps {
+        Some(file) => Preparation::read(file).with_context(|| file.display().to_string())?,
+        None => Preparation::default(),
+    };
+    let program = cli.against_program.as_deref();
+    let other = Against::load(object, program, &preparation, &bpffs.join("against"));
+    Ok(Some(other.with_context(|| object.display().to_string())?))
+}
+
+/// Our cases and the other program's; says which it takes no part in.
+fn beside(other: &Against, ours: Vec<Case>) -> Result<Vec<Case>> {
+    let all = ours.len();
+    let (cases, otherwise) = other.beside(ours)?;
+    for case in &otherwise {
+        eprintln!("bench: {other} is not measured with the packet of {case}");
+    }
+    ensure!(
+        otherwise.len() < all,
+        "{other} forwards no packet as ours does: are its maps prepared (--against-maps)?"
+    );
+    Ok(cases)
 }
