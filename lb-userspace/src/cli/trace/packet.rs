@@ -1,5 +1,7 @@
 //! What a packet is, in the words of a line: addresses, ports, flags.
 
+#![forbid(unsafe_code)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::wire::{

@@ -9,6 +9,8 @@
 //!
 //! Each packet has a comment, `drop no_service`, and its verdict as an XDP action, which Wireshark shows as well.
 
+#![forbid(unsafe_code)]
+
 use lb_common::lb::trace::CAPTURE_MAX;
 
 use crate::status::TracedPacket;

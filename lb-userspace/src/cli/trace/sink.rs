@@ -1,5 +1,7 @@
 //! What is made of packets: a line, a line of JSON, or a block of a file for Wireshark.
 
+#![forbid(unsafe_code)]
+
 use serde::Serialize;
 
 use super::super::args::Format;
