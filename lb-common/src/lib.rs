@@ -13,6 +13,7 @@
 //! | [`backend`] | the backend's decision: accept or pass on |
 //! | [`backend_abi`] | values of the backend's BPF maps |
 //! | [`budget`] | a token bucket per CPU |
+//! | [`flow_table`] | which backend a flow has, remembered per CPU |
 //! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
 //! | [`quote`] | what an ICMP error quotes |
@@ -33,6 +34,7 @@ pub mod backend_abi;
 pub mod budget;
 pub mod exit;
 pub mod flow;
+pub mod flow_table;
 pub mod frame;
 pub mod generator;
 pub mod ipv6;

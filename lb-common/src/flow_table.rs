@@ -1,0 +1,310 @@
+//! Which backend a flow has: a table that one CPU keeps for itself, for pools whose backends cannot pass packets on.
+//!
+//! A bucket is a cache line. Its place and the fingerprints in it come from a hash under a key of its own: who does not know the key can
+//! aim at no bucket, and meets the fingerprint of another flow once in a thousand million.
+//!
+//! ```text
+//!  0   5 fingerprints, zero: no flow          32  5 backends, numbered as in their pool
+//!  20  3 notes: flows seen once               42  5 identities of these
+//!                                             52  5 ticks of the last packet     62  settled, by bit
+//! ```
+//!
+//! A flow's first packet leaves a note, which the next ones of the bucket push out; its second makes the entry. So floods of flows of
+//! one packet write notes alone. A SYN that opens a connection never comes here: it goes by the row.
+//!
+//! Entries are of two generations. One is young until its flow was seen in a second tick, and again when its flow closes or was silent
+//! for [`GENERATION`] ticks. A new entry takes a place that is empty, else that of the young entry that was silent longest, else that of
+//! the settled one: it always has one, and flows of a moment push each other out, not those that stay.
+//!
+//! A tick is about a second. Times are of 16 bits: an entry that nobody asked for in 18 hours may be taken for a recent one.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries of a bucket.
+pub const ENTRIES: usize = 5;
+/// Notes of a bucket.
+const NOTES: usize = 3;
+/// After so many silent ticks a settled entry is young again.
+pub const GENERATION: u16 = 64;
+/// After so many a flow that was closed is forgotten, whatever its service says: its client may use the ports again.
+pub const CLOSED: u16 = 10;
+
+/// No timeout is longer, or ticks would not tell a silent flow from one to come.
+pub const TIMEOUT_MAX: u16 = 0x7fff;
+
+/// A tick is so many jiffies, as a power of two: 0.85 to 1.28 seconds at the rates that kernels are built with.
+pub const fn tick_shift(jiffies_per_sec: u32) -> u32 {
+    match (jiffies_per_sec as u64 * 4 / 3).checked_ilog2() {
+        Some(shift) => shift,
+        None => 0,
+    }
+}
+
+/// Value of the map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Bucket {
+    fingerprints: [u32; ENTRIES],
+    notes: [u32; NOTES],
+    backends: [u16; ENTRIES],
+    identities: [u16; ENTRIES],
+    seen: [u16; ENTRIES],
+    /// Bit by bit of each entry: it is settled; from [`CLOSING`] on: its flow is closed.
+    states: u16,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// First bit of the closed ones.
+const CLOSING: usize = 8;
+
+/// A backend of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Number in its pool, which another has once this one has left.
+    pub index: u16,
+    /// See [`identity`].
+    pub identity: u16,
+}
+
+/// A packet that a flow's client sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// See [`Place`].
+    pub fingerprint: u32,
+    /// The present tick.
+    pub now: u16,
+    /// Ticks of silence after which a flow of the service is another.
+    pub timeout: u16,
+    /// Who has its row.
+    pub first: Member,
+    /// It closes the flow: FIN or RST.
+    pub closes: bool,
+}
+
+/// What became of a [`Sight`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The flow has an entry, and its backend the packet.
+    Known,
+    /// Its first packet, or the first one after its note was pushed out: it goes by the row.
+    Noted,
+    /// Its second: it has an entry from now on, in a place that was free.
+    Entered,
+    /// The same, in the place of a flow that was silent for a generation, or closed.
+    Replaced,
+    /// The same, in the place of a flow that may need it.
+    Evicted,
+    /// Its entry's time was up: it goes by the row, and keeps the place.
+    Expired,
+    /// The same where its backend is not there any more.
+    Released,
+}
+
+/// Packets of one CPU by what became of them, in the order of [`Outcome`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct FlowCount {
+    /// [`Outcome::Known`].
+    pub known: u64,
+    /// [`Outcome::Noted`].
+    pub noted: u64,
+    /// [`Outcome::Entered`]: so many places are taken, since none is ever given up.
+    pub entered: u64,
+    /// [`Outcome::Replaced`].
+    pub replaced: u64,
+    /// [`Outcome::Evicted`].
+    pub evicted: u64,
+    /// [`Outcome::Expired`].
+    pub expired: u64,
+    /// [`Outcome::Released`].
+    pub released: u64,
+}
+
+impl FlowCount {
+    /// Counts one more.
+    #[inline(always)]
+    pub fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Known => &mut self.known,
+            Outcome::Noted => &mut self.noted,
+            Outcome::Entered => &mut self.entered,
+            Outcome::Replaced => &mut self.replaced,
+            Outcome::Evicted => &mut self.evicted,
+            Outcome::Expired => &mut self.expired,
+            Outcome::Released => &mut self.released,
+        };
+        *count += 1;
+    }
+}
+
+/// Where a flow is in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the bucket, of those of the CPU.
+    pub bucket: u32,
+    /// Never zero.
+    pub fingerprint: u32,
+}
+
+impl Place {
+    /// Of a flow with this hash, which must be keyed apart from that of its row, in a table of so many buckets.
+    #[inline(always)]
+    pub const fn new(hash: u64, buckets: u32) -> Self {
+        let fingerprint = hash as u32;
+        Self {
+            bucket: (((hash >> 32) * buckets as u64) >> 32) as u32,
+            fingerprint: if fingerprint == 0 { 1 } else { fingerprint },
+        }
+    }
+}
+
+/// What tells a backend from the next one with its number: a hash of its address.
+#[inline(always)]
+pub const fn identity(address: [u64; 2]) -> u16 {
+    (crate::abi::mix(0, address) >> 48) as u16
+}
+
+impl Bucket {
+    /// Whom a packet of a flow goes to, and remembers that. `keeps`: whether that backend may keep the flow.
+    #[inline(always)]
+    pub fn see(&mut self, sight: &Sight, keeps: impl FnOnce(Member) -> bool) -> (u16, Outcome) {
+        let Some(at) = self.find(sight.fingerprint) else {
+            return (sight.first.index, self.meet(sight));
+        };
+        let silent = sight.now.wrapping_sub(self.seen[at]);
+        let closed = self.states >> (at + CLOSING) & 1 != 0;
+        let timeout = if closed && sight.timeout > CLOSED {
+            CLOSED
+        } else {
+            sight.timeout
+        };
+        let member = self.member(at);
+        let outcome = if silent > timeout {
+            Outcome::Expired
+        } else if !keeps(member) {
+            Outcome::Released
+        } else {
+            if silent != 0 {
+                self.seen[at] = sight.now;
+                self.states |= 1 << at;
+            }
+            if sight.closes {
+                self.close(at);
+            }
+            return (member.index, Outcome::Known);
+        };
+        self.enter(at, sight);
+        (sight.first.index, outcome)
+    }
+
+    /// Whom a flow's packets go to, where it has an entry.
+    #[inline(always)]
+    pub fn look(&self, fingerprint: u32, now: u16, timeout: u16) -> Option<Member> {
+        let at = self.find(fingerprint)?;
+        (now.wrapping_sub(self.seen[at]) <= timeout).then(|| self.member(at))
+    }
+
+    /// Entries in use, the silent ones too.
+    pub fn entries(&self) -> usize {
+        self.fingerprints
+            .iter()
+            .filter(|print| **print != 0)
+            .count()
+    }
+
+    #[inline(always)]
+    fn find(&self, fingerprint: u32) -> Option<usize> {
+        (0..ENTRIES).find(|&at| self.fingerprints[at] == fingerprint)
+    }
+
+    #[inline(always)]
+    fn member(&self, at: usize) -> Member {
+        Member {
+            index: self.backends[at],
+            identity: self.identities[at],
+        }
+    }
+
+    /// A packet of a flow without an entry.
+    #[inline(always)]
+    fn meet(&mut self, sight: &Sight) -> Outcome {
+        let Some(note) = self
+            .notes
+            .iter_mut()
+            .find(|note| **note == sight.fingerprint)
+        else {
+            self.notes = [sight.fingerprint, self.notes[0], self.notes[1]];
+            return Outcome::Noted;
+        };
+        *note = 0;
+        let (at, worth) = self.cheapest(sight.now);
+        self.enter(at, sight);
+        if worth == EMPTY {
+            Outcome::Entered
+        } else if worth >= SILENT {
+            Outcome::Replaced
+        } else {
+            Outcome::Evicted
+        }
+    }
+
+    /// The place that a new entry takes, and how little its entry is worth.
+    #[inline(always)]
+    fn cheapest(&self, now: u16) -> (usize, u32) {
+        let mut found = (0, self.worth(0, now));
+        for at in 1..ENTRIES {
+            let worth = self.worth(at, now);
+            if worth > found.1 {
+                found = (at, worth);
+            }
+        }
+        found
+    }
+
+    /// How little an entry is worth: the more, the sooner it goes.
+    #[inline(always)]
+    fn worth(&self, at: usize, now: u16) -> u32 {
+        let silent = now.wrapping_sub(self.seen[at]);
+        let settled = self.states >> at & 1 != 0;
+        let closed = self.states >> (at + CLOSING) & 1 != 0;
+        if self.fingerprints[at] == 0 {
+            EMPTY
+        } else if closed || silent >= GENERATION {
+            SILENT + silent as u32
+        } else if settled {
+            silent as u32
+        } else {
+            YOUNG + silent as u32
+        }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, at: usize, sight: &Sight) {
+        self.fingerprints[at] = sight.fingerprint;
+        self.backends[at] = sight.first.index;
+        self.identities[at] = sight.first.identity;
+        self.seen[at] = sight.now;
+        self.states &= !(1 << at | 1 << (at + CLOSING));
+        if sight.closes {
+            self.close(at);
+        }
+    }
+
+    #[inline(always)]
+    fn close(&mut self, at: usize) {
+        self.states = (self.states & !(1 << at)) | 1 << (at + CLOSING);
+    }
+}
+
+/// What [`Bucket::worth`] begins at, above the ticks of silence.
+const YOUNG: u32 = 1 << 16;
+const SILENT: u32 = 2 << 16;
+const EMPTY: u32 = 4 << 16;
+
+#[cfg(test)]
+mod tests;
