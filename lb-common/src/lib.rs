@@ -7,6 +7,7 @@
 //! | [`flow`] | flow hash v1 and its key schedule |
 //! | [`abi`] | values of the BPF maps, limits, ABI version |
 //! | [`exit`] | how packets leave a program |
+//! | [`filter`] | verdicts about source addresses |
 //! | [`packet`] | how decision code reads and grows a packet |
 //! | [`frame`] | a packet in a buffer, for tests and the simulator |
 //! | [`lb`] | the LB node's decision |
@@ -14,6 +15,7 @@
 //! | [`backend_abi`] | values of the backend's BPF maps |
 //! | [`budget`] | a token bucket per CPU |
 //! | [`flow_table`] | which backend a flow has, remembered per CPU |
+//! | [`rate`] | a token bucket that all CPUs share |
 //! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
 //! | [`quote`] | what an ICMP error quotes |
@@ -33,6 +35,7 @@ pub mod backend;
 pub mod backend_abi;
 pub mod budget;
 pub mod exit;
+pub mod filter;
 pub mod flow;
 pub mod flow_table;
 pub mod frame;
@@ -42,6 +45,7 @@ pub mod lb;
 pub mod mss;
 pub mod packet;
 pub mod quote;
+pub mod rate;
 pub mod siphash;
 pub mod tunnel;
 pub mod wire;

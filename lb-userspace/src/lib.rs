@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`model`] | a checked configuration | yes |
 //! | [`config`] | TOML to model, errors with a caret | yes |
+//! | [`filter`] | allow and deny lists as search trees | yes |
 //! | [`rows`] | tables: weighted rendezvous with bounded loads, previous inputs as alternates | yes |
 //! | [`health`] | rise and fall as a state machine; the probes that feed it | machine only |
 //! | [`bgp`] | codec, state machine, sessions; knows nothing of load balancing | machine only |
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod doctor;
+pub mod filter;
 pub mod health;
 pub mod model;
 pub mod netlink;

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/config",
     "lb-userspace/src/doctor/facts.rs",
     "lb-userspace/src/doctor/judge.rs",
+    "lb-userspace/src/filter",
     "lb-userspace/src/health/board.rs",
     "lb-userspace/src/health/certificate.rs",
     "lb-userspace/src/health/jitter.rs",
