@@ -11,6 +11,7 @@
 //! | [`plan`] | desired state against what the kernel holds: an ordered list of operations | yes |
 //! | [`dataplane`] | the only module that knows aya: load, pin, attach, read, apply | no |
 //! | [`netlink`] | routes, neighbours, links, addresses | no |
+//! | [`path_mtu`] | what routers say of the tunnels' packets | all but the sockets |
 //! | [`agent`] | the reconcile loop that joins them | no |
 //! | [`backend`] | the backend role | no |
 //! | [`mod@bench`] | line rate of an interface, from the generator's side | in parts |
@@ -34,6 +35,7 @@ pub mod filter;
 pub mod health;
 pub mod model;
 pub mod netlink;
+pub mod path_mtu;
 pub mod plan;
 pub mod rows;
 pub mod status;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use lb_common::tunnel;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp::{Communities, Policy};
@@ -207,6 +208,25 @@ pub struct Pool {
     pub check: Check,
     /// In the order of the file; all addresses of one family, none twice.
     pub backends: Vec<Backend>,
+}
+
+impl Pool {
+    /// Bytes of the largest headers before a packet in its tunnel.
+    pub fn overhead(&self) -> u32 {
+        let v6 = self
+            .backends
+            .iter()
+            .any(|backend| backend.address.is_ipv6());
+        let ip = if v6 { 40 } else { 20 };
+        match (self.mode, self.encap) {
+            (Mode::Rows, _) if v6 => tunnel::OVERHEAD_V6.into(),
+            (Mode::Rows, _) => tunnel::OVERHEAD_V4.into(),
+            // UDP and the first word of GUE.
+            (Mode::Stateless, Encap::Gue) => ip + 8 + 4,
+            (Mode::Stateless, Encap::IpIp) => ip,
+            (Mode::Stateless, Encap::L2) => 0,
+        }
+    }
 }
 
 /// `pool.encap`.

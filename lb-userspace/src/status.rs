@@ -237,6 +237,9 @@ pub struct BackendStatus {
     pub row_ratio: f64,
     /// The next hop is resolved.
     pub reachable: bool,
+    /// Bytes that fit the way there, where a router has said in the last ten minutes that it is less than the next hop takes.
+    #[serde(default)]
+    pub path_mtu: Option<u32>,
 }
 
 /// A verdict.
@@ -321,6 +324,22 @@ pub struct Counters {
     /// LB node: packets that traces asked for and did not get, since the ring was full.
     #[serde(default)]
     pub events_lost: Option<u64>,
+    /// LB node: messages of routers about packets that were too big; none where they are not heard.
+    #[serde(default)]
+    pub path_mtu_messages: Option<PathMtuMessages>,
+}
+
+/// What messages about packets that were too big for the way to a backend came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtuMessages {
+    /// Lowered a backend's MTU.
+    pub lowered: u64,
+    /// Said what was known.
+    pub known: u64,
+    /// Were not about a packet that this node sends.
+    pub foreign: u64,
+    /// Were cut off, contradicted themselves or had a wrong checksum.
+    pub malformed: u64,
 }
 
 /// ICMP errors of a family and kind.

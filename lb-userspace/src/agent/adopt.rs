@@ -129,6 +129,8 @@ fn ways(image: &Image) -> Ways {
             IpAddr::V6(v6) if !v6.is_unspecified() => Some(v6),
             IpAddr::V6(_) | IpAddr::V4(_) => None,
         },
+        // Routers say it again when they are asked to.
+        path_mtus: BTreeMap::new(),
     }
 }
 

@@ -12,9 +12,11 @@ use super::capacity::Capacity;
 use super::overrides::Overrides;
 use super::pool::{PoolRows, World, input};
 use super::state::State;
+use super::tunnels::tunnels;
 use super::ways::Ways;
 use crate::health::Target;
 use crate::model::{AdminState, Check, Encap, HashKey, Pool, PoolName, Settings};
+use crate::path_mtu::Tunnels;
 use crate::plan::desired::NextHop;
 use crate::plan::{Desired, DesiredService, ServiceOptions};
 use crate::rows::PREVIOUS_MAX;
@@ -99,6 +101,7 @@ impl Core {
             world.next_hops,
             &self.settings.node,
         );
+        self.ways.path_mtus.clone_from(world.path_mtus);
         self.forget_pools();
         self.forget_overrides();
         self.forget_services();
@@ -140,6 +143,16 @@ impl Core {
     /// The way to a backend.
     pub fn way_to(&self, address: IpAddr) -> Option<NextHop> {
         self.ways.to(address)
+    }
+
+    /// What fits the way to a backend, where routers say that it is less than its next hop takes.
+    pub fn path_mtu(&self, address: IpAddr) -> Option<u32> {
+        self.ways.path_mtu(address)
+    }
+
+    /// What routers may speak of.
+    pub fn tunnels(&self) -> Tunnels {
+        tunnels(&self.settings, &self.ways)
     }
 
     /// What the datapath should hold.
@@ -486,6 +499,29 @@ mod tests {
         assert!(settling(&mut core, &surroundings));
         surroundings.pass(Duration::from_secs(7));
         assert!(!settling(&mut core, &surroundings));
+    }
+
+    #[test]
+    fn what_routers_say_narrows_the_pool_while_it_holds() {
+        let settings = web(&[1, 2], "");
+        let mut surroundings = Surroundings::of(&settings);
+        let mut core = fresh(&settings);
+        let mut mtu = |surroundings: &Surroundings| {
+            core.update(surroundings.world()).expect("few members");
+            let desired = core.desired(surroundings.world()).expect("a key");
+            let (image, _) = desired.image(&mut core.state.slots).expect("an image");
+            let learned = [1, 2].map(|n| core.path_mtu([10, 1, 0, n].into()));
+            (image.services[0].tunnel_mtu, learned)
+        };
+        assert_eq!(mtu(&surroundings), (1500, [None, None]));
+        surroundings.narrow("10.1.0.1", 1600);
+        assert_eq!(mtu(&surroundings), (1500, [None, None]), "never raised");
+        surroundings.narrow("10.1.0.2", 1400);
+        assert_eq!(mtu(&surroundings), (1400, [None, Some(1400)]));
+        surroundings.route("10.1.0.2", Err(Unresolved::Pending));
+        assert_eq!(mtu(&surroundings), (1400, [None, Some(1400)]));
+        surroundings.widen();
+        assert_eq!(mtu(&surroundings), (1500, [None, None]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`capacity`] | what a pool can do, and what that means for a service | yes |
 //! | [`pool`] | one pool: inputs and health to rows | yes |
 //! | [`ways`] | next hops and tunnel sources as far as they are known | yes |
+//! | [`tunnels`] | what routers may speak of | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
 //! | [`overrides`] | what the operator says about backends | yes |
 //! | [`withdrawn`] | services that the operator has withdrawn | yes |
@@ -48,6 +49,7 @@ pub mod start;
 pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod tunnels;
 pub mod wake;
 pub mod ways;
 pub mod withdrawn;

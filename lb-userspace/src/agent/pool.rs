@@ -10,6 +10,7 @@ use super::ways::Ways;
 use crate::health::{Target, Verdicts};
 use crate::model::{AdminState, Check, HashKey, Pool};
 use crate::netlink::{NextHops, Unresolved};
+use crate::path_mtu::PathMtus;
 use crate::plan::{DesiredBackend, DesiredPool};
 use crate::rows::input::TooManyMembers;
 use crate::rows::{Basis, Builder, Change, History, Input, Member, Table, View};
@@ -25,6 +26,8 @@ pub struct World<'a> {
     pub verdicts: &'a Verdicts,
     /// Of netlink.
     pub next_hops: &'a NextHops,
+    /// Of routers.
+    pub path_mtus: &'a PathMtus,
     /// The kernel's tick.
     pub jiffies_per_sec: u32,
     /// Now, for holds.

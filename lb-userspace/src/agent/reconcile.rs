@@ -31,6 +31,7 @@ use crate::dataplane::{Dataplane, DataplaneError, release_heap};
 use crate::health::{Checker, Verdicts};
 use crate::model::{Service, Settings};
 use crate::netlink::{NextHops, Resolver, interface_name};
+use crate::path_mtu::{Listener, PathMtus};
 use crate::plan::{Observed, Op, PlanError, plan};
 use crate::rows::input::TooManyMembers;
 use crate::status::{
@@ -94,6 +95,8 @@ pub struct Parts {
     pub checker: Checker,
     /// Next hops; none for an announcer.
     pub resolver: Option<Resolver>,
+    /// What routers say; none for an announcer, and where it may not listen.
+    pub listener: Option<Listener>,
     /// Where the state is kept.
     pub state_file: StateFile,
     /// Reads the configuration again.
@@ -131,6 +134,14 @@ pub struct Reconciler {
     problems: BTreeMap<&'static str, String>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     next_hops: Option<watch::Receiver<Arc<NextHops>>>,
+    path_mtus: Option<watch::Receiver<Arc<PathMtus>>>,
+}
+
+/// What checks, netlink and routers said last.
+struct Said {
+    verdicts: Arc<Verdicts>,
+    next_hops: Arc<NextHops>,
+    path_mtus: Arc<PathMtus>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +176,7 @@ impl Reconciler {
             problems: BTreeMap::new(),
             verdicts: parts.checker.watch(),
             next_hops: parts.resolver.as_ref().map(Resolver::watch),
+            path_mtus: parts.listener.as_ref().map(Listener::watch),
             parts,
         }
     }
@@ -224,8 +236,8 @@ impl Reconciler {
 
     /// One round, with its errors turned into problems: the loop never ends because of one.
     fn round(&mut self) {
-        let (verdicts, next_hops) = self.snapshot();
-        let world = self.world(&verdicts, &next_hops);
+        let said = self.said();
+        let world = self.world(&said);
         if !self.ready && !self.is_ready(world) {
             return;
         }
@@ -323,6 +335,9 @@ impl Reconciler {
     fn resolve(&self) {
         if let Some(resolver) = &self.parts.resolver {
             resolver.set_targets(self.parts.core.next_hop_targets());
+        }
+        if let Some(listener) = &self.parts.listener {
+            listener.set_tunnels(self.parts.core.tunnels());
         }
     }
 
@@ -532,6 +547,7 @@ impl Reconciler {
         let counters = counters.map_err(|error| Refusal::failed(error.to_string()))?;
         Ok(Counters {
             events_lost: plane.map(|_| self.events_lost),
+            path_mtu_messages: self.parts.listener.as_ref().map(Listener::messages),
             ..counters
         })
     }
@@ -542,7 +558,7 @@ impl Reconciler {
         let result = plane
             .probe(&packet)
             .map_err(|error| Refusal::failed(error.to_string()))?;
-        let (verdicts, _) = self.snapshot();
+        let Said { verdicts, .. } = self.said();
         let core = &self.parts.core;
         let way = result.hops.first().and_then(|first| core.way_to(*first));
         Ok(Explanation {
@@ -572,24 +588,23 @@ impl Reconciler {
             .collect()
     }
 
-    fn world<'a>(&self, verdicts: &'a Verdicts, next_hops: &'a NextHops) -> World<'a> {
+    fn world<'a>(&self, said: &'a Said) -> World<'a> {
         World {
-            verdicts,
-            next_hops,
+            verdicts: &said.verdicts,
+            next_hops: &said.next_hops,
+            path_mtus: &said.path_mtus,
             now: Instant::now(),
             now_secs: wall_secs(),
             jiffies_per_sec: self.jiffies_per_sec,
         }
     }
 
-    fn snapshot(&self) -> (Arc<Verdicts>, Arc<NextHops>) {
-        let verdicts = Arc::clone(&self.verdicts.borrow());
-        let next_hops = self
-            .next_hops
-            .as_ref()
-            .map(|watch| Arc::clone(&watch.borrow()))
-            .unwrap_or_default();
-        (verdicts, next_hops)
+    fn said(&self) -> Said {
+        Said {
+            verdicts: Arc::clone(&self.verdicts.borrow()),
+            next_hops: latest(self.next_hops.as_ref()),
+            path_mtus: latest(self.path_mtus.as_ref()),
+        }
     }
 
     /// Keeps one line per subject for the status, and logs it when it is new.
@@ -604,6 +619,13 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// Nothing where nobody watches.
+fn latest<T: Default>(watch: Option<&watch::Receiver<Arc<T>>>) -> Arc<T> {
+    watch
+        .map(|watch| Arc::clone(&watch.borrow()))
+        .unwrap_or_default()
 }
 
 /// Seconds since the epoch.

@@ -134,6 +134,7 @@ fn pool_status(facts: &Facts<'_>, pool: &Pool) -> PoolStatus {
                 .or_else(|| unreached(facts, pool.encap, address)),
             row_ratio: shares.get(&address).copied().unwrap_or(0) as f64 / ROWS as f64,
             reachable: facts.core.reaches(pool.encap, address),
+            path_mtu: facts.core.path_mtu(address),
         }
     };
     let backends = pool.backends.iter();

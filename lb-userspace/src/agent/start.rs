@@ -22,6 +22,7 @@ use crate::dataplane::{BpfLog, Dataplane, Next, Options, privileges};
 use crate::health::Checker;
 use crate::model::Settings;
 use crate::netlink::{Own, Resolver};
+use crate::path_mtu::Listener;
 use crate::plan::Observed;
 use crate::status::{Envelope, NodeStatus};
 
@@ -89,6 +90,10 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
     if let Some(resolver) = &resolver {
         bell.on_change(resolver.watch());
     }
+    let listener = listen(&settings);
+    if let Some(listener) = &listener {
+        bell.on_change(listener.watch());
+    }
     bell.on_time();
     let asker = checker.asker();
     let leaving = (settings.node.drain_wait, settings.node.linger);
@@ -98,6 +103,7 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         observed,
         checker,
         resolver,
+        listener,
         state_file: ground.state_file,
         reload: Box::new(move || load(&path)),
         routes,
@@ -184,6 +190,20 @@ async fn prepare(settings: &Settings, log: BpfLog) -> Result<Ground, Error> {
         plane,
         problems,
     })
+}
+
+/// Without what routers say a node works where every link takes what its own takes.
+fn listen(settings: &Settings) -> Option<Listener> {
+    if settings.node.interfaces.is_empty() {
+        return None;
+    }
+    let listener = Listener::start().inspect_err(|error| {
+        warn!(
+            "what routers say of packets that are too big for the way to a backend is not heard: {error}; \
+             it takes root or CAP_NET_RAW"
+        );
+    });
+    listener.ok()
 }
 
 /// What the addresses of this box are as backends.

@@ -15,6 +15,7 @@ use crate::config::{self, Host, HostFile};
 use crate::health::{Target, Verdict, Verdicts};
 use crate::model::{PoolName, Settings};
 use crate::netlink::{NextHop, NextHops, Unresolved};
+use crate::path_mtu::PathMtus;
 use crate::status::Health;
 
 /// Before every test's own lines; a pool that is named `web` unless these name pools.
@@ -106,6 +107,7 @@ pub fn hop(target: &str, mac: u8) -> NextHop {
 pub struct Surroundings {
     verdicts: Verdicts,
     next_hops: NextHops,
+    path_mtus: PathMtus,
     start: Instant,
     elapsed: Duration,
 }
@@ -116,6 +118,7 @@ impl Surroundings {
         let mut surroundings = Self {
             verdicts: Verdicts::default(),
             next_hops: BTreeMap::new(),
+            path_mtus: BTreeMap::new(),
             start: Instant::now(),
             elapsed: Duration::ZERO,
         };
@@ -156,6 +159,16 @@ impl Surroundings {
         self.next_hops.insert(address(backend), answer);
     }
 
+    /// Routers say this of the way to a backend.
+    pub fn narrow(&mut self, backend: &str, mtu: u32) {
+        self.path_mtus.insert(address(backend), mtu);
+    }
+
+    /// And no longer.
+    pub fn widen(&mut self) {
+        self.path_mtus.clear();
+    }
+
     /// Time goes by.
     pub fn pass(&mut self, time: Duration) {
         self.elapsed += time;
@@ -166,6 +179,7 @@ impl Surroundings {
         World {
             verdicts: &self.verdicts,
             next_hops: &self.next_hops,
+            path_mtus: &self.path_mtus,
             now: self.start + self.elapsed,
             now_secs: 1_700_000_000 + self.elapsed.as_secs(),
             jiffies_per_sec: 250,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::{Encap, Node};
 use crate::netlink::{NextHops, Unresolved};
+use crate::path_mtu::PathMtus;
 use crate::plan::desired::NextHop;
 
 /// What is known stays until the kernel says that it is wrong: a question that is open (an agent that has just started, a
@@ -13,6 +14,8 @@ use crate::plan::desired::NextHop;
 pub struct Ways {
     /// Next hops by backend.
     pub next_hops: BTreeMap<IpAddr, NextHop>,
+    /// What routers say of what comes behind them.
+    pub path_mtus: PathMtus,
     /// Tunnel source for IPv4 backends. Once known it stays, so that a lost route does not change headers.
     pub source_v4: Option<Ipv4Addr>,
     /// Tunnel source for IPv6 backends; the same.
@@ -49,7 +52,16 @@ impl Ways {
 
     /// The way to a backend, whatever its packets look like.
     pub fn to(&self, address: IpAddr) -> Option<NextHop> {
-        self.next_hops.get(&address).copied()
+        let hop = *self.next_hops.get(&address)?;
+        let mtu = self.path_mtu(address).unwrap_or(hop.mtu);
+        Some(NextHop { mtu, ..hop })
+    }
+
+    /// What fits the way to a backend, where that is less than its next hop takes.
+    pub fn path_mtu(&self, address: IpAddr) -> Option<u32> {
+        let mtu = *self.path_mtus.get(&address)?;
+        let hop = self.next_hops.get(&address)?;
+        (mtu < hop.mtu).then_some(mtu)
     }
 
     /// The way to a backend by this encapsulation: where there is none, it must be on the link.

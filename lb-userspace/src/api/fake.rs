@@ -12,10 +12,10 @@ use crate::status::{
     CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
     Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
     HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, NodeStatus,
-    PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded,
-    RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute, ServiceCount, ServiceDiff,
-    ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff,
-    Verification,
+    PathMtuMessages, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest,
+    Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute, ServiceCount,
+    ServiceDiff, ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket,
+    ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -456,6 +456,12 @@ pub(crate) fn lb_counters() -> Counters {
     };
     Counters {
         events_lost: Some(2),
+        path_mtu_messages: Some(PathMtuMessages {
+            lowered: 1,
+            known: 3,
+            foreign: 2,
+            malformed: 0,
+        }),
         received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
         icmp_errors: vec![IcmpErrorCount {
             family: "ipv6".into(),
@@ -540,6 +546,7 @@ fn web() -> PoolStatus {
             backend_status("10.1.0.2", Some("b2"), AdminState::Ready, 1.0),
             BackendStatus {
                 health: Health::Down,
+                path_mtu: Some(1400),
                 reason: down.map(str::to_string),
                 ..backend_status("10.1.0.3", None, AdminState::Ready, 0.0)
             },
@@ -577,6 +584,7 @@ fn backend_status(
         reason: None,
         row_ratio,
         reachable: true,
+        path_mtu: None,
     }
 }
 

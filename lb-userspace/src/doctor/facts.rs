@@ -17,6 +17,8 @@ pub struct Facts {
     pub kernel: String,
     /// This process may load and attach programs.
     pub privileged: bool,
+    /// It may hear what routers say of the tunnels' packets, or why not.
+    pub path_mtu: Result<(), String>,
     /// What the programs of the role need.
     pub features: Vec<Feature>,
     /// `net.core.bpf_jit_enable`; none where it cannot be read.
@@ -192,6 +194,7 @@ pub(crate) mod testing {
         Facts {
             kernel: "6.12.9".into(),
             privileged: true,
+            path_mtu: Ok(()),
             features: vec![feature("XDP programs"), feature("arrays of maps")],
             jit: Some(true),
             backend: false,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lb_common::tunnel;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,8 +16,9 @@ use super::{clock, rss};
 use crate::config;
 use crate::dataplane::{features, maps, privileges};
 use crate::health::{NetworkProbe, Outcome, Probe as _};
-use crate::model::{self, BackendHook, BgpPeer, Encap, Mode, Settings};
+use crate::model::{BackendHook, BgpPeer, Settings};
 use crate::netlink::{Neighbour, Resolution, Unresolved, address, nic};
+use crate::path_mtu;
 use crate::status::PeerStatus;
 
 /// Checks of backends under way at once.
@@ -60,6 +60,7 @@ pub async fn examine(
     Facts {
         kernel: kernel_release(),
         privileged: privileges::check().is_ok(),
+        path_mtu: path_mtu::try_to_listen().map_err(|error| error.to_string()),
         features: features::features(backend),
         backend,
         tc,
@@ -154,28 +155,11 @@ async fn pools(settings: Option<&Settings>) -> Vec<Pool> {
         all.push(Pool {
             name: pool.name.clone(),
             mode: pool.mode,
-            overhead: overhead(pool),
+            overhead: pool.overhead(),
             backends,
         });
     }
     all
-}
-
-/// Of the family that needs more, where there are backends of both.
-fn overhead(pool: &model::Pool) -> u32 {
-    let v6 = pool
-        .backends
-        .iter()
-        .any(|backend| backend.address.is_ipv6());
-    let ip = if v6 { 40 } else { 20 };
-    match (pool.mode, pool.encap) {
-        (Mode::Rows, _) if v6 => tunnel::OVERHEAD_V6.into(),
-        (Mode::Rows, _) => tunnel::OVERHEAD_V4.into(),
-        // UDP and the first word of GUE.
-        (Mode::Stateless, Encap::Gue) => ip + 8 + 4,
-        (Mode::Stateless, Encap::IpIp) => ip,
-        (Mode::Stateless, Encap::L2) => 0,
-    }
 }
 
 /// The checks have made the kernel ask for the neighbours: who has not answered stands in the way.

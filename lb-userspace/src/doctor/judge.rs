@@ -27,6 +27,9 @@ pub fn judge(facts: &Facts) -> DoctorReport {
         findings.extend(of_interface(interface, facts));
     }
     findings.extend(facts.pools.iter().flat_map(|pool| of_pool(pool, facts)));
+    if !facts.pools.is_empty() {
+        findings.push(path_mtu(facts));
+    }
     findings.extend(facts.peers.iter().map(peer));
     findings.push(clock(facts.clock));
     DoctorReport { findings }
@@ -96,6 +99,22 @@ fn privileges(facts: &Facts) -> Finding {
             "this user may neither load nor attach programs",
         )
         .fix("run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+    }
+}
+
+fn path_mtu(facts: &Facts) -> Finding {
+    match &facts.path_mtu {
+        Ok(()) => ok(
+            "path MTU",
+            "what routers say of packets that are too big is heard",
+        ),
+        Err(error) => warn(
+            "path MTU",
+            format!(
+                "{error}: what routers say of packets that are too big is not heard; they are lost"
+            ),
+        )
+        .fix("run as root, or with CAP_NET_RAW too; or make every link to the backends as large as the first"),
     }
 }
 

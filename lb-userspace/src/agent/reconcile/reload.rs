@@ -24,8 +24,8 @@ impl Reconciler {
     }
 
     fn compare(&mut self, next: &Settings) -> Result<ConfigDiff, Refusal> {
-        let (verdicts, next_hops) = self.snapshot();
-        let world = self.world(&verdicts, &next_hops);
+        let said = self.said();
+        let world = self.world(&said);
         let diff = self.parts.core.diff(next, world);
         diff.map_err(|error| Refusal::refused(error.to_string()))
     }

@@ -48,8 +48,8 @@ impl Reconciler {
     fn wanted(&self) -> Result<Image, Refusal> {
         let starting =
             || Refusal::refused("the agent has applied nothing yet: try again in a moment");
-        let (verdicts, next_hops) = self.snapshot();
-        let world = self.world(&verdicts, &next_hops);
+        let said = self.said();
+        let world = self.world(&said);
         let desired = self.parts.core.desired(world).filter(|_| self.ready);
         // Numbers that a plan would give out are not given out here.
         let mut slots = self.parts.core.state.slots.clone();

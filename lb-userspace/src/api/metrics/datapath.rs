@@ -51,6 +51,20 @@ pub(super) fn add_counters(families: &mut Families, counters: &Counters) {
         );
         events.add(&[], lost);
     }
+    if let Some(heard) = &counters.path_mtu_messages {
+        let mut messages = families.counter(
+            "path_mtu_messages_total",
+            "Messages of routers that a packet was too big for the way to a backend, by what came of them.",
+        );
+        for (result, count) in [
+            ("lowered", heard.lowered),
+            ("known", heard.known),
+            ("foreign", heard.foreign),
+            ("malformed", heard.malformed),
+        ] {
+            messages.add(&[("result", result)], count);
+        }
+    }
     if let Some(chance) = &counters.second_chance {
         add_second_chance(families, chance);
     }

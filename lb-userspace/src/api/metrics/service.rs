@@ -75,6 +75,18 @@ fn add_backends(families: &mut Families, balanced: &[(&ServiceStatus, &PoolStatu
         let labels = [("service", service), ("backend", address)];
         ratio.add(&labels, backend.row_ratio);
     });
+    let mut path_mtu = families.gauge(
+        "backend_path_mtu_bytes",
+        "What fits the way to the backend, where a router has said that it is less than the next hop takes; else absent.",
+    );
+    for_each_backend(balanced, |service, address, backend| {
+        if let Some(mtu) = backend.path_mtu {
+            path_mtu.add(
+                &[("service", service), ("backend", address)],
+                u64::from(mtu),
+            );
+        }
+    });
 }
 
 /// Calls `add` with service name, address and status of every backend.

@@ -30,11 +30,23 @@ fn narrow(backends: &[PoolBackend], style: Style) -> String {
     ];
     let table = style.table(head, backends.iter().map(cells).collect());
     let reasons = backends.iter().filter_map(line);
-    let notes: String = reasons.chain(backends.iter().flat_map(overrides)).collect();
+    let notes: String = reasons.chain(backends.iter().flat_map(beside)).collect();
     match notes.is_empty() {
         true => table,
         false => format!("{table}\n{notes}"),
     }
+}
+
+/// What is not as the configuration says: a line each.
+fn beside(entry: &PoolBackend) -> Vec<String> {
+    let mut lines = overrides(entry);
+    if let Some(mtu) = entry.backend.path_mtu {
+        lines.push(format!(
+            "* {} in {}: path MTU {mtu}, as a router says\n",
+            entry.backend.address, entry.pool
+        ));
+    }
+    lines
 }
 
 /// What holds on this node alone, since its operator said so: a line each.
@@ -81,7 +93,7 @@ fn wide(backends: &[PoolBackend], style: Style) -> String {
         [pool, address, name, weight, admin, health, rows, reason]
     };
     let table = style.table(head, backends.iter().map(row).collect());
-    let notes: String = backends.iter().flat_map(overrides).collect();
+    let notes: String = backends.iter().flat_map(beside).collect();
     match notes.is_empty() {
         true => table,
         false => format!("{table}\n{notes}"),

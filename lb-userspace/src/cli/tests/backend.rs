@@ -18,6 +18,7 @@ web6  2001:db8:1::1  -        100  ready     unknown   33.33 %
 ! 10.1.0.3 in web: connection refused by 10.1.0.3 port 8080
 ! 2001:db8:1::1 in web6: its next hop is not resolved
 * 10.1.0.1 in web: draining on this node only, until it reboots
+* 10.1.0.3 in web: path MTU 1400, as a router says
 "
             .to_string(),
             Exit::Ok
@@ -36,6 +37,7 @@ web   10.1.0.3       -        100  ready     down       0.00 %  connection refus
 web6  2001:db8:1::1  -        100  ready     unknown   33.33 %  its next hop is not resolved
 
 * 10.1.0.1 in web: draining on this node only, until it reboots
+* 10.1.0.3 in web: path MTU 1400, as a router says
 ".to_string(), Exit::Ok));
 }
 
@@ -64,7 +66,8 @@ async fn list_of_one_pool_as_json() {
       \"health\": \"unknown\",
       \"reason\": null,
       \"row_ratio\": 0.3333333333333333,
-      \"reachable\": false
+      \"reachable\": false,
+      \"path_mtu\": null
     }
   ]
 }

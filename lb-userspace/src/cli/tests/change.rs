@@ -55,7 +55,10 @@ async fn what_is_said_of_a_backend_is_listed_with_its_end() {
         let (said, exit) = bench.run(command).await;
         assert_eq!(exit, Exit::Ok, "{said}");
         let (list, _) = bench.run("backend list --pool web").await;
-        let notes: Vec<&str> = list.lines().filter(|line| line.starts_with('*')).collect();
+        let notes: Vec<&str> = list
+            .lines()
+            .filter(|line| line.starts_with("* 10.1.0.1 "))
+            .collect();
         match line {
             "" => assert_eq!(notes, [""; 0], "{command}"),
             line => assert_eq!(notes, [format!("* 10.1.0.1 in web: {line}")], "{command}"),

@@ -43,7 +43,12 @@ fn on_tc_ingress_neither_xdp_nor_its_offloads_matter() {
 #[test]
 fn each_fact_that_is_not_well_is_one_finding() {
     type Spoil = fn(&mut Facts);
-    let cases: [(Spoil, &str, FindingVerdict); 36] = [
+    let cases: [(Spoil, &str, FindingVerdict); 37] = [
+        (
+            |facts| facts.path_mtu = Err("Operation not permitted (os error 1)".into()),
+            "path MTU",
+            Warn,
+        ),
         (
             |facts| (facts.backend, nic(facts).udp_fields[0]) = (true, Some(HashFields(0x30))),
             "eth0 RSS",
