@@ -7,7 +7,7 @@
 
 use super::inner::{self, Parts};
 use super::outer::{self, Outer};
-use super::{Exit, Sockets, Step, Tables, act, find_vip, judge};
+use super::{Exit, Sockets, Step, Tables, act, find_vip, flagged, judge};
 use crate::backend_abi::Config;
 use crate::ipv6::upper_layer;
 use crate::packet::Packet;
@@ -39,6 +39,8 @@ pub enum Gone {
     Next,
     /// Back to the first hop.
     First,
+    /// Nowhere, though one of an earlier packet with the same number had.
+    Here,
 }
 
 /// Decides about a packet that [`super::decide`] has left as a fragment, and has not changed.
@@ -66,10 +68,12 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
         first(packet, tables, config, sockets, &outer, &part.whole)?
     } else {
         find_vip(tables, config, part.whole.destination).ok_or(Exit::NotOurVip)?;
-        let step = match tables.recall(&part.whole) {
-            Some(Gone::Next) if outer.hops_left() => Step::PassOn,
-            Some(Gone::First) => Step::Return,
-            Some(Gone::Next) | None => Step::Accept(Exit::AcceptedFragment),
+        // What has come back with the first part has been remembered as gone, and would go round again.
+        let step = match (flagged(outer.flags), tables.recall(&part.whole)) {
+            (Some(exit), _) => Step::Accept(exit),
+            (None, Some(Gone::Next)) if outer.hops_left() => Step::PassOn,
+            (None, Some(Gone::First)) => Step::Return,
+            (None, Some(Gone::Next | Gone::Here) | None) => Step::Accept(Exit::AcceptedFragment),
         };
         (step, part.ecn)
     };
@@ -93,6 +97,8 @@ fn first<P: Packet, T: Tables, S: Sockets<P>>(
     let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
     let step = judge(packet, tables, config, sockets, outer, &inner, vip)?;
     match step {
+        // Numbers come again: most clients have 65,536 of them, and share them where they share an address.
+        Step::Accept(_) if tables.recall(whole).is_some() => tables.remember(whole, Gone::Here),
         Step::Accept(_) => {}
         Step::PassOn => tables.remember(whole, Gone::Next),
         Step::Return => tables.remember(whole, Gone::First),

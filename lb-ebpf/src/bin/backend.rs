@@ -105,8 +105,10 @@ impl Tables for Maps {
         let gone = unsafe { FRAGMENTED.get(whole) }.copied()?;
         Some(if gone == Gone::Next as u32 {
             Gone::Next
-        } else {
+        } else if gone == Gone::First as u32 {
             Gone::First
+        } else {
+            Gone::Here
         })
     }
 }

@@ -277,6 +277,25 @@ fn parts_follow_the_first() {
             accepted,
         );
         check_all("nothing here", &elsewhere, passed, passed);
+        let back = Tunnel {
+            flags: FINAL,
+            ..family.tunnel()
+        };
+        for part in &parts {
+            let accepted = Exit::AcceptedFinal;
+            check("back, a new flow", &elsewhere, &back, part, accepted);
+        }
+        let again = Host {
+            found: Found::Live,
+            ..elsewhere
+        };
+        check_all(
+            "its number again, and its socket is here",
+            &again,
+            Exit::AcceptedSocket,
+            accepted,
+        );
+        let elsewhere = host(Found::Nothing);
         let other = fragments(&whole.ip(), 48, 8);
         check(
             "of another packet",

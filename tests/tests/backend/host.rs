@@ -112,7 +112,9 @@ impl Tables for Host {
     }
 
     fn remember(&self, whole: &Whole, gone: Gone) {
-        self.gone.borrow_mut().push((*whole, gone));
+        let mut all = self.gone.borrow_mut();
+        all.retain(|(known, _)| known != whole);
+        all.push((*whole, gone));
     }
 
     fn recall(&self, whole: &Whole) -> Option<Gone> {
