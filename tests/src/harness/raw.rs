@@ -11,20 +11,44 @@ use super::netns::Netns;
 
 /// Sends one frame, from the Ethernet header on, out of a device of the namespace.
 pub fn send(netns: &Netns, device: &str, frame: &[u8]) -> Result<()> {
-    netns.run(|| {
-        let ifindex = nix::net::if_::if_nametoindex(device)?;
-        send_by(ifindex, frame).with_context(|| format!("send a frame out of {device}"))
-    })
+    Sender::open(netns, device)?.send(frame)
 }
 
-fn send_by(ifindex: u32, frame: &[u8]) -> io::Result<()> {
+/// Sends frames out of one device.
+#[derive(Debug)]
+pub struct Sender {
+    socket: OwnedFd,
+    ifindex: u32,
+}
+
+impl Sender {
+    /// Out of a device of the namespace.
+    pub fn open(netns: &Netns, device: &str) -> Result<Self> {
+        netns.run(|| {
+            let ifindex = nix::net::if_::if_nametoindex(device).context(device.to_owned())?;
+            let socket = packet_socket().context("a packet socket")?;
+            Ok(Self { socket, ifindex })
+        })
+    }
+
+    /// Sends one, from the Ethernet header on.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        send_by(&self.socket, self.ifindex, frame).context("send a frame")
+    }
+}
+
+/// A socket that receives nothing.
+fn packet_socket() -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made this descriptor for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn send_by(socket: &OwnedFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
     // SAFETY: plain data, for which zeroes are a value.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
