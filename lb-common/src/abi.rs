@@ -19,6 +19,7 @@ use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::flow::FlowKey;
+use crate::packet::{Packet, is_zero};
 
 /// Raised with every change of a layout or of a map's meaning. An agent adopts pinned maps of its own version only.
 pub const ABI_VERSION: u32 = 1;
@@ -75,7 +76,7 @@ values! {
         abi_version: u32,
     }
     /// What all of a bank shares.
-    Shared = 112 {
+    Shared = 120 {
         /// Key schedule of the flow hash.
         flow: FlowKey,
         /// Seed of the VIP index.
@@ -98,6 +99,10 @@ values! {
         answers_per_jiffy: u16,
         /// The same after a pause.
         answers_max: u32,
+        /// Number of the bank that this is in.
+        bank: u32,
+        /// Zero.
+        reserved: u32,
     }
     /// An address that the datapath knows.
     VipEntry = 24 {
@@ -240,6 +245,33 @@ pub struct Bank {
 /// Linux allocates no larger copy of a map value for a system call (`KMALLOC_MAX_SIZE`).
 const _: () = assert!(size_of::<Bank>() <= 4 << 20);
 
+impl ServiceEntry {
+    /// Whether it takes a packet with this [`service_key`].
+    #[inline(always)]
+    fn takes(&self, key: u64) -> bool {
+        let port = key as u16;
+        let in_range = self.first_port <= port && port <= self.last_port;
+        self.key == key || self.key == ranges_key(key) && in_range
+    }
+}
+
+impl ServiceBucket {
+    /// Place of the first entry with the key of `ranges` around this port; any other where there is none.
+    #[inline(always)]
+    fn narrowest<P: Packet>(&self, ranges: u64, port: u16) -> u64 {
+        let port = u64::from(port);
+        let mut place = 0;
+        for (number, entry) in self.entries.iter().enumerate().rev() {
+            let below = port.wrapping_sub(u64::from(entry.first_port));
+            let above = u64::from(entry.last_port).wrapping_sub(port);
+            let outside = (below | above) >> 63;
+            let takes = P::settle(is_zero::<P>(entry.key ^ ranges | outside).wrapping_neg());
+            place ^= (place ^ number as u64) & takes;
+        }
+        place
+    }
+}
+
 impl Bank {
     /// An address mixed with the bank's seed: its place in both indexes.
     #[inline(always)]
@@ -273,22 +305,32 @@ impl Bank {
 
     /// The service of a packet with this [`service_key`], with the [`Self::mix`] of its VIP: that of its port, or the narrowest
     /// range around it.
+    ///
+    /// Mostly it is the first of its bucket. The others are found without a branch for each.
     #[inline(always)]
-    pub fn find_service(&self, key: u64, mixed: u64) -> Option<&ServiceEntry> {
-        let index = service_bucket(self.shared.service_seed, mixed, key);
-        for entry in &self.services[index as usize].entries {
-            if entry.key == key {
-                return Some(entry);
-            }
-            if entry.key == 0 {
-                break;
-            }
+    pub fn find_service<P: Packet>(&self, key: u64, mixed: u64) -> Option<&ServiceEntry> {
+        let exact = service_bucket(self.shared.service_seed, mixed, key) as usize;
+        let [first, second, third, fourth] = &self.services[exact].entries;
+        if first.key == key {
+            return Some(first);
         }
-        let (ranges, port) = (ranges_key(key), key as u16);
-        let index = service_bucket(self.shared.service_seed, mixed, ranges);
-        self.services[index as usize].entries.iter().find(|entry| {
-            entry.key == ranges && entry.first_port <= port && port <= entry.last_port
-        })
+        let differences = [second, third, fourth].map(|entry| entry.key ^ key);
+        let [second, third, fourth] = differences.map(is_zero::<P>);
+        let place = second + 2 * third + 3 * fourth;
+        let (bucket, place) = if place != 0 {
+            (exact, place)
+        } else {
+            let ranges = ranges_key(key);
+            let bucket = service_bucket(self.shared.service_seed, mixed, ranges) as usize;
+            (
+                bucket,
+                self.services[bucket].narrowest::<P>(ranges, key as u16),
+            )
+        };
+        let (bucket, place) = (P::settle(bucket as u64), P::settle(place));
+        let bucket = &self.services[bucket as usize & (SERVICE_BUCKETS as usize - 1)];
+        let entry = &bucket.entries[place as usize & (BUCKET_ENTRIES - 1)];
+        entry.takes(key).then_some(entry)
     }
 
     /// A backend; the agent gives out only indexes that there are.

@@ -56,6 +56,12 @@ pub trait Packet {
     }
 }
 
+/// Whether a number is zero, as a number and without a branch: the verifier looks at what follows once, not once for each.
+#[inline(always)]
+pub fn is_zero<P: Packet>(number: u64) -> u64 {
+    P::settle(number | number.wrapping_neg()) >> 63 ^ 1
+}
+
 /// A packet on its way through a node. A copy is another view of the same packet.
 pub trait Transit: Packet + Copy {
     /// Like [`Packet::get_at`], to write.

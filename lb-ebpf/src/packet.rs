@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::PROBE_MARK;
+use lb_common::lb::Mark;
 use lb_common::lb::aside::common::SKIPPED;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
 
@@ -39,14 +39,15 @@ impl XdpPacket {
 
     /// Whether the agent marked this run as its own probe, in the metadata before the packet.
     #[inline(always)]
-    pub fn is_probe(&self) -> bool {
+    pub fn mark(&self) -> Mark {
         // SAFETY: the context of a running XDP program is valid.
         let mark = unsafe { (*self.context).data_meta as usize };
         if mark + size_of::<u64>() > self.data {
-            return false;
+            // The verifier takes a difference of pointers for any number.
+            return Mark::unlike(opaque(self.end - self.data) as u64);
         }
         // SAFETY: the check above proves to the verifier that eight bytes of metadata are there.
-        unsafe { core::ptr::read_unaligned(mark as *const u64) == PROBE_MARK }
+        Mark::of(unsafe { core::ptr::read_unaligned(mark as *const u64) })
     }
 
     /// Index of the interface that the packet leaves by, where that is another than it came in by.

@@ -5,8 +5,9 @@
 //! must go that way, or the parts of a flow would have two backends: the agent marks such services only.
 
 use super::aside::{common, task};
+use super::extra::about;
 use super::inner::Inner;
-use super::{Errand, Exit, L3, Vip, coarse_hash};
+use super::{Errand, Exit, L3, NO_ERROR, Vip};
 use crate::abi::{self, Bank};
 use crate::exit::{OrLeave as _, leave};
 use crate::flow::Flow;
@@ -48,7 +49,7 @@ pub(super) fn read<'b, P: Transit>(
     let service = bank.find_exact(abi::fragments_key(key), vip.mixed);
     let service = service.or_leave(Exit::Fragment)?;
     if found.kind() == Found::FIRST {
-        let of_port = bank.find_service(key | u64::from(found.port()), vip.mixed);
+        let of_port = bank.find_service::<P>(key | u64::from(found.port()), vip.mixed);
         if of_port.or_leave(Exit::NoService)?.service_counter != service.service_counter {
             return leave(Exit::Fragment);
         }
@@ -59,13 +60,12 @@ pub(super) fn read<'b, P: Transit>(
         ports: Ports::default(),
         protocol: found.protocol(),
     };
-    let mut hash = bank.shared.flow.hash(&flow);
-    hash.hash = coarse_hash(&bank.shared.flow, &flow, service.options);
     Ok(Errand {
         service,
-        hash,
+        flow,
+        about: about::FRAGMENT,
         v4,
-        error: None,
+        error: P::settle(u64::from(NO_ERROR)) as u32,
     })
 }
 

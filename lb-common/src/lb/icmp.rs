@@ -4,9 +4,10 @@
 //! every node sends the error where it would send them, whichever node they come to; and the second chance follows.
 
 use super::aside::{common, task};
+use super::extra::about;
 use super::inner::Inner;
-use super::{Errand, Exit, L3, Vip, coarse_hash};
-use crate::abi::{Bank, fragments_key, options, service_key};
+use super::{Errand, Exit, L3, Vip};
+use crate::abi::{Bank, fragments_key, service_key};
 use crate::exit::{OrLeave as _, leave};
 use crate::flow::Flow;
 use crate::packet::{Packet, Transit};
@@ -70,25 +71,22 @@ pub(super) fn read<'b, P: Transit>(
         protocol: found.protocol(),
     };
     let key = service_key(vip.id, flow.protocol, flow.ports.destination.value());
-    let (service, options) = if found.0 & 0xff == Found::FRAGMENT {
+    let (service, about) = if found.0 & 0xff == Found::FRAGMENT {
         let service = bank.find_exact(fragments_key(key), vip.mixed);
         let service = service.or_leave(Exit::QuotesFragment)?;
-        (service, service.options | options::HASH_SRC_DST)
+        (service, about::ERROR | about::FRAGMENT)
     } else {
         let service = bank
-            .find_service(key, vip.mixed)
+            .find_service::<P>(key, vip.mixed)
             .or_leave(Exit::NoService)?;
-        (service, service.options)
+        (service, about::ERROR)
     };
-    let mut hash = bank.shared.flow.hash(&flow);
-    if options & options::HASH != 0 {
-        hash.hash = coarse_hash(&bank.shared.flow, &flow, options);
-    }
     Ok(Some(Errand {
         service,
-        hash,
+        flow,
+        about,
         v4,
-        error: Some(found.counter()),
+        error: P::settle(u64::from(found.counter())) as u32,
     }))
 }
 

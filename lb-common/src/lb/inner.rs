@@ -70,8 +70,8 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
 pub(super) trait Transport: View {
     const PROTOCOL: u8;
     fn ports(&self) -> Ports;
-    /// Of TCP.
-    fn opens(&self) -> bool;
+    /// One where it opens a flow, else zero: a number, for which the verifier need not go two ways.
+    fn opens(&self) -> u64;
 }
 
 impl Transport for Tcp {
@@ -83,8 +83,10 @@ impl Transport for Tcp {
     }
 
     #[inline(always)]
-    fn opens(&self) -> bool {
-        self.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+    fn opens(&self) -> u64 {
+        const { assert!(tcp_flags::SYN == 1 << 1 && tcp_flags::ACK == 1 << 4) };
+        let flags = u64::from(self.flags);
+        (flags >> 1) & !(flags >> 4) & 1
     }
 }
 
@@ -97,8 +99,8 @@ impl Transport for Udp {
     }
 
     #[inline(always)]
-    fn opens(&self) -> bool {
-        false
+    fn opens(&self) -> u64 {
+        0
     }
 }
 
@@ -109,7 +111,7 @@ pub(super) fn transport<H: Transport, P: Packet>(
     packet: &P,
     inner: &Inner,
     usual: usize,
-) -> Result<(Ports, bool), Exit> {
+) -> Result<(Ports, u64), Exit> {
     if inner.transport + size_of::<H>() > L3 + inner.length as usize {
         return leave(Exit::Malformed);
     }
@@ -119,5 +121,5 @@ pub(super) fn transport<H: Transport, P: Packet>(
         packet.get_at::<H>(inner.transport)
     };
     let header = header.or_leave(Exit::Malformed)?;
-    Ok((header.ports(), header.opens()))
+    Ok((header.ports(), P::settle(header.opens())))
 }

@@ -12,18 +12,22 @@
 //! | `echo` | pings of a VIP |
 //! | `fragment` | fragments |
 //! | `aside` | what is done in a function of its own |
+//! | [`extra`] | what a service has beyond the common way |
 //! | `too_big` | answers about what does not fit the tunnel |
+//! | [`Mark`] | which packets are probes |
 //! | [`trace`] | which packets `anylb trace` tells of |
 //!
 //! One packet goes once through [`run`]. Foreign packets leave at the first address that is no VIP, untouched.
 
 pub mod aside;
 mod echo;
+pub mod extra;
 mod fragment;
 mod headers;
 pub mod icmp;
 mod inner;
 mod l2;
+mod mark;
 mod plain;
 mod rows;
 mod too_big;
@@ -31,17 +35,17 @@ pub mod trace;
 
 pub use headers::outer_checksum;
 
-use crate::abi::{
-    self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind, options,
-};
+use crate::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
 use crate::exit::{OrLeave as _, exits, leave};
-use crate::flow::{Flow, FlowHash, FlowKey};
-use crate::packet::Transit;
+use crate::flow::{Flow, FlowHash};
+use crate::packet::{Transit, is_zero};
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
-    Ports, Tcp, Udp, protocol, v4_mapped,
+    Tcp, Udp, protocol, v4_mapped,
 };
+use extra::Case;
 use inner::{Inner, Transport};
+pub use mark::Mark;
 
 /// The maps, as the decision sees them. Indexes are those of [`crate::abi`].
 pub trait Tables {
@@ -51,8 +55,10 @@ pub trait Tables {
     fn bank(&self) -> Option<&Bank>;
     /// A packed row.
     fn row(&self, table: u32, row: u32) -> Option<u64>;
-    /// Counts one packet of a service.
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool);
+    /// [`extra::run`], in a function of its own.
+    fn extra(&self, bank: &Bank, case: &Case) -> u64;
+    /// Counts one packet of a service; `new_flow`: one where it opens a flow.
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64);
     /// Counts one packet of a backend as first hop.
     fn count_backend(&self, counter: u32, bytes: u32);
     /// Counts one ICMP error for a VIP that was sent to a backend; `error`: its place in [`icmp::ERRORS`].
@@ -124,8 +130,8 @@ const _: () = assert!(Exit::ALL.len() <= (abi::EXITS_MAX - abi::ERRORS_MAX) as u
 
 /// Decides about one packet and, where it is ours, puts the tunnel headers before it.
 #[inline(always)]
-pub fn run<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Exit {
-    match decide(packet, tables, probe) {
+pub fn run<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Exit {
+    match decide(packet, tables, mark) {
         Ok(exit) | Err(exit) => exit,
     }
 }
@@ -135,7 +141,7 @@ const L4_V4: usize = L3 + size_of::<Ipv4>();
 const L4_V6: usize = L3 + size_of::<Ipv6>();
 
 #[inline(always)]
-fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Result<Exit, Exit> {
+fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Result<Exit, Exit> {
     let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
     let ethertype = untagged(packet, ethertype)?;
     let (bank, vip, inner) = if ethertype == ETHERTYPE_IPV4 {
@@ -145,9 +151,9 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
         let inner = inner::ipv4(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
-            return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+            return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         } else if inner.protocol == protocol::UDP {
-            return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+            return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         } else if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
@@ -163,9 +169,9 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
-            return flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+            return flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         } else if inner.protocol == protocol::UDP {
-            return flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, probe);
+            return flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         } else if inner.protocol != protocol::ICMPV6 && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
@@ -183,18 +189,24 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, probe: bool) -> Res
             None => return echo::reply(packet, tables, bank, &inner),
         }
     };
-    errand.run(packet, tables, bank, &inner, probe)
+    errand.run(packet, tables, bank, &inner, mark)
 }
 
 /// What a packet without a transport header of its own is sent on for.
 struct Errand<'b> {
     service: &'b ServiceEntry,
-    /// Of the row.
-    hash: FlowHash,
+    /// The client's.
+    flow: Flow,
+    /// See [`about`].
+    about: u8,
     v4: bool,
-    /// Its place in [`icmp::ERRORS`], where it is an error.
-    error: Option<u32>,
+    /// Its place in [`icmp::ERRORS`], or [`NO_ERROR`]; settled, or the compiler asks for the protocol once more and leaves this
+    /// undefined, which the verifier cannot follow.
+    error: u32,
 }
+
+/// [`Errand::error`] of what is none.
+const NO_ERROR: u32 = u32::MAX;
 
 impl Errand<'_> {
     #[inline(always)]
@@ -204,9 +216,14 @@ impl Errand<'_> {
         tables: &T,
         bank: &Bank,
         inner: &Inner,
-        probe: bool,
+        mark: Mark,
     ) -> Result<Exit, Exit> {
-        let choice = choose_row(tables, self.service, self.hash)?;
+        let case = Case::new(self.service, &self.flow, self.about, mark);
+        let choice = Choice {
+            service: self.service,
+            row: extra::row(tables, bank, &case)?,
+            entropy: bank.shared.flow.hash(&self.flow).entropy,
+        };
         let kind = if self.v4 {
             age_ipv4(packet)?;
             protocol::IPV4
@@ -215,9 +232,9 @@ impl Errand<'_> {
             protocol::IPV6
         };
         let inner = Inner { kind, ..*inner };
-        let exit = forward(packet, tables, bank, &inner, &choice, false, probe)?;
-        if let Some(error) = self.error.filter(|_| !probe) {
-            tables.count_error(packet.ingress(), error);
+        let exit = forward(packet, tables, bank, &inner, &choice, 0, mark)?;
+        if self.error != NO_ERROR && !mark.is_probe() {
+            tables.count_error(packet.ingress(), self.error);
         }
         Ok(exit)
     }
@@ -230,12 +247,9 @@ fn untagged<P: Transit>(packet: &mut P, ethertype: Be16) -> Result<Be16, Exit> {
     if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
         return Ok(ethertype);
     }
-    packet.skip(TAG);
-    let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
-    if ethertype != ETHERTYPE_VLAN {
-        return Ok(ethertype);
-    }
-    packet.skip(TAG);
+    let behind = packet.get::<Ethernet>(TAG).or_leave(Exit::NotIp)?.ethertype;
+    let second = is_zero::<P>(u64::from(behind.raw() ^ ETHERTYPE_VLAN.raw())) as usize;
+    packet.skip(TAG + TAG * second);
     Ok(packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype)
 }
 
@@ -249,7 +263,7 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     vip: Vip,
     inner: &Inner,
     (source, destination): (u32, u32),
-    probe: bool,
+    mark: Mark,
 ) -> Result<Exit, Exit> {
     let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V4)?;
     let key = &bank.shared.flow;
@@ -260,10 +274,12 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
         ports,
         protocol: H::PROTOCOL,
     };
-    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash, flow)?;
+    let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
+    let case = |service: &ServiceEntry| Case::of_flow(service, &flow(), new_flow, mark);
+    let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
-    forward(packet, tables, bank, inner, &choice, new_flow, probe)
+    forward(packet, tables, bank, inner, &choice, new_flow, mark)
 }
 
 #[inline(always)]
@@ -274,7 +290,7 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     vip: Vip,
     inner: &Inner,
     (source, destination): ([u64; 2], [u64; 2]),
-    probe: bool,
+    mark: Mark,
 ) -> Result<Exit, Exit> {
     let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V6)?;
     let key = &bank.shared.flow;
@@ -285,10 +301,12 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
         ports,
         protocol: H::PROTOCOL,
     };
-    let choice = choose::<P, T>(tables, bank, vip, H::PROTOCOL, ports, hash, flow)?;
+    let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
+    let case = |service: &ServiceEntry| Case::of_flow(service, &flow(), new_flow, mark);
+    let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;
-    forward(packet, tables, bank, inner, &choice, new_flow, probe)
+    forward(packet, tables, bank, inner, &choice, new_flow, mark)
 }
 
 /// A VIP of the bank.
@@ -328,54 +346,26 @@ fn choose<'b, P: Transit, T: Tables>(
     tables: &T,
     bank: &'b Bank,
     vip: Vip,
-    protocol: u8,
-    ports: Ports,
-    hash: FlowHash,
-    flow: impl FnOnce() -> Flow,
-) -> Result<Choice<'b>, Exit> {
-    let FlowHash { hash, entropy } = hash;
-    let mut hash = P::settle(hash);
-    let key = abi::service_key(vip.id, protocol, ports.destination.value());
-    let service = bank
-        .find_service(key, vip.mixed)
-        .or_leave(Exit::NoService)?;
-    if service.options & options::HASH != 0 {
-        hash = coarse_hash_aside(&bank.shared.flow, &flow(), service.options);
-    }
-    choose_row(tables, service, FlowHash { hash, entropy })
-}
-
-#[inline(always)]
-fn choose_row<'b, T: Tables>(
-    tables: &T,
-    service: &'b ServiceEntry,
+    key: u64,
     FlowHash { hash, entropy }: FlowHash,
+    case: impl FnOnce(&ServiceEntry) -> Case,
 ) -> Result<Choice<'b>, Exit> {
-    let row = hash as u32 & (abi::ROWS - 1);
-    let table = u32::from(service.table);
-    let row = tables.row(table, row).or_leave(Exit::NoTable)?;
+    let hash = P::settle(hash);
+    let service = bank
+        .find_service::<P>(key, vip.mixed)
+        .or_leave(Exit::NoService)?;
+    let row = if service.options == 0 {
+        let row = hash as u32 & (abi::ROWS - 1);
+        let row = tables.row(u32::from(service.table), row);
+        row.or_leave(Exit::NoTable)?
+    } else {
+        extra::row(tables, bank, &case(service))?
+    };
     Ok(Choice {
         service,
         row,
         entropy,
     })
-}
-
-/// Hash of a flow for a service that takes several flows together.
-#[inline(always)]
-fn coarse_hash(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
-    let flow = if options & options::HASH_SRC == 0 {
-        flow.of_pair()
-    } else {
-        flow.of_source()
-    };
-    key.hash(&flow).hash
-}
-
-/// The same out of the common packet's way.
-#[inline(never)]
-fn coarse_hash_aside(key: &FlowKey, flow: &Flow, options: u16) -> u64 {
-    coarse_hash(key, flow, options)
 }
 
 /// No client has an address that only this host may use, or that the datapath knows.
@@ -444,8 +434,8 @@ fn forward<P: Transit, T: Tables>(
     bank: &Bank,
     inner: &Inner,
     choice: &Choice<'_>,
-    new_flow: bool,
-    probe: bool,
+    new_flow: u64,
+    mark: Mark,
 ) -> Result<Exit, Exit> {
     let &Choice { service, row, .. } = choice;
     if row as u16 == abi::ABSENT {
@@ -459,7 +449,7 @@ fn forward<P: Transit, T: Tables>(
         return leave(Exit::NoNextHop);
     }
     let put = if service.encap == encap::ROWS {
-        rows::encapsulate(packet, bank, first, inner, choice, probe)
+        rows::encapsulate(packet, bank, first, inner, choice, mark)
     } else if service.encap == encap::L2 {
         l2::readdress(packet, first, inner, service.tunnel_mtu)
     } else {
@@ -476,7 +466,7 @@ fn forward<P: Transit, T: Tables>(
     if first.vlan != 0 {
         headers::tag(packet, first)?;
     }
-    if probe {
+    if mark.is_probe() {
         return Ok(Exit::Sent);
     }
     tables.count_service(service.service_counter, inner.length, new_flow);

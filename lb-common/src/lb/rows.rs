@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
-use super::{Choice, Exit};
+use super::{Choice, Exit, Mark};
 use crate::abi::{self, Backend, Bank};
 use crate::exit::OrLeave as _;
 use crate::packet::{Transit, View};
@@ -26,7 +26,7 @@ pub(super) fn encapsulate<P: Transit>(
         row,
         entropy,
     }: &Choice<'_>,
-    probe: bool,
+    mark: Mark,
 ) -> Result<(), Exit> {
     let hops = Hops {
         row,
@@ -41,7 +41,7 @@ pub(super) fn encapsulate<P: Transit>(
         index_count: count as u8,
         flags: bank.shared.tunnel_flags
             | service.tunnel_flags
-            | if probe { tunnel::flags::PROBE } else { 0 },
+            | mark.bits::<P>(tunnel::flags::PROBE),
         site: bank.shared.site,
         generation: Be16::from_raw(bank.shared.generation),
         reserved: Be16::new(0),

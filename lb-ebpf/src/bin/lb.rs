@@ -19,6 +19,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
+use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::{Packet, Transit as _};
 use lb_common::wire::Ethernet;
@@ -48,6 +49,9 @@ static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usiz
 static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
     PerCpuArray::new();
 
+/// The packet at hand, for what its service has beyond the common way.
+#[btf_map]
+static CASE: PerCpuArray<Case, 1> = PerCpuArray::new();
 #[btf_map]
 static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
@@ -79,11 +83,21 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool) {
+    fn extra(&self, bank: &Bank, case: &Case) -> u64 {
+        let Some(place) = CASE.get_ptr_mut(0) else {
+            return extra::NO_ROW;
+        };
+        // SAFETY: the pointer comes from a per-CPU array: valid while the program runs, written by nobody else meanwhile.
+        unsafe { *place = *case };
+        beyond(bank.shared.bank)
+    }
+
+    #[inline(always)]
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
         bump(BY_SERVICE.get_ptr_mut(counter), |count| {
             count.packets += 1;
             count.bytes += u64::from(bytes);
-            count.new_flows += u64::from(new_flow);
+            count.new_flows += new_flow;
         });
     }
 
@@ -113,6 +127,16 @@ impl<N: Next> Tables for Maps<N> {
         let budget = unsafe { &mut *budget };
         budget.take(u32::from(shared.answers_per_jiffy), shared.answers_max, now)
     }
+}
+
+/// [`extra`], a global function: the verifier knows nothing of its argument, the number of the bank.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn beyond(bank: u32) -> u64 {
+    let (Some(bank), Some(case)) = (BANK.get(bank), CASE.get(0)) else {
+        return extra::NO_ROW;
+    };
+    extra::run(&Maps::<Kernel>(PhantomData), bank, case)
 }
 
 /// The XDP programs. All spread packets for VIPs over backends.
@@ -174,25 +198,25 @@ impl Next for Other {
 fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
     let bytes = packet.len() as u64;
-    let probe = packet.is_probe();
+    let mark = packet.mark();
     // Never undefined: the verifier of 5.10 refuses to copy what the compiler would leave so.
     let arrived = packet
         .get::<Ethernet>(0)
         .filter(|_| N::BACKEND)
         .copied()
         .unwrap_or_default();
-    let told = WATCHED && !probe && watch::arrived(context.ctx);
-    let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), probe);
-    let counted = if probe { Exit::Probe } else { exit };
+    let told = WATCHED && !mark.is_probe() && watch::arrived(context.ctx) != 0;
+    let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), mark);
+    let counted = if mark.is_probe() { Exit::Probe } else { exit };
     count(&packet, counted, bytes);
     if told {
-        watch::left(exit);
+        watch::left(exit as u32);
     }
-    if WATCHED && !probe && watch::is_logged(exit) {
-        watch::log(context.ctx, exit);
+    if WATCHED && !mark.is_probe() && watch::is_logged(exit) {
+        watch::log(context.ctx, exit as u32);
     }
     if let Some(program) = N::PROGRAM
-        && !probe
+        && !mark.is_probe()
         && matches!(exit.action(), Action::Pass | Action::Local)
     {
         // The backend's program may have to send it back to the router that it came from.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use lb_common::abi::{self, Bank, kind};
 use lb_common::exit::Action;
 use lb_common::frame::Frame;
-use lb_common::lb::{self, Exit, Tables};
+use lb_common::lb::extra::{self, Case};
+use lb_common::lb::{self, Exit, Mark, Tables};
 use zerocopy::FromZeros as _;
 
 pub use scene::Scene;
@@ -103,7 +104,12 @@ impl Node {
 
     fn decide<const BACKEND: bool>(&self, packet: &[u8], arrival: Arrival) -> Option<Left> {
         let mut frame = Frame::filled(packet, arrival.fill)?.with_headroom(arrival.headroom);
-        let exit = lb::run(&mut frame, &View::<BACKEND>(self), arrival.probe);
+        let mark = if arrival.probe {
+            Mark::PROBE
+        } else {
+            Mark::NONE
+        };
+        let exit = lb::run(&mut frame, &View::<BACKEND>(self), mark);
         Some(Left { exit, frame })
     }
 
@@ -127,12 +133,16 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
         self.0.rows.get(&table)?.get(row as usize).copied()
     }
 
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: bool) {
+    fn extra(&self, bank: &Bank, case: &Case) -> u64 {
+        extra::run(self, bank, case)
+    }
+
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
         let mut counted = self.0.counted.borrow_mut();
         let count = counted.services.entry(counter).or_default();
         count.0 += 1;
         count.1 += u64::from(bytes);
-        count.2 += u64::from(new_flow);
+        count.2 += new_flow;
     }
 
     fn count_backend(&self, counter: u32, bytes: u32) {

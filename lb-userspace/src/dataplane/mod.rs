@@ -252,6 +252,7 @@ impl Dataplane {
             shared: Shared {
                 vip_seed: 0,
                 service_seed: 0,
+                bank: 0,
                 ..bank.shared
             },
             vips: vips
@@ -398,9 +399,14 @@ impl Dataplane {
     }
 
     /// Only what differs is written: the pages of what stays the same stay untouched.
-    fn fill_bank(&mut self, bank: u32, image: &Image, seeds: &Seeds) -> Result<(), DataplaneError> {
+    fn fill_bank(
+        &mut self,
+        number: u32,
+        image: &Image,
+        seeds: &Seeds,
+    ) -> Result<(), DataplaneError> {
         let mut banks = self.banks.map()?;
-        let bank = banks.get_mut(bank).ok_or(NO_BANK)?;
+        let bank = banks.get_mut(number).ok_or(NO_BANK)?;
         let vips = seeds.vip_buckets(&image.vips);
         for (word, buckets) in bank.occupied.iter_mut().zip(vips.chunks(64)) {
             *word = occupied(buckets);
@@ -412,7 +418,10 @@ impl Dataplane {
             &mut bank.backends,
             image.backends.iter().copied().chain(nothing),
         );
-        bank.shared = seeds.shared(&image.shared);
+        bank.shared = Shared {
+            bank: number,
+            ..seeds.shared(&image.shared)
+        };
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{self, Bank, PROBE_MARK};
 use lb_common::exit::Action;
 use lb_common::frame::Frame;
-use lb_common::lb::{self, Exit, Tables};
+use lb_common::lb::extra::{self, Case};
+use lb_common::lb::{self, Exit, Mark, Tables};
 use lb_common::tunnel::{self, Header};
 use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
 use zerocopy::FromBytes as _;
@@ -75,7 +76,7 @@ impl Prober<'_> {
             .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
-        let exit = lb::run(&mut frame, &self.tables, true);
+        let exit = lb::run(&mut frame, &self.tables, Mark::PROBE);
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
         let same_bytes = action == Action::Drop || frame.bytes() == output;
@@ -249,7 +250,11 @@ impl Tables for HostTables<'_> {
         self.plane.inner.get(&table)?.map.get(&row, 0).ok()
     }
 
-    fn count_service(&self, _: u32, _: u32, _: bool) {}
+    fn extra(&self, bank: &Bank, case: &Case) -> u64 {
+        extra::run(self, bank, case)
+    }
+
+    fn count_service(&self, _: u32, _: u32, _: u64) {}
 
     fn count_backend(&self, _: u32, _: u32) {}
 

@@ -1,4 +1,6 @@
 //! What the programs `watched_...` tell the agent: packets, and lines for its log. Nothing here is part of the others.
+//!
+//! They are global functions: the verifier looks at each once, whatever calls it with what.
 
 use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
@@ -30,8 +32,14 @@ const BURST: u32 = 10;
 const PAUSE: u32 = 6;
 
 /// Writes the packet down where it is asked for. True: [`left`] wants to know where it leaves.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn arrived(context: *mut xdp_md) -> bool {
+pub extern "C" fn arrived(context: *mut xdp_md) -> u32 {
+    u32::from(write_down(context))
+}
+
+#[inline(always)]
+fn write_down(context: *mut xdp_md) -> bool {
     let (Some(asked), Some(desk)) = (ASKED.get(0), DESK.get_ptr_mut(0)) else {
         return false;
     };
@@ -70,37 +78,40 @@ pub fn arrived(context: *mut xdp_md) -> bool {
     copied == 0
 }
 
-/// Tells of the packet that has [`arrived`].
+/// Tells of the packet that has [`arrived`]; zero where it was not told.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn left(exit: Exit) {
+pub extern "C" fn left(exit: u32) -> u32 {
+    u32::from(tell(exit))
+}
+
+#[inline(always)]
+fn tell(exit: u32) -> bool {
     let (Some(asked), Some(desk)) = (ASKED.get(0), DESK.get_ptr_mut(0)) else {
-        return;
+        return false;
     };
     // SAFETY: as above.
     let desk = unsafe { &mut *desk };
-    if !asked.is_exit(exit as u32) {
-        return;
+    if !asked.is_exit(exit) {
+        return false;
     }
     // SAFETY: takes nothing, reads a counter.
     let now = unsafe { bpf_jiffies64() };
     if !desk.budget.take(asked.per_jiffy, asked.burst, now) {
         desk.untold.limited += 1;
-        return;
+        return false;
     }
-    desk.head.exit = exit as u32;
+    desk.head.exit = exit;
     let length = size_of::<Head>() + opaque(desk.head.captured as usize);
     if length > size_of::<Head>() + CAPTURE_MAX {
-        return;
+        return false;
     }
     let from = (&raw const desk.head).cast::<u8>();
     // SAFETY: head and packet lie one behind the other in the value, and the check above keeps the length inside.
     let told = unsafe { core::slice::from_raw_parts(from, length) };
-    if TRACE
-        .output_untyped::<[u8]>(told, u64::from(BPF_RB_NO_WAKEUP))
-        .is_err()
-    {
-        desk.untold.lost += 1;
-    }
+    let told = TRACE.output_untyped::<[u8]>(told, u64::from(BPF_RB_NO_WAKEUP));
+    desk.untold.lost += u64::from(told.is_err());
+    told.is_ok()
 }
 
 /// Whether a line is logged of packets that leave there: somebody has to look, whoever sent them.
@@ -113,39 +124,47 @@ pub const fn is_logged(exit: Exit) -> bool {
 }
 
 /// Logs a line, where the level that the agent was started with has it: it is read-only, and the verifier drops what is above it.
+/// Zero where there were too many before.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn log(context: *mut xdp_md, exit: Exit) {
+pub extern "C" fn log(context: *mut xdp_md, exit: u32) -> u32 {
+    u32::from(write_line(context, exit))
+}
+
+#[inline(always)]
+fn write_line(context: *mut xdp_md, exit: u32) -> bool {
     let Some(budget) = LINES.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     // SAFETY: takes nothing, reads a counter.
     let now = unsafe { bpf_jiffies64() };
     // SAFETY: as above.
     if !unsafe { &mut *budget }.take(1, BURST, now >> PAUSE) {
-        return;
+        return false;
     }
     let context = XdpContext::new(context);
     let packet = XdpPacket::new(&context);
     let (interface, length) = (packet.ingress(), packet.len() as u32);
-    if exit as u32 == Exit::NoTable as u32 {
+    if exit == Exit::NoTable as u32 {
         error!(
             &context,
             "no_table: interface {}, {} bytes", interface, length
         );
-    } else if exit as u32 == Exit::NoHeadroom as u32 {
+    } else if exit == Exit::NoHeadroom as u32 {
         error!(
             &context,
             "no_headroom: interface {}, {} bytes", interface, length
         );
-    } else if exit as u32 == Exit::Malformed as u32 {
+    } else if exit == Exit::Malformed as u32 {
         info!(
             &context,
             "malformed: interface {}, {} bytes", interface, length
         );
-    } else if exit as u32 == Exit::BadSource as u32 {
+    } else if exit == Exit::BadSource as u32 {
         info!(
             &context,
             "bad_source: interface {}, {} bytes", interface, length
         );
     }
+    true
 }

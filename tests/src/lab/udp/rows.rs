@@ -9,6 +9,7 @@ use anylb::plan::desired::{address_of, words};
 use aya::maps::MapData;
 use lb_common::abi::{self, Bank, Root, ServiceEntry};
 use lb_common::flow::Flow;
+use lb_common::frame::Frame;
 use lb_common::wire::{Be16, Ports, protocol};
 use zerocopy::FromBytes;
 
@@ -48,7 +49,9 @@ impl Rows {
         let mixed = bank.mix(vip);
         let id = bank.find_address(vip, mixed).context("no such VIP")?.id;
         let key = abi::service_key(id, protocol::UDP, address.port());
-        let entry = *bank.find_service(key, mixed).context("no such service")?;
+        let entry = *bank
+            .find_service::<Frame>(key, mixed)
+            .context("no such service")?;
         let table = open(&self.pins.join(format!("tables/{}", entry.table)))?;
         Ok(ServiceRows { bank, entry, table })
     }

@@ -1,0 +1,142 @@
+//! What a service has beyond the common way.
+//!
+//! A program has it as a BPF function of its own, which the verifier looks at once and a packet of another service never enters
+//! (see [`super::aside`]). All that it knows of the packet is a [`Case`]; what it finds is a row of the service's pool, or why there
+//! is none.
+
+use super::{Exit, Mark, Tables};
+use crate::abi::{self, Bank, ServiceEntry, options, values};
+use crate::exit::leave;
+use crate::flow::{Flow, FlowKey};
+use crate::wire::{Be16, Ports};
+
+values! {
+    /// A packet of such a service: value of the map `CASE`, where the CPU at work writes it down.
+    Case = 56 {
+        /// Of the client, v4-mapped, as all of a flow.
+        source: [u64; 2],
+        /// The VIP.
+        destination: [u64; 2],
+        /// As it lies on the wire.
+        source_port: u16,
+        /// The same.
+        destination_port: u16,
+        /// Its [`ServiceEntry::service_counter`].
+        service: u32,
+        /// Its [`ServiceEntry::first_backend`].
+        first_backend: u32,
+        /// Its [`ServiceEntry::table`].
+        table: u16,
+        /// Its [`ServiceEntry::options`].
+        options: u16,
+        /// IP protocol.
+        protocol: u8,
+        /// What packet it is: see [`about`].
+        about: u8,
+        /// Zero.
+        reserved: [u16; 3],
+    }
+}
+
+/// Bits of [`Case::about`].
+pub mod about {
+    /// It opens a flow: a SYN without ACK.
+    pub const OPENS: u8 = 0x01;
+    /// A fragment: the flow has no ports.
+    pub const FRAGMENT: u8 = 0x02;
+    /// An ICMP error, which the flow's client did not send.
+    pub const ERROR: u8 = 0x04;
+    /// A node's own probe.
+    pub const PROBE: u8 = 0x08;
+}
+
+impl Case {
+    /// A packet of the flow itself.
+    #[inline(always)]
+    pub(super) fn of_flow(service: &ServiceEntry, flow: &Flow, opens: u64, mark: Mark) -> Self {
+        Self::new(service, flow, about::OPENS * opens as u8, mark)
+    }
+
+    #[inline(always)]
+    pub(super) fn new(service: &ServiceEntry, flow: &Flow, about: u8, mark: Mark) -> Self {
+        Self {
+            source: flow.source,
+            destination: flow.destination,
+            source_port: flow.ports.source.raw(),
+            destination_port: flow.ports.destination.raw(),
+            service: service.service_counter,
+            first_backend: service.first_backend,
+            table: service.table,
+            options: service.options,
+            protocol: flow.protocol,
+            about: about | about::PROBE * u8::from(mark.is_probe()),
+            reserved: [0; 3],
+        }
+    }
+
+    #[inline(always)]
+    fn flow(&self) -> Flow {
+        Flow {
+            source: self.source,
+            destination: self.destination,
+            ports: Ports {
+                source: Be16::from_raw(self.source_port),
+                destination: Be16::from_raw(self.destination_port),
+            },
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// The packed row of a case; where its first hop is [`abi::ABSENT`], the second one is one of [`refusal`].
+#[inline(always)]
+pub fn run<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
+    let hash = hash(&bank.shared.flow, case);
+    let row = hash as u32 & (abi::ROWS - 1);
+    match tables.row(u32::from(case.table), row) {
+        Some(row) => row,
+        None => NO_ROW,
+    }
+}
+
+/// Hash of what flows have in common that are to have one backend.
+#[inline(always)]
+fn hash(key: &FlowKey, case: &Case) -> u64 {
+    let flow = case.flow();
+    let flow = if case.options & options::HASH_SRC != 0 {
+        flow.of_source()
+    } else if case.options & options::HASH_SRC_DST != 0 || case.about & about::FRAGMENT != 0 {
+        flow.of_pair()
+    } else {
+        flow
+    };
+    key.hash(&flow).hash
+}
+
+/// No row at all: the maps do not agree.
+pub const NO_ROW: u64 = refusal::row(refusal::NO_TABLE);
+
+/// Why there is no row.
+mod refusal {
+    use crate::abi;
+
+    pub const NO_TABLE: u16 = 1;
+
+    #[inline(always)]
+    pub const fn row(refusal: u16) -> u64 {
+        abi::pack_row([abi::ABSENT, refusal, 0, 0])
+    }
+}
+
+/// The row of a case, wherever [`run`] is.
+#[inline(always)]
+pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
+    let row = tables.extra(bank, case);
+    if row as u16 != abi::ABSENT {
+        return Ok(row);
+    }
+    match (row >> 16) as u16 {
+        refusal::NO_TABLE => leave(Exit::NoTable),
+        _ => leave(Exit::NoBackend),
+    }
+}
