@@ -18,8 +18,10 @@ use core::mem::size_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::filter::Filter;
 use crate::flow::FlowKey;
 use crate::packet::{Packet, is_zero};
+use crate::rate::Rates;
 
 /// Raised with every change of a layout or of a map's meaning. An agent adopts pinned maps of its own version only.
 pub const ABI_VERSION: u32 = 1;
@@ -43,6 +45,8 @@ pub const BACKENDS_MAX: u32 = 16_384;
 pub const SERVICE_COUNTERS_MAX: u32 = 8_192;
 /// Counters by service and backend.
 pub const BACKEND_COUNTERS_MAX: u32 = 131_072;
+/// Slots for the filters of services: at most half of them are in use for longer than a change takes.
+pub const FILTERS_MAX: u32 = 2048;
 /// Slots for counters by exit.
 pub const EXITS_MAX: u32 = 64;
 /// How many of them count ICMP errors that were sent to backends.
@@ -167,6 +171,13 @@ values! {
         /// VLAN tag of its frames, EtherType first, as it lies on the wire; zero: none.
         vlan: u32,
     }
+    /// What a service has beyond the common way, where its [`ServiceEntry::options`] say so.
+    ServiceExtra = 48 {
+        /// Whose packets it takes.
+        filter: Filter,
+        /// How many of them.
+        rates: Rates,
+    }
     /// Packets and bytes of one exit. Bytes from the Ethernet header on.
     ExitCount = 16 {
         /// Packets.
@@ -240,6 +251,8 @@ pub struct Bank {
     pub services: [ServiceBucket; SERVICE_BUCKETS as usize],
     /// Backends, pool by pool.
     pub backends: [Backend; BACKENDS_MAX as usize],
+    /// By the number of the service's counter.
+    pub extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
 }
 
 /// Linux allocates no larger copy of a map value for a system call (`KMALLOC_MAX_SIZE`).
@@ -333,6 +346,12 @@ impl Bank {
         entry.takes(key).then_some(entry)
     }
 
+    /// What a service has beyond the common way; the agent gives out only counters that there are.
+    #[inline(always)]
+    pub fn extra(&self, counter: u32) -> &ServiceExtra {
+        &self.extras[(counter & (SERVICE_COUNTERS_MAX - 1)) as usize]
+    }
+
     /// A backend; the agent gives out only indexes that there are.
     #[inline(always)]
     pub fn backend(&self, index: u32) -> &Backend {
@@ -370,6 +389,10 @@ pub mod options {
     pub const HASH_SRC: u16 = 0x0002;
     /// Any hash but that of the whole flow.
     pub const HASH: u16 = HASH_SRC_DST | HASH_SRC;
+    /// It does not take everybody's packets.
+    pub const FILTER: u16 = 0x0004;
+    /// It does not take any number of them.
+    pub const RATES: u16 = 0x0008;
 }
 
 /// Bits of [`Backend::flags`].

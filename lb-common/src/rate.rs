@@ -13,15 +13,54 @@ use crate::abi::values;
 
 values! {
     /// How a bucket fills.
-    Rate = 16 {
+    Rate = 12 {
         /// Tokens that a jiffy adds.
         per_jiffy: u32,
         /// Tokens of one packet; zero: no limit.
         cost: u32,
         /// Tokens at most; below 2³¹.
         most: u32,
+    }
+    /// What a service is limited to.
+    Rates = 32 {
+        /// Of all that comes for it: bucket 0 of its own.
+        service: Rate,
+        /// Of what comes from each prefix: buckets from [`FIRST_SOURCE`] on, found by a hash, so that two may share one.
+        source: Rate,
+        /// How many buckets prefixes have, less one; a power of two less one.
+        source_mask: u32,
+        /// Length of those prefixes.
+        prefix_v4: u8,
+        /// The same of IPv6.
+        prefix_v6: u8,
+        /// See [`counts`].
+        counts: u8,
         /// Zero.
-        reserved: u32,
+        reserved: u8,
+    }
+}
+
+/// The first bucket of a prefix: those before share a cache line with the service's.
+pub const FIRST_SOURCE: u32 = 8;
+
+/// Bits of [`Rates::counts`].
+pub mod counts {
+    /// Only SYNs count for the service.
+    pub const SERVICE_OPENS: u8 = 0x01;
+    /// Only SYNs count for a source.
+    pub const SOURCE_OPENS: u8 = 0x02;
+}
+
+impl Rates {
+    /// Buckets that they need; none without a limit.
+    pub const fn buckets(&self) -> u32 {
+        if self.source.cost != 0 {
+            FIRST_SOURCE + self.source_mask + 1
+        } else if self.service.cost != 0 {
+            FIRST_SOURCE
+        } else {
+            0
+        }
     }
 }
 
@@ -40,7 +79,6 @@ impl Rate {
             per_jiffy: per_jiffy as u32,
             cost: cost as u32,
             most: (burst * cost).max(2 * per_jiffy).min(most) as u32,
-            reserved: 0,
         }
     }
 

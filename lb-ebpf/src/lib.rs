@@ -6,6 +6,7 @@
 //! | `skb.rs` | the same in a TC program |
 //! | `sockets.rs` | the kernel's TCP sockets |
 //! | `percpu.rs` | counters that only this CPU writes |
+//! | `shared.rs` | words that all CPUs write |
 //! | `bin/lb.rs` | maps and programs of the LB node |
 //! | `bin/lb/watch.rs` | what of them tells of packets |
 //! | `bin/backend.rs` | maps and programs of the backend |
@@ -17,6 +18,7 @@
 
 pub mod packet;
 pub mod percpu;
+pub mod shared;
 pub mod skb;
 pub mod sockets;
 

@@ -10,6 +10,7 @@ mod check;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ use lb_common::tunnel;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp::{Communities, Policy};
+use crate::filter::Filter;
 
 pub use check::{
     Check, CheckKind, Expect, HttpCheck, HttpMethod, Roots, StatusRange, TlsCheck, Trust,
@@ -71,6 +73,10 @@ pub struct Node {
     pub drain_wait: Duration,
     /// How long it forwards at most after the withdrawal. Default 30 s.
     pub linger: Duration,
+    /// What the lists of prefixes of all services may need in the datapath. Default 64 MiB.
+    pub filter_memory_mib: u32,
+    /// Buckets for prefixes of sources, of each service that limits them. Default 65,536.
+    pub rate_buckets: u32,
 }
 
 /// `node.xdp_mode`.
@@ -279,12 +285,64 @@ pub struct Service {
     pub fragments: bool,
     /// What backends do for UDP flows.
     pub udp: UdpFlows,
+    /// Whose packets it takes; none: everybody's.
+    pub filter: Option<Arc<Filter>>,
+    /// How many of them on this node; none: all.
+    pub rate: Option<RateLimit>,
+    /// The same for each prefix of sources.
+    pub source_rate: Option<SourceLimit>,
     /// A pool of this file; `None` only in a file with the backend role alone.
     pub pool: Option<PoolName>,
     /// When the VIP may be announced.
     pub need: Need,
     /// How. Services of one VIP do not contradict each other.
     pub announce: Announce,
+}
+
+/// `service.rate_limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Packets per second, or new flows.
+    pub per_sec: u32,
+    /// So many at once after a pause.
+    pub burst: u32,
+    /// SYNs are counted, and nothing else.
+    pub only_new_flows: bool,
+}
+
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.only_new_flows {
+            "new flows"
+        } else {
+            "packets"
+        };
+        write!(
+            f,
+            "{} {what} per second, burst {}",
+            self.per_sec, self.burst
+        )
+    }
+}
+
+/// `service.rate_limit_source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceLimit {
+    /// Of each prefix.
+    pub limit: RateLimit,
+    /// Length of the prefixes of IPv4.
+    pub prefix_v4: u8,
+    /// Length of those of IPv6.
+    pub prefix_v6: u8,
+    /// Buckets for them.
+    pub buckets: u32,
+}
+
+impl std::fmt::Display for SourceLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (v4, v6) = (self.prefix_v4, self.prefix_v6);
+        write!(f, "{}, of each /{v4} or /{v6}", self.limit)
+    }
 }
 
 /// `service.announce`.

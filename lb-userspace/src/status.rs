@@ -14,6 +14,7 @@ mod trace;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -194,6 +195,35 @@ pub struct ServiceStatus {
     pub withdrawn: bool,
     /// Why not, in words.
     pub reason: Option<String>,
+    /// Whose packets it takes.
+    #[serde(default)]
+    pub limits: ServiceLimits,
+}
+
+/// Whose packets a service takes; by default everybody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLimits {
+    /// Who may; none: everybody.
+    pub allow: Option<ListStatus>,
+    /// Who may not.
+    pub deny: Option<ListStatus>,
+    /// How many of its packets, in words; none: all.
+    #[serde(default)]
+    pub rate: Option<String>,
+    /// The same of each prefix of sources.
+    #[serde(default)]
+    pub source_rate: Option<String>,
+    /// Of both lists in the datapath; services with the same lists share it.
+    pub filter_bytes: usize,
+}
+
+/// A list of prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// How many.
+    pub prefixes: usize,
+    /// Where they were read; none: in the configuration itself.
+    pub file: Option<PathBuf>,
 }
 
 /// One pool.

@@ -3,6 +3,14 @@
 //! A program has it as a BPF function of its own, which the verifier looks at once and a packet of another service never enters
 //! (see [`super::aside`]). All that it knows of the packet is a [`Case`]; what it finds is a row of the service's pool, or why there
 //! is none.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `filter` | allow and deny lists |
+//! | `rate` | token buckets |
+
+mod filter;
+mod rate;
 
 use super::{Exit, Mark, Tables};
 use crate::abi::{self, Bank, ServiceEntry, options, values};
@@ -74,6 +82,12 @@ impl Case {
         }
     }
 
+    /// The family is the VIP's: it is never one of the special addresses that a source may claim.
+    #[inline(always)]
+    const fn is_v4(&self) -> bool {
+        self.destination[0] == 0
+    }
+
     #[inline(always)]
     fn flow(&self) -> Flow {
         Flow {
@@ -88,15 +102,22 @@ impl Case {
     }
 }
 
-/// The packed row of a case; where its first hop is [`abi::ABSENT`], the second one is one of [`refusal`].
+/// The packed row of a case; where its first hop is [`abi::ABSENT`], the second one is the number of the exit.
 #[inline(always)]
 pub fn run<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
+    match find(tables, bank, case) {
+        Ok(row) => row,
+        Err(exit) => refusal(exit),
+    }
+}
+
+#[inline(always)]
+fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
+    filter::check(tables, bank, case)?;
+    rate::check(tables, bank, case)?;
     let hash = hash(&bank.shared.flow, case);
     let row = hash as u32 & (abi::ROWS - 1);
-    match tables.row(u32::from(case.table), row) {
-        Some(row) => row,
-        None => NO_ROW,
-    }
+    tables.row(u32::from(case.table), row).ok_or(Exit::NoTable)
 }
 
 /// Hash of what flows have in common that are to have one backend.
@@ -114,18 +135,12 @@ fn hash(key: &FlowKey, case: &Case) -> u64 {
 }
 
 /// No row at all: the maps do not agree.
-pub const NO_ROW: u64 = refusal::row(refusal::NO_TABLE);
+pub const NO_ROW: u64 = refusal(Exit::NoTable);
 
-/// Why there is no row.
-mod refusal {
-    use crate::abi;
-
-    pub const NO_TABLE: u16 = 1;
-
-    #[inline(always)]
-    pub const fn row(refusal: u16) -> u64 {
-        abi::pack_row([abi::ABSENT, refusal, 0, 0])
-    }
+/// What stands for a row where a case leaves by `exit`.
+#[inline(always)]
+const fn refusal(exit: Exit) -> u64 {
+    abi::pack_row([abi::ABSENT, exit as u16, 0, 0])
 }
 
 /// The row of a case, wherever [`run`] is.
@@ -135,8 +150,15 @@ pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64
     if row as u16 != abi::ABSENT {
         return Ok(row);
     }
+    const DENIED: u16 = Exit::Denied as u16;
+    const NOT_ALLOWED: u16 = Exit::NotAllowed as u16;
+    const RATE_LIMITED: u16 = Exit::RateLimited as u16;
+    const SOURCE_LIMITED: u16 = Exit::SourceLimited as u16;
     match (row >> 16) as u16 {
-        refusal::NO_TABLE => leave(Exit::NoTable),
-        _ => leave(Exit::NoBackend),
+        DENIED => leave(Exit::Denied),
+        NOT_ALLOWED => leave(Exit::NotAllowed),
+        RATE_LIMITED => leave(Exit::RateLimited),
+        SOURCE_LIMITED => leave(Exit::SourceLimited),
+        _ => leave(Exit::NoTable),
     }
 }

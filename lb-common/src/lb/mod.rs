@@ -37,8 +37,10 @@ pub use headers::outer_checksum;
 
 use crate::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
 use crate::exit::{OrLeave as _, exits, leave};
+use crate::filter::Element;
 use crate::flow::{Flow, FlowHash};
 use crate::packet::{Transit, is_zero};
+use crate::rate::Rate;
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
     Tcp, Udp, protocol, v4_mapped,
@@ -55,6 +57,10 @@ pub trait Tables {
     fn bank(&self) -> Option<&Bank>;
     /// A packed row.
     fn row(&self, table: u32, row: u32) -> Option<u64>;
+    /// Elements of the filter in this slot, by their index.
+    fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>>;
+    /// Takes one packet from a bucket of the service with this counter; true as well where there is no bucket.
+    fn take(&self, service: u32, bucket: u32, rate: &Rate) -> bool;
     /// [`extra::run`], in a function of its own.
     fn extra(&self, bank: &Bank, case: &Case) -> u64;
     /// Counts one packet of a service; `new_flow`: one where it opens a flow.
@@ -124,6 +130,14 @@ exits! {
     QuotesOther = "quotes_other", Drop, "a forged error, or a router that rewrites addresses";
     /// An ICMP error about a fragment that is not the first: it names no flow.
     QuotesFragment = "quotes_fragment", Drop, "servers send datagrams larger than the path's MTU: keep them small";
+    /// A prefix of the service's deny list is the longest around the source.
+    Denied = "denied", Drop, "sources that the service's `deny` names";
+    /// The service has an allow list, and the source is not in it.
+    NotAllowed = "not_allowed", Drop, "sources that the service's `allow` does not name: add them, or somebody tries what is not for him";
+    /// More packets to the service than its `rate_limit`.
+    RateLimited = "rate_limited", Drop, "more than the service's `rate_limit`: raise it, or there is a flood";
+    /// More packets from the source's prefix than the service's `rate_limit_source`.
+    SourceLimited = "source_limited", Drop, "sources that send more than `rate_limit_source`: raise it for large networks behind one address, or raise `node.rate_buckets` where few send so much";
 }
 
 const _: () = assert!(Exit::ALL.len() <= (abi::EXITS_MAX - abi::ERRORS_MAX) as usize);

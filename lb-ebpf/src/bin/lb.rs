@@ -11,7 +11,7 @@ mod watch;
 
 use core::marker::PhantomData;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
@@ -19,16 +19,21 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
+use lb_common::filter::Element;
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::{Packet, Transit as _};
+use lb_common::rate::Rate;
 use lb_common::wire::Ethernet;
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
+use lb_ebpf::shared::atomic_add;
 
 const BANKS: usize = abi::BANKS as usize;
 /// The agent fills arrays through memory.
 const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
+/// Linux 5.10.
+const OF_ANY_SIZE: usize = MAPPABLE | BPF_F_INNER_MAP as usize;
 
 #[btf_map]
 static ROOT: Array<Root, 1, MAPPABLE> = Array::new();
@@ -49,6 +54,16 @@ static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usiz
 static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
     PerCpuArray::new();
 
+/// Each has the size of its tree.
+#[btf_map]
+static FILTERS: ArrayOfMaps<Array<Element, 1, OF_ANY_SIZE>, { abi::FILTERS_MAX as usize }> =
+    ArrayOfMaps::new();
+/// Buckets by the counter of a service.
+#[btf_map]
+static BUCKETS: ArrayOfMaps<
+    Array<u64, 1, { BPF_F_INNER_MAP as usize }>,
+    { abi::SERVICE_COUNTERS_MAX as usize },
+> = ArrayOfMaps::new();
 /// The packet at hand, for what its service has beyond the common way.
 #[btf_map]
 static CASE: PerCpuArray<Case, 1> = PerCpuArray::new();
@@ -80,6 +95,37 @@ impl<N: Next> Tables for Maps<N> {
     #[inline(always)]
     fn row(&self, table: u32, row: u32) -> Option<u64> {
         TABLES.get_value(table, &row).copied()
+    }
+
+    #[inline(always)]
+    fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
+        let elements = FILTERS.get(slot)?;
+        Some(move |index| elements.get(index))
+    }
+
+    #[inline(always)]
+    fn take(&self, service: u32, bucket: u32, rate: &Rate) -> bool {
+        let Some(word) = BUCKETS.get_value_ptr_mut(service, &bucket) else {
+            return true;
+        };
+        // SAFETY: takes nothing, reads a counter.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        // SAFETY: the pointer comes from an array: aligned, and valid while the program runs. Other CPUs use it as well, a whole
+        // word at a time.
+        let mut tokens = unsafe { word.read_volatile() };
+        if let Some(refilled) = rate.refilled(tokens, now) {
+            // SAFETY: as above.
+            unsafe { word.write_volatile(refilled) };
+            tokens = refilled;
+        }
+        match rate.spend(tokens) {
+            Some(change) => {
+                // SAFETY: as above.
+                unsafe { atomic_add(word, change) };
+                true
+            }
+            None => false,
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The LB node's decision on the host.
 
+mod lists;
 pub mod scene;
 
 use std::cell::RefCell;
@@ -8,9 +9,11 @@ use std::sync::Arc;
 
 use lb_common::abi::{self, Bank, kind};
 use lb_common::exit::Action;
+use lb_common::filter::Element;
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Mark, Tables};
+use lb_common::rate::Rate;
 use zerocopy::FromZeros as _;
 
 pub use scene::Scene;
@@ -19,6 +22,8 @@ pub use scene::Scene;
 pub struct Node {
     bank: Option<Box<Bank>>,
     rows: BTreeMap<u32, Arc<[u64]>>,
+    /// By slot.
+    filters: BTreeMap<u32, Arc<[Element]>>,
     /// Whether a ping is answered.
     pub answers: bool,
     counted: RefCell<Counted>,
@@ -74,6 +79,7 @@ impl Node {
     pub fn new(scene: &Scene) -> Self {
         Self {
             bank: Some(bank(scene)),
+            filters: scene.filters_by_slot(),
             ..Self::empty(scene.tables.clone())
         }
     }
@@ -87,6 +93,7 @@ impl Node {
         Self {
             bank: None,
             rows,
+            filters: BTreeMap::new(),
             answers: true,
             counted: RefCell::default(),
         }
@@ -131,6 +138,16 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
 
     fn row(&self, table: u32, row: u32) -> Option<u64> {
         self.0.rows.get(&table)?.get(row as usize).copied()
+    }
+
+    fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
+        let elements = self.0.filters.get(&slot)?;
+        Some(|index: u32| elements.get(index as usize))
+    }
+
+    /// Of a scene, rates are such that a bucket is full at any time, or never has enough.
+    fn take(&self, _: u32, _: u32, rate: &Rate) -> bool {
+        rate.cost <= rate.most
     }
 
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {
@@ -205,6 +222,9 @@ fn try_bank(scene: &Scene, seed: u64) -> Option<Box<Bank>> {
         *entries.iter_mut().find(|free| free.key == 0)? = service;
     }
     bank.backends[..scene.backends.len()].copy_from_slice(&scene.backends);
+    for (counter, extra) in &scene.extras {
+        bank.extras[*counter as usize] = *extra;
+    }
     Some(bank)
 }
 

@@ -7,14 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::abi::{
-    self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, encap, fragments_key, kind,
-    options, ranges_key, service_key,
+    self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, backend_flags, encap,
+    fragments_key, kind, options, ranges_key, service_key,
 };
+use lb_common::filter::Element;
 use lb_common::flow::FlowKey;
 use lb_common::lb::outer_checksum;
+use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
 use lb_common::wire::v4_of;
 
+use super::lists;
 use crate::make::{Cast, Service};
 use crate::packet::MACS;
 use crate::{ip, words};
@@ -30,6 +33,8 @@ struct Pool {
     flags: u8,
     /// Of its services.
     options: u16,
+    /// The same.
+    rates: Rates,
     way: Way,
 }
 
@@ -58,6 +63,28 @@ enum Way {
     Sender,
 }
 
+/// A bucket that is full at any time.
+const FULL: Rate = Rate {
+    per_jiffy: 1,
+    cost: 1,
+    most: i32::MAX as u32,
+};
+/// One that never has enough.
+const EMPTY: Rate = Rate {
+    cost: 2,
+    most: 1,
+    ..FULL
+};
+const UNLIMITED: Rates = Rates {
+    service: FULL,
+    source: FULL,
+    source_mask: 1023,
+    prefix_v4: 24,
+    prefix_v6: 56,
+    counts: 0,
+    reserved: 0,
+};
+
 const ROWS: Pool = Pool {
     encap: encap::ROWS,
     over_v4: true,
@@ -66,6 +93,7 @@ const ROWS: Pool = Pool {
     mtu: 1600,
     flags: 0,
     options: 0,
+    rates: UNLIMITED,
     way: Way::Back,
 };
 const ROWS_V6: Pool = Pool {
@@ -106,6 +134,35 @@ const POOLS: &[Pool] = &[
     },
     Pool {
         options: options::HASH_SRC,
+        ..ROWS_V6
+    },
+    Pool {
+        options: options::FILTER,
+        ..ROWS
+    },
+    Pool {
+        options: options::FILTER | options::HASH_SRC_DST,
+        ..ROWS_V6
+    },
+    Pool {
+        options: options::RATES | options::FILTER,
+        ..ROWS_V6
+    },
+    Pool {
+        options: options::RATES,
+        rates: Rates {
+            service: EMPTY,
+            counts: counts::SERVICE_OPENS,
+            ..UNLIMITED
+        },
+        ..ROWS
+    },
+    Pool {
+        options: options::RATES,
+        rates: Rates {
+            source: EMPTY,
+            ..UNLIMITED
+        },
         ..ROWS_V6
     },
     GUE,
@@ -242,6 +299,10 @@ pub struct Scene {
     pub services: Vec<ServiceEntry>,
     /// Pool by pool.
     pub backends: Vec<Backend>,
+    /// By the counter of the service.
+    pub extras: BTreeMap<u32, ServiceExtra>,
+    /// By fingerprint.
+    pub filters: BTreeMap<u64, Arc<[Element]>>,
     /// Packed rows.
     pub tables: BTreeMap<u32, Arc<[u64]>>,
 }
@@ -254,6 +315,8 @@ impl Scene {
             vips: vips(),
             services: Vec::new(),
             backends: Vec::new(),
+            extras: BTreeMap::new(),
+            filters: [(lists::place().fingerprint, lists::elements())].into(),
             tables: BTreeMap::new(),
         };
         for (place, pool) in POOLS.iter().enumerate() {
@@ -280,6 +343,10 @@ impl Scene {
             for &(protocol, first_port, last_port) in &ports {
                 let key = service_key(vip, protocol, first_port);
                 let counter = self.services.len() as u32;
+                let extra = pool.extra();
+                if extra != ServiceExtra::default() {
+                    self.extras.insert(counter, extra);
+                }
                 self.services.push(ServiceEntry {
                     key: if first_port == last_port {
                         key
@@ -310,6 +377,15 @@ impl Scene {
                 });
             }
         }
+    }
+
+    /// The content of filters by the slots that services name.
+    pub(super) fn filters_by_slot(&self) -> BTreeMap<u32, Arc<[Element]>> {
+        let filters = self.extras.values().map(|extra| extra.filter);
+        let content = |fingerprint: u64| self.filters.get(&fingerprint).cloned();
+        filters
+            .filter_map(|filter| Some((filter.slot.into(), content(filter.fingerprint)?)))
+            .collect()
     }
 
     /// Counters of services and of backends that are in use.
@@ -405,6 +481,17 @@ fn address(over_v4: bool, place: usize, i: u16) -> IpAddr {
 }
 
 impl Pool {
+    fn extra(&self) -> ServiceExtra {
+        let mut extra = ServiceExtra::default();
+        if self.options & options::FILTER != 0 {
+            extra.filter = lists::place();
+        }
+        if self.options & options::RATES != 0 {
+            extra.rates = self.rates;
+        }
+        extra
+    }
+
     fn backend(&self, place: usize, i: u16) -> Backend {
         let address = words(address(self.over_v4, place, i));
         if self.way == Way::Unknown {

@@ -185,6 +185,9 @@ impl Core {
                 options: ServiceOptions {
                     hash: service.hash,
                     fragments: service.fragments,
+                    filter: service.filter.clone(),
+                    rate: service.rate,
+                    source_rate: service.source_rate,
                 },
             })
         });

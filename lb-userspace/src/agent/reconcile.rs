@@ -474,7 +474,7 @@ impl Reconciler {
             let destination = SocketAddr::new(service.vip, port);
             let packet = Dataplane::probe_packet(service.protocol, source, destination);
             match prober.probe(&packet) {
-                Ok(result) if result.sent() => None,
+                Ok(result) if result.is_in_order() => None,
                 Ok(result) => Some(format!(
                     "the self-probe of port {port} ended in {}",
                     result.exit.name()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::exit::Action;
 use lb_common::lb::icmp::ERRORS;
@@ -11,13 +12,14 @@ use super::core::Core;
 use super::pool::World;
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
+use crate::filter::PrefixList;
 use crate::health::{Stats, Target, Verdicts};
 use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
-    ExplainRequest, Explanation, Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, NodeStatus,
-    PoolStatus, ServiceCount, ServiceStatus,
+    ExplainRequest, Explanation, Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, ListStatus,
+    NodeStatus, PoolStatus, ServiceCount, ServiceLimits, ServiceStatus,
 };
 
 /// What a status is made from.
@@ -93,6 +95,24 @@ fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> 
             _ if facts.core.settings.bgp.is_none() => Some("the configuration has no [bgp]".into()),
             _ => None,
         },
+        limits: limits(service),
+    }
+}
+
+fn limits(service: &Service) -> ServiceLimits {
+    let filter = service.filter.as_ref();
+    let list = |list: Option<&Arc<PrefixList>>| {
+        list.map(|list| ListStatus {
+            prefixes: list.prefixes.len(),
+            file: list.file.clone(),
+        })
+    };
+    ServiceLimits {
+        allow: list(filter.and_then(|filter| filter.allow.as_ref())),
+        deny: list(filter.and_then(|filter| filter.deny.as_ref())),
+        rate: service.rate.map(|rate| rate.to_string()),
+        source_rate: service.source_rate.map(|rate| rate.to_string()),
+        filter_bytes: filter.map_or(0, |filter| filter.tree.bytes()),
     }
 }
 

@@ -11,11 +11,11 @@ use crate::status::{
     BackendCount, BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState,
     CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
     Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
-    HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, NodeStatus,
-    PathMtuMessages, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest,
-    Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute, ServiceCount,
-    ServiceDiff, ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket,
-    ValueDiff, Verification,
+    HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
+    NodeStatus, PathMtuMessages, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport,
+    ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute,
+    ServiceCount, ServiceDiff, ServiceLimits, ServiceStatus, TraceBatch, TraceNext, TraceRequest,
+    TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -608,6 +608,21 @@ fn service(
         announced: reason.is_none(),
         withdrawn: false,
         reason: reason.map(str::to_string),
+        limits: match (name, pool) {
+            ("web-v4", "web") => web_limits(),
+            _ => ServiceLimits::default(),
+        },
+    }
+}
+
+fn web_limits() -> ServiceLimits {
+    ServiceLimits {
+        deny: Some(ListStatus {
+            prefixes: 1400,
+            file: Some("/etc/anylb/drop.txt".into()),
+        }),
+        filter_bytes: 12_800,
+        ..ServiceLimits::default()
     }
 }
 

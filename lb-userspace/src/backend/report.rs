@@ -11,7 +11,8 @@ use super::image::Wanted;
 use super::kernel_types::Offsets;
 use super::role::{self, Role};
 use crate::status::{
-    self, Count, Counters, InterfaceStatus, NodeStatus, SecondChanceCount, ServiceStatus,
+    self, Count, Counters, InterfaceStatus, NodeStatus, SecondChanceCount, ServiceLimits,
+    ServiceStatus,
 };
 
 const ETHERNET_BYTES: u64 = 14;
@@ -55,6 +56,7 @@ pub fn refresh(status: &mut NodeStatus, scene: &Scene<'_>) {
             announced: false,
             withdrawn: false,
             reason: None,
+            limits: ServiceLimits::default(),
         })
         .collect();
     status.problems = problems(scene);

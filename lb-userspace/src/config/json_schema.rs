@@ -174,6 +174,12 @@ fn phrase(words: &str) -> Option<Value> {
         "address" | "address of peer" => {
             json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
         }
+        "{ file = path }" => json!({
+            "type": "object",
+            "properties": { "file": { "type": "string", "minLength": 1 } },
+            "required": ["file"],
+            "additionalProperties": false,
+        }),
         "IPv4 address" => json!({ "type": "string", "format": "ipv4" }),
         "IPv6 address" => json!({ "type": "string", "format": "ipv6" }),
         "address and port" => json!({ "type": "string", "pattern": "^.+:[0-9]{1,5}$" }),

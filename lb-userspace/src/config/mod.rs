@@ -19,11 +19,13 @@ mod fragments;
 mod host;
 mod json_schema;
 mod limits;
+mod lists;
 mod node;
 mod place;
 mod policy;
 mod pool;
 mod ports;
+mod rates;
 mod reference;
 pub mod schema;
 mod secret;
@@ -136,17 +138,17 @@ fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Opti
         services: file
             .tables("service", &schema::SERVICE)
             .iter()
-            .map(ServiceDraft::read)
+            .map(|service| ServiceDraft::read(service, secrets))
             .collect(),
         backend: file
             .table("backend", &schema::BACKEND)
             .map(|backend| BackendRoleDraft::read(&backend)),
     };
     draft.check(errors);
-    finish(draft, metrics.flatten())
+    finish(draft, metrics.flatten(), errors)
 }
 
-fn finish(draft: Draft, metrics: Option<SocketAddr>) -> Option<Settings> {
+fn finish(draft: Draft, metrics: Option<SocketAddr>, errors: &Errors) -> Option<Settings> {
     let sizes: BTreeMap<String, usize> = draft
         .pools
         .iter()
@@ -158,12 +160,21 @@ fn finish(draft: Draft, metrics: Option<SocketAddr>) -> Option<Settings> {
         .iter()
         .map(|service| fragments::takes(service, &draft.services))
         .collect();
-    for (service, takes_fragments) in draft.services.into_iter().zip(takers) {
+    let memory_mib = draft.node.as_ref().map_or(0, |node| node.filter_memory_mib);
+    let filters = lists::compile(&draft.services, memory_mib, errors);
+    let parts = takers.into_iter().zip(filters);
+    for (service, (takes_fragments, filter)) in draft.services.into_iter().zip(parts) {
         let size = service
             .pool
             .as_ref()
             .and_then(|pool| sizes.get(&pool.value));
-        services.push(service.finish(size.copied().unwrap_or(0), takes_fragments)?);
+        let buckets = draft.node.as_ref().map_or(0, |node| node.rate_buckets);
+        services.push(service.finish(
+            size.copied().unwrap_or(0),
+            takes_fragments,
+            filter,
+            buckets,
+        )?);
     }
     let mut pools = BTreeMap::new();
     for pool in draft.pools {

@@ -38,6 +38,10 @@ pub struct NodeDraft {
     flow_memory: Duration,
     drain_wait: Duration,
     linger: Duration,
+    /// For all lists of prefixes.
+    pub filter_memory_mib: u32,
+    /// For each service that limits its sources.
+    pub rate_buckets: u32,
     /// Its header.
     pub place: Span,
 }
@@ -78,6 +82,12 @@ impl NodeDraft {
             }),
             drain_wait: fields.get_or("drain_wait", DRAIN_WAIT, leaving),
             linger: fields.get_or("linger", LINGER, leaving),
+            filter_memory_mib: fields.integer_or(
+                "filter_memory_mib",
+                FILTER_MEMORY_MIB,
+                1..=16_384,
+            ),
+            rate_buckets: fields.integer_or("rate_buckets", RATE_BUCKETS, 1024..=16_777_216),
             place: fields.place.clone(),
         }
     }
@@ -99,6 +109,8 @@ impl NodeDraft {
             flow_memory: self.flow_memory,
             drain_wait: self.drain_wait,
             linger: self.linger,
+            filter_memory_mib: self.filter_memory_mib,
+            rate_buckets: self.rate_buckets,
         })
     }
 }
@@ -108,6 +120,8 @@ const FLOW_MEMORY_MIN: Duration = Duration::from_secs(1);
 const FLOW_MEMORY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(30);
+const FILTER_MEMORY_MIB: u32 = 64;
+const RATE_BUCKETS: u32 = 65_536;
 const LEAVING_MAX: Duration = Duration::from_secs(3600);
 
 /// How long a step of leaving may take; zero leaves it out.

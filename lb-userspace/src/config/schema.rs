@@ -72,8 +72,20 @@ impl Section {
 }
 
 /// All sections.
-pub const SECTIONS: [&Section; 11] = [
-    &FILE, &NODE, &METRICS, &BGP, &PEER, &POOL, &CHECK, &MEMBER, &SERVICE, &ANNOUNCE, &BACKEND,
+pub const SECTIONS: [&Section; 13] = [
+    &FILE,
+    &NODE,
+    &METRICS,
+    &BGP,
+    &PEER,
+    &POOL,
+    &CHECK,
+    &MEMBER,
+    &SERVICE,
+    &RATE_LIMIT,
+    &RATE_LIMIT_SOURCE,
+    &ANNOUNCE,
+    &BACKEND,
 ];
 
 /// The file itself.
@@ -188,6 +200,19 @@ pub static NODE: Section = Section {
             "duration, 0s to 1h",
             "\"30s\"",
             "How long a stopping node forwards at most what still comes after that. Ends early as `drain_wait` does.",
+        ),
+        optional(
+            "filter_memory_mib",
+            "1 to 16384",
+            "64",
+            "What `allow` and `deny` of all services may need in the datapath; the same lists at several services count once. A million \
+             IPv4 prefixes need 10 MiB at most, of IPv6 38. A list that changes is there twice for a moment.",
+        ),
+        optional(
+            "rate_buckets",
+            "1024 to 16777216",
+            "65536",
+            "Buckets for the prefixes of sources, of 8 bytes, of each service with `rate_limit_source`; rounded up to a power of two.",
         ),
     ],
 };
@@ -593,6 +618,31 @@ pub static SERVICE: Section = Section {
             "Whether fragments for the VIP and protocol go to this service's backends, those without a port too. All of them \
              go by `hash = \"src-dst\"`, or `src`; a fragmented datagram for another port is dropped.",
         ),
+        optional(
+            "allow",
+            "list of prefixes or addresses, or { file = path }",
+            "everybody",
+            "Sources that may use the service; an empty list means nobody. In a file, there is one prefix or address on each line, and a \
+             comment behind `#` or `;`; it is read at the start and with every reload.",
+        ),
+        optional(
+            "deny",
+            "list of prefixes or addresses, or { file = path }",
+            "nobody",
+            "Sources that may not. Of all prefixes of both lists around a source the longest decides, and `deny` where both have it.",
+        ),
+        optional(
+            "rate_limit",
+            "inline table",
+            "none",
+            "How many packets, or new flows, the service takes in a second, see `rate_limit`.",
+        ),
+        optional(
+            "rate_limit_source",
+            "inline table",
+            "none",
+            "The same for each prefix of sources, see `rate_limit_source`.",
+        ),
         reserved("hold_up", "Wait before a VIP is announced again."),
         optional(
             "announce",
@@ -601,6 +651,70 @@ pub static SERVICE: Section = Section {
             "How the VIP is announced, see `announce`.",
         ),
     ],
+};
+
+/// `service.rate_limit`.
+pub static RATE_LIMIT: Section = Section {
+    header: "rate_limit = { }",
+    about: "How much a service takes on this node, whatever CPU it comes to; every node counts for itself. What is above it is \
+            dropped as `rate_limited`. `pps` or `new_flows`, not both.",
+    keys: &[PPS, NEW_FLOWS, BURST],
+};
+
+/// `service.rate_limit_source`.
+pub static RATE_LIMIT_SOURCE: Section = Section {
+    header: "rate_limit_source = { }",
+    about: "How much a service takes on this node of each prefix of sources; what is above it is dropped as `source_limited` and \
+            takes nothing from `rate_limit`. Prefixes are found by a hash: with `node.rate_buckets` two may share a limit, and of a \
+            thousand that send too much every 65th other one suffers with the default. `pps` or `new_flows`, not both.",
+    keys: &[
+        PPS,
+        NEW_FLOWS,
+        BURST,
+        optional(
+            "prefix_v4",
+            "1 to 32",
+            "32",
+            "Length of the prefixes of IPv4 that count as one source.",
+        ),
+        optional(
+            "prefix_v6",
+            "1 to 128",
+            "56",
+            "The same of IPv6: who has one address mostly has all of a /64 or a /56.",
+        ),
+    ],
+};
+
+const PPS: Key = optional(
+    "pps",
+    "1 to 1000000000",
+    "none",
+    "Packets per second, of established flows as well.",
+);
+const NEW_FLOWS: Key = optional(
+    "new_flows",
+    "1 to 1000000000",
+    "none",
+    "SYNs per second; established flows are not touched. With `protocol = \"tcp\"` only.",
+);
+const BURST: Key = optional(
+    "burst",
+    "1 to 1000000000",
+    "what one second brings",
+    "So many at once after a pause.",
+);
+
+/// A list of prefixes that is in a file of its own.
+pub static PREFIX_FILE: Section = Section {
+    header: "{ file = path }",
+    about: "Prefixes of sources in a file of their own.",
+    keys: &[required(
+        "file",
+        "path",
+        r#"file = "drop.txt""#,
+        "The file.",
+    )],
 };
 
 /// `service.announce`.

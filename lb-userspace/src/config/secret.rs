@@ -1,6 +1,7 @@
 //! Key and password files: found, not open to everybody, and of the right form. What stands in them is never shown.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use super::diagnostic::Diagnostic;
 use super::fields::Errors;
 use super::host::Host;
 use super::place::Placed;
+use crate::filter::PrefixList;
 use crate::model::{HashKey, Roots};
 
 /// Reads the files that a configuration names.
@@ -18,6 +20,8 @@ pub struct Secrets<'a> {
     pub host: &'a dyn Host,
     /// The root certificates of the host, read for the first who asks.
     pub system_roots: OnceCell<Option<Arc<Roots>>>,
+    /// Lists of prefixes that were read, by path.
+    pub lists: RefCell<BTreeMap<PathBuf, Arc<PrefixList>>>,
 }
 
 impl<'a> Secrets<'a> {
@@ -27,6 +31,7 @@ impl<'a> Secrets<'a> {
             base,
             host,
             system_roots: OnceCell::new(),
+            lists: RefCell::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `[[service]]`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::abi;
 use toml::de::DeValue;
@@ -8,11 +9,17 @@ use toml::de::DeValue;
 use super::announce::AnnounceDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
+use super::lists;
 use super::place::{Placed, Span};
 use super::ports::Entries;
+use super::rates;
 use super::schema::ANNOUNCE;
+use super::secret::Secrets;
 use super::value::{self, Read, Reject};
-use crate::model::{Announce, HashScope, Need, PoolName, Ports, Protocol, Service, UdpFlows};
+use crate::filter::{Filter, PrefixList};
+use crate::model::{
+    Announce, HashScope, Need, PoolName, Ports, Protocol, RateLimit, Service, SourceLimit, UdpFlows,
+};
 
 /// `[[service]]` as far as it could be read.
 pub struct ServiceDraft {
@@ -29,6 +36,12 @@ pub struct ServiceDraft {
     /// Whether it takes fragments, where it says so.
     pub fragments: Option<Placed<bool>>,
     udp: UdpFlows,
+    /// Who may.
+    pub allow: Option<Placed<Arc<PrefixList>>>,
+    /// Who may not.
+    pub deny: Option<Placed<Arc<PrefixList>>>,
+    rate: Option<RateLimit>,
+    source_rate: Option<SourceLimit>,
     /// Name of the pool.
     pub pool: Option<Placed<String>>,
     /// Whether `pool` is there, readable or not.
@@ -43,7 +56,7 @@ pub struct ServiceDraft {
 
 impl ServiceDraft {
     /// Reads the service.
-    pub fn read(fields: &Fields<'_, '_>) -> Self {
+    pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
         // It has one value in this version; reading it refuses all others.
         fields.word("below_need", &[("withdraw", ())]);
         fields.demand("protocol");
@@ -61,6 +74,10 @@ impl ServiceDraft {
                 .unwrap_or_default(),
             fragments: fields.get("fragments", value::flag),
             udp: udp(fields, protocol),
+            allow: lists::read(fields, "allow", secrets),
+            deny: lists::read(fields, "deny", secrets),
+            rate: rates::service(fields, protocol),
+            source_rate: rates::source(fields, protocol),
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
             need: fields.get("need", need),
@@ -71,8 +88,15 @@ impl ServiceDraft {
         }
     }
 
-    /// The service, if all of it could be read. `backends`: how many its pool has.
-    pub fn finish(self, backends: usize, takes_fragments: bool) -> Option<Service> {
+    /// The service, if all of it could be read. `backends`: how many its pool has; `filter`: its lists; `buckets`: for prefixes
+    /// of its sources.
+    pub fn finish(
+        self,
+        backends: usize,
+        takes_fragments: bool,
+        filter: Option<Arc<Filter>>,
+        buckets: u32,
+    ) -> Option<Service> {
         let mut ports: Vec<Ports> = self.ports.iter().map(|ports| ports.value).collect();
         ports.sort_unstable();
         let default = if backends <= 2 {
@@ -88,6 +112,11 @@ impl ServiceDraft {
             hash: self.hash,
             fragments: takes_fragments,
             udp: self.udp,
+            filter,
+            rate: self.rate,
+            source_rate: self
+                .source_rate
+                .map(|source| SourceLimit { buckets, ..source }),
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),
             announce: self

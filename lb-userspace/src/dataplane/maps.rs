@@ -56,10 +56,12 @@ const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
 }
 
 /// Every map of the object.
-pub(super) static SHAPES: [Shape; 6] = [
+pub(super) static SHAPES: [Shape; 8] = [
     shape::<Root>("ROOT", 1),
     shape::<Bank>("BANKS", abi::BANKS),
     shape::<u32>("TABLES", abi::TABLES_MAX + 1),
+    shape::<u32>("FILTERS", abi::FILTERS_MAX),
+    shape::<u32>("BUCKETS", abi::SERVICE_COUNTERS_MAX),
     shape::<ExitCount>("EXITS", abi::EXIT_BLOCKS * abi::EXITS_MAX),
     shape::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
     shape::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),

@@ -16,12 +16,15 @@
 //! | `counters` | sums over CPUs |
 //! | `alarm` | an end to a long system call |
 //! | [`generator`] | the load of `anylb bench`, on an interface of its own |
+//! | `filters` | maps of allow and deny lists |
+//! | `inner` | maps of any size in an outer one |
 //! | `log` | lines that the programs log |
 //! | `next` | who gets what the program passes, and which program that makes it |
 //! | `slot` | the place of another program behind the LB node's |
 //! | `trace` | the program that tells of packets, while somebody watches |
 //!
-//! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `links/INTERFACE`. An agent that starts finds the
+//! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `filters/N`,
+//! `buckets/N`, `links/INTERFACE`. An agent that starts finds the
 //! pins, checks their shape and ABI version, reads the state back, and replaces the program by link update. A datapath that was
 //! never switched on goes away with its value, so that a start which fails leaves nothing.
 
@@ -34,7 +37,9 @@ mod alarm;
 pub(crate) mod counters;
 pub mod error;
 pub mod features;
+mod filters;
 pub mod generator;
+mod inner;
 pub(crate) mod inventory;
 pub mod jiffies;
 pub(crate) mod link;
@@ -58,7 +63,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{self, Backend, Bank, Root, Shared, VipBucket};
+use lb_common::abi::{self, Backend, Bank, Root, ServiceExtra, Shared, VipBucket};
 use lb_common::lb::trace::{Asked, Untold};
 
 pub use counters::DatapathCounters;
@@ -70,6 +75,8 @@ pub use trace::Traced;
 
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
+use filters::Filters;
+use inner::Inner;
 use link::Link;
 use log::Lines;
 use memory::{Mappable, Memory};
@@ -107,6 +114,9 @@ pub struct Dataplane {
     banks: Mappable<Bank>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
     inner: BTreeMap<u32, Table>,
+    filters: Filters,
+    /// Of services with rates, by their counter.
+    buckets: Inner<u64>,
     counters: counters::Maps,
     adopted: bool,
     /// While somebody watches: its program is the one on the interfaces.
@@ -150,6 +160,8 @@ impl Dataplane {
             counters: counters::Maps::new(&mut object)?,
             tables: maps::of(&mut object, "TABLES")?,
             inner: open_tables(&pins.tables())?,
+            filters: Filters::open(&mut object, pins.filters())?,
+            buckets: Inner::open(&mut object, "BUCKETS", 0, pins.buckets())?,
             mode: options.mode,
             role,
             log,
@@ -232,9 +244,13 @@ impl Dataplane {
     pub fn observed(&self) -> Result<Observed, DataplaneError> {
         let root = self.root.read(0);
         let existing = self.inner.keys().copied().collect();
+        let filters = self.filters.slots();
+        let buckets = self.buckets.sizes().clone();
         if root.abi_version == 0 {
             return Ok(Observed {
                 existing,
+                filters,
+                buckets,
                 ..Observed::default()
             });
         }
@@ -259,6 +275,10 @@ impl Dataplane {
                 .filter(|entry| entry.kind != abi::kind::EMPTY)
                 .collect(),
             backends: bank.backends[..used].to_vec(),
+            extras: (0..)
+                .zip(bank.extras.iter().copied())
+                .filter(|(_, extra)| *extra != ServiceExtra::default())
+                .collect(),
             ..Image::default()
         };
         for service in &services {
@@ -275,6 +295,8 @@ impl Dataplane {
             bank: root.bank,
             image: Some(image.sorted()),
             existing,
+            filters,
+            buckets,
         })
     }
 
@@ -285,6 +307,10 @@ impl Dataplane {
             match op {
                 Op::CreateTable { index } => self.create_table(*index)?,
                 Op::FillTable { index, rows } => self.fill_table(*index, rows)?,
+                Op::FillFilter { slot, elements } => self.filters.fill(*slot, elements)?,
+                Op::DropFilter { slot } => self.filters.drop(*slot)?,
+                Op::MakeBuckets { service, buckets } => self.buckets.make(*service, *buckets)?,
+                Op::DropBuckets { service } => self.buckets.drop(*service)?,
                 Op::ZeroServiceCounter { counter } => self.counters.zero_service(*counter)?,
                 Op::ZeroBackendCounters { first, count } => {
                     self.counters.zero_backends(*first, *count)?
@@ -418,6 +444,9 @@ impl Dataplane {
             &mut bank.backends,
             image.backends.iter().copied().chain(nothing),
         );
+        let extras = (0..abi::SERVICE_COUNTERS_MAX)
+            .map(|counter| image.extras.get(&counter).copied().unwrap_or_default());
+        write_changed(&mut bank.extras, extras);
         bank.shared = Shared {
             bank: number,
             ..seeds.shared(&image.shared)

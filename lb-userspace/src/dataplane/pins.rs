@@ -14,7 +14,7 @@ use super::DataplaneError;
 use super::maps::{SHAPES, prepare_directory};
 use super::memory::Memory;
 
-const PARTS: [&str; 3] = ["maps", "tables", "links"];
+const PARTS: [&str; 5] = ["maps", "tables", "filters", "buckets", "links"];
 
 /// `node.pin_dir`, locked. Dropping it removes what is pinned, unless a datapath was found there or [`Pins::keep`] was called.
 pub(super) struct Pins {
@@ -66,6 +66,14 @@ impl Pins {
         self.path.join("tables")
     }
 
+    pub(super) fn filters(&self) -> PathBuf {
+        self.path.join("filters")
+    }
+
+    pub(super) fn buckets(&self) -> PathBuf {
+        self.path.join("buckets")
+    }
+
     pub(super) fn links(&self) -> PathBuf {
         self.path.join("links")
     }
@@ -91,7 +99,7 @@ impl Pins {
 
     fn remove_all(&self) -> Result<(), DataplaneError> {
         // Links first: the program comes off before its maps lose their names.
-        for part in ["links", "tables", "maps"] {
+        for part in ["links", "buckets", "filters", "tables", "maps"] {
             let path = self.path.join(part);
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -4,14 +4,17 @@
 //! tunnel header says so to the backend. The kernel tells action and bytes; the name of the exit comes from the same decision
 //! code on the host, over the same maps.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{self, Bank, PROBE_MARK};
 use lb_common::exit::Action;
+use lb_common::filter::Element;
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Mark, Tables};
+use lb_common::rate::Rate;
 use lb_common::tunnel::{self, Header};
 use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
 use zerocopy::FromBytes as _;
@@ -42,6 +45,12 @@ impl ProbeResult {
     /// Whether kernel and host agree that the packet goes to a backend.
     pub fn sent(&self) -> bool {
         self.agrees && self.exit == Exit::Sent
+    }
+
+    /// The same, or that its service does not want it.
+    pub fn is_in_order(&self) -> bool {
+        let unwanted = matches!(self.exit, Exit::Denied | Exit::NotAllowed);
+        self.sent() || self.agrees && unwanted
     }
 }
 
@@ -223,6 +232,7 @@ fn first_packet(
 struct HostTables<'a> {
     plane: &'a Dataplane,
     banks: Memory<Bank>,
+    filters: BTreeMap<u32, Memory<Element>>,
 }
 
 impl<'a> HostTables<'a> {
@@ -230,6 +240,7 @@ impl<'a> HostTables<'a> {
         Ok(Self {
             plane,
             banks: plane.banks.map()?,
+            filters: plane.filters.mapped()?,
         })
     }
 }
@@ -248,6 +259,15 @@ impl Tables for HostTables<'_> {
 
     fn row(&self, table: u32, row: u32) -> Option<u64> {
         self.plane.inner.get(&table)?.map.get(&row, 0).ok()
+    }
+
+    fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
+        let elements = self.filters.get(&slot)?;
+        Some(|index| elements.get(index))
+    }
+
+    fn take(&self, _: u32, _: u32, _: &Rate) -> bool {
+        true
     }
 
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {

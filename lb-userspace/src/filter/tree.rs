@@ -1,5 +1,7 @@
 //! Both lists as a search tree over ranges, in the form of [`lb_common::filter`].
 
+use std::sync::Arc;
+
 use lb_common::filter::{Element, Filter, RANGES_V4, RANGES_V6, Verdict};
 use lb_common::siphash::siphash_2_4;
 use zerocopy::IntoBytes as _;
@@ -9,7 +11,7 @@ use super::Prefixes;
 /// The elements of a map, and where in it what is. Equal where all that the datapath sees of it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    elements: Vec<Element>,
+    elements: Arc<[Element]>,
     place: Filter,
 }
 
@@ -32,7 +34,6 @@ impl Tree {
         let levels_v4 = write_v4(&of_v4, &mut elements);
         let root_v6 = elements.len() as u32;
         let levels_v6 = write_v6(&of_v6, &mut elements);
-        elements.shrink_to_fit();
         let place = Filter {
             fingerprint: fingerprint(&elements),
             slot: 0,
@@ -40,7 +41,10 @@ impl Tree {
             levels_v6,
             root_v6,
         };
-        Self { elements, place }
+        Self {
+            elements: elements.into(),
+            place,
+        }
     }
 
     /// What the datapath is told about it, but for its slot.
@@ -49,13 +53,13 @@ impl Tree {
     }
 
     /// The content of its map.
-    pub fn elements(&self) -> &[Element] {
+    pub fn elements(&self) -> &Arc<[Element]> {
         &self.elements
     }
 
     /// Bytes of its map.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.elements.as_slice())
+        size_of_val(&*self.elements)
     }
 }
 

@@ -4,15 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use lb_common::abi::{self, Backend, ServiceEntry, Shared, VipEntry, backend_flags, kind};
+use lb_common::abi::{
+    self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, backend_flags, kind,
+};
 use lb_common::flow::FlowKey;
 use lb_common::lb::outer_checksum;
+use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
 use lb_common::wire::{address_words, v4_mapped, v4_of};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{Image, Op, PlanError, Slots};
-use crate::model::{Encap, HashScope, Mode, PoolName, Ports, Protocol, Vlan};
+use crate::filter::Filter;
+use crate::model::{
+    Encap, HashScope, Mode, PoolName, Ports, Protocol, RateLimit, SourceLimit, Vlan,
+};
 use crate::status::Health;
 
 /// The whole desired state of the datapath.
@@ -105,15 +111,58 @@ pub struct ServiceOptions {
     pub hash: HashScope,
     /// It takes the fragments of its VIP and protocol.
     pub fragments: bool,
+    /// Whose packets it takes; none: everybody's.
+    pub filter: Option<Arc<Filter>>,
+    /// How many of them.
+    pub rate: Option<RateLimit>,
+    /// How many of each prefix of sources.
+    pub source_rate: Option<SourceLimit>,
 }
 
 impl ServiceOptions {
     fn bits(&self) -> u16 {
-        match self.hash {
+        let hash = match self.hash {
             HashScope::Flow => 0,
             HashScope::Pair => abi::options::HASH_SRC_DST,
             HashScope::Source => abi::options::HASH_SRC,
+        };
+        let filter = match self.filter {
+            Some(_) => abi::options::FILTER,
+            None => 0,
+        };
+        let rates = match (self.rate, self.source_rate) {
+            (None, None) => 0,
+            _ => abi::options::RATES,
+        };
+        hash | filter | rates
+    }
+
+    fn extra(&self, jiffies_per_sec: u32) -> ServiceExtra {
+        let tree = self.filter.as_ref().map(|filter| filter.tree.place());
+        ServiceExtra {
+            filter: tree.unwrap_or_default(),
+            rates: self.rates(jiffies_per_sec),
         }
+    }
+
+    fn rates(&self, jiffies_per_sec: u32) -> Rates {
+        let mut rates = Rates::default();
+        let rate = |limit: RateLimit| Rate::new(limit.per_sec, limit.burst, jiffies_per_sec);
+        if let Some(limit) = self.rate {
+            rates.service = rate(limit);
+            if limit.only_new_flows {
+                rates.counts |= counts::SERVICE_OPENS;
+            }
+        }
+        if let Some(source) = self.source_rate {
+            rates.source = rate(source.limit);
+            rates.source_mask = source.buckets.next_power_of_two() - 1;
+            (rates.prefix_v4, rates.prefix_v6) = (source.prefix_v4, source.prefix_v6);
+            if source.limit.only_new_flows {
+                rates.counts |= counts::SOURCE_OPENS;
+            }
+        }
+        rates
     }
 }
 
@@ -203,6 +252,17 @@ impl Desired {
             };
             let (service_counter, block) =
                 slots.counters(&service.name, place.length, &place.taken, ops)?;
+            let extra = service.options.extra(self.jiffies_per_sec);
+            if extra != ServiceExtra::default() {
+                image.extras.insert(service_counter, extra);
+            }
+            if let Some(filter) = &service.options.filter {
+                let fingerprint = filter.tree.place().fingerprint;
+                image
+                    .trees
+                    .0
+                    .insert(fingerprint, Arc::clone(filter.tree.elements()));
+            }
             let vip = vip_ids[&words(service.vip)];
             let ports = service.ports.iter().copied();
             let keys = ports.map(|ports| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::abi::{self, Backend, ServiceEntry, Shared, VipEntry, kind};
+use lb_common::abi::{self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, kind};
 use lb_common::wire::protocol;
 
 use super::desired::address_of;
@@ -41,6 +41,7 @@ pub fn differences(wanted: &Image, observed: &Observed) -> Vec<Difference> {
         name,
         service_fields,
     ));
+    all.extend(extras(&wanted, found));
     all.extend(backends(&wanted.backends, &found.backends));
     all.extend(tables(&wanted.tables, &found.tables));
     all
@@ -55,6 +56,13 @@ fn in_use(wanted: &Image, found: &Image) -> Image {
     let mut image = wanted.clone();
     for service in &mut image.services {
         service.table = live(u32::from(service.table)) as u16;
+    }
+    let slots = found.extras.values().map(|extra| extra.filter);
+    let slots: BTreeMap<u64, u16> = slots
+        .map(|filter| (filter.fingerprint, filter.slot))
+        .collect();
+    for filter in image.extras.values_mut().map(|extra| &mut extra.filter) {
+        filter.slot = slots.get(&filter.fingerprint).copied().unwrap_or_default();
     }
     let tables = wanted.tables.iter();
     image.tables = tables
@@ -155,6 +163,32 @@ fn backends(wanted: &[Backend], found: &[Backend]) -> Vec<Difference> {
         .collect()
 }
 
+/// Of a service only once, whatever its ports are.
+fn extras(wanted: &Image, found: &Image) -> Vec<Difference> {
+    let vips = numbers(&wanted.vips);
+    let name = |counter: u32| {
+        let all = wanted.services.iter().chain(&found.services);
+        let of_service = |entry: &&ServiceEntry| entry.service_counter == counter;
+        all.clone().find(of_service).map_or_else(
+            || format!("service counter {counter}"),
+            |entry| service_name(entry.key, (entry.first_port, entry.last_port), &vips),
+        )
+    };
+    let counters: BTreeSet<u32> = wanted
+        .extras
+        .keys()
+        .chain(found.extras.keys())
+        .copied()
+        .collect();
+    let of = |image: &Image, counter: u32| image.extras.get(&counter).copied().unwrap_or_default();
+    counters
+        .into_iter()
+        .map(|counter| (counter, of(wanted, counter), of(found, counter)))
+        .filter(|(_, wanted, found)| wanted != found)
+        .map(|(counter, wanted, found)| differs(&name(counter), &extra_fields(&wanted, &found)))
+        .collect()
+}
+
 fn tables(
     wanted: &BTreeMap<u32, Arc<[u64]>>,
     found: &BTreeMap<u32, Arc<[u64]>>,
@@ -235,6 +269,13 @@ fn service_fields(a: &ServiceEntry, b: &ServiceEntry) -> Fields {
         ("tunnel MTU", a.tunnel_mtu == b.tunnel_mtu),
         ("tunnel flags", a.tunnel_flags == b.tunnel_flags),
         ("encapsulation", a.encap == b.encap),
+    ]
+}
+
+fn extra_fields(a: &ServiceExtra, b: &ServiceExtra) -> Fields {
+    vec![
+        ("lists of prefixes", a.filter == b.filter),
+        ("rates", a.rates == b.rates),
     ]
 }
 

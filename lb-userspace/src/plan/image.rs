@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use lb_common::abi::{self, Backend, ServiceBucket, ServiceEntry, Shared, VipBucket, VipEntry};
+use lb_common::abi::{
+    self, Backend, ServiceBucket, ServiceEntry, ServiceExtra, Shared, VipBucket, VipEntry,
+};
+use lb_common::filter::Element;
 use lb_common::tunnel;
 
 use super::PlanError;
@@ -19,9 +22,26 @@ pub struct Image {
     pub services: Vec<ServiceEntry>,
     /// Backends of all pools, one after the other.
     pub backends: Vec<Backend>,
+    /// By the counter of the service, where it has any. Slots of filters are what `place` chose, before that zero.
+    pub extras: BTreeMap<u32, ServiceExtra>,
+    /// What filters are to hold.
+    pub trees: Trees,
     /// Packed rows by table.
     pub tables: BTreeMap<u32, Arc<[u64]>>,
 }
+
+/// The content of filters by its fingerprint. Their places in `extras` tell images apart: what the kernel holds comes without.
+#[derive(Clone, Debug, Default)]
+pub struct Trees(pub BTreeMap<u64, Arc<[Element]>>);
+
+impl PartialEq for Trees {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// A filter's slot and what it is to hold.
+pub(super) type FilterFill = (u32, Arc<[Element]>);
 
 /// A table and the rows that it is to hold.
 pub(super) type Fill = (u32, Arc<[u64]>);
@@ -35,6 +55,10 @@ pub struct Observed {
     pub image: Option<Image>,
     /// Tables that exist.
     pub existing: BTreeSet<u32>,
+    /// Slots that have a filter.
+    pub filters: BTreeSet<u32>,
+    /// How many buckets services have, by their counter.
+    pub buckets: BTreeMap<u32, u32>,
 }
 
 impl Image {
@@ -104,6 +128,58 @@ impl Image {
             .map(|(pair, rows)| (chosen[pair], Arc::clone(rows)))
             .collect();
         (placed, fills)
+    }
+
+    /// Chooses a slot for each filter: that of the live one with the same content, else a free one, which must be filled.
+    pub(super) fn place_filters(
+        &mut self,
+        observed: &Observed,
+    ) -> Result<Vec<FilterFill>, PlanError> {
+        let live = observed
+            .image
+            .iter()
+            .flat_map(|image| image.extras.values());
+        let live = live.map(|extra| (extra.filter.fingerprint, extra.filter.slot));
+        let mut slots: BTreeMap<u64, u16> = live
+            .filter(|(fingerprint, slot)| {
+                *fingerprint != 0 && observed.filters.contains(&u32::from(*slot))
+            })
+            .collect();
+        let mut taken: BTreeSet<u16> = slots.values().copied().collect();
+        let mut fills = Vec::new();
+        for (&fingerprint, tree) in &self.trees.0 {
+            if slots.contains_key(&fingerprint) {
+                continue;
+            }
+            let mut free = (0..abi::FILTERS_MAX as u16).filter(|slot| !taken.contains(slot));
+            let slot = free.next().ok_or(PlanError::Limit {
+                what: "lists of prefixes",
+                wanted: self.trees.0.len(),
+                limit: abi::FILTERS_MAX as usize / 2,
+            })?;
+            taken.insert(slot);
+            slots.insert(fingerprint, slot);
+            fills.push((u32::from(slot), Arc::clone(tree)));
+        }
+        for extra in self.extras.values_mut() {
+            let slot = slots.get(&extra.filter.fingerprint);
+            extra.filter.slot = slot.copied().unwrap_or_default();
+        }
+        Ok(fills)
+    }
+
+    /// How many buckets services need, by their counter.
+    pub(super) fn buckets(&self) -> BTreeMap<u32, u32> {
+        let counts = self.extras.iter();
+        let counts = counts.map(|(&service, extra)| (service, extra.rates.buckets()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Slots of its filters.
+    pub(super) fn filter_slots(&self) -> BTreeSet<u32> {
+        let filters = self.extras.values().map(|extra| extra.filter);
+        let used = filters.filter(|filter| filter.fingerprint != 0);
+        used.map(|filter| u32::from(filter.slot)).collect()
     }
 }
 

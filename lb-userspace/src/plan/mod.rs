@@ -22,6 +22,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use lb_common::filter::Element;
+
 pub use desired::{Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions};
 pub use differences::{Difference, differences};
 pub use image::{Image, Observed, Seeds};
@@ -41,6 +43,30 @@ pub enum Op {
         index: u32,
         /// Packed rows.
         rows: Arc<[u64]>,
+    },
+    /// Makes and fills the filter in a slot that no live service names.
+    FillFilter {
+        /// Index in the outer map.
+        slot: u32,
+        /// Its content.
+        elements: Arc<[Element]>,
+    },
+    /// Gives up a filter that no packet looks at any more.
+    DropFilter {
+        /// Index in the outer map.
+        slot: u32,
+    },
+    /// Makes the buckets of a service, full, in the place of any other.
+    MakeBuckets {
+        /// Its counter.
+        service: u32,
+        /// How many.
+        buckets: u32,
+    },
+    /// Gives up buckets that no packet looks at any more.
+    DropBuckets {
+        /// Counter of the service.
+        service: u32,
     },
     /// A counter is used for another service from now on.
     ZeroServiceCounter {
@@ -103,9 +129,29 @@ pub enum PlanError {
 ///
 /// `image` names pairs of tables; the plan chooses the member of each pair.
 pub fn plan(image: &Image, observed: &Observed) -> Result<Vec<Op>, PlanError> {
-    let (placed, fills) = image.place(observed);
-    if fills.is_empty() && observed.image.as_ref() == Some(&placed) {
-        return Ok(Vec::new());
+    let (mut placed, fills) = image.place(observed);
+    let filters = placed.place_filters(observed)?;
+    let used = placed.filter_slots();
+    let unused = observed.filters.difference(&used);
+    let drops = unused.map(|&slot| Op::DropFilter { slot });
+    let buckets = placed.buckets();
+    let spare = observed
+        .buckets
+        .keys()
+        .filter(|of| !buckets.contains_key(of));
+    let drops = drops.chain(spare.map(|&service| Op::DropBuckets { service }));
+    let lacking = buckets
+        .iter()
+        .filter(|(service, count)| observed.buckets.get(service) != Some(count));
+    let makes: Vec<Op> = lacking
+        .map(|(&service, &buckets)| Op::MakeBuckets { service, buckets })
+        .collect();
+    let new = fills.len() + filters.len() + makes.len();
+    if new == 0 && observed.image.as_ref() == Some(&placed) {
+        let drops: Vec<Op> = drops.collect();
+        // A former agent did not get so far.
+        let barrier = (!drops.is_empty()).then_some(Op::Barrier);
+        return Ok(barrier.into_iter().chain(drops).collect());
     }
     let bank = observed.bank ^ 1;
     let seeds = Seeds::find(&placed)?;
@@ -119,6 +165,9 @@ pub fn plan(image: &Image, observed: &Observed) -> Result<Vec<Op>, PlanError> {
         );
         ops.push(Op::FillTable { index, rows });
     }
+    let filters = filters.into_iter();
+    ops.extend(filters.map(|(slot, elements)| Op::FillFilter { slot, elements }));
+    ops.extend(makes);
     ops.push(Op::FillBank {
         bank,
         image: Arc::new(placed),
@@ -126,5 +175,6 @@ pub fn plan(image: &Image, observed: &Observed) -> Result<Vec<Op>, PlanError> {
     });
     ops.push(Op::Switch { bank });
     ops.push(Op::Barrier);
+    ops.extend(drops);
     Ok(ops)
 }

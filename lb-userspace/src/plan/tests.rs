@@ -9,6 +9,7 @@ use lb_common::flow::FlowKey;
 
 use super::desired::{NextHop, address_of, words};
 use super::*;
+use crate::filter::{Filter, PrefixList, Prefixes};
 use crate::model::{Encap, Mode, PoolName, Ports, Protocol};
 use crate::status::Health;
 
@@ -77,6 +78,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
 /// What the kernel would hold after `ops`, whatever it held before.
 fn after(ops: &[Op], mut observed: Observed) -> Observed {
     let mut filled = BTreeMap::new();
+    let mut filters = BTreeMap::new();
     for op in ops {
         match op {
             Op::CreateTable { index } => {
@@ -91,7 +93,35 @@ fn after(ops: &[Op], mut observed: Observed) -> Observed {
                 assert!(observed.existing.contains(index));
                 filled.insert(*index, Arc::clone(rows));
             }
+            Op::FillFilter { slot, elements } => {
+                let live = observed
+                    .image
+                    .iter()
+                    .flat_map(|image| image.extras.values());
+                let mut live = live
+                    .map(|extra| extra.filter)
+                    .filter(|one| one.fingerprint != 0);
+                assert!(
+                    !live.any(|one| u32::from(one.slot) == *slot),
+                    "filter {slot} is live"
+                );
+                filters.insert(*slot, crate::filter::tree::fingerprint(elements));
+                observed.filters.insert(*slot);
+            }
+            Op::DropFilter { slot } => {
+                let image = observed.image.as_ref().expect("something was there");
+                let mut live = image.extras.values().map(|extra| extra.filter);
+                assert!(!live.any(|one| one.fingerprint != 0 && u32::from(one.slot) == *slot));
+                assert!(observed.filters.remove(slot), "filter {slot} is not there");
+            }
             Op::FillBank { bank, image, .. } => {
+                for filter in image.extras.values().map(|extra| extra.filter) {
+                    let slot = u32::from(filter.slot);
+                    assert!(filter.fingerprint == 0 || observed.filters.contains(&slot));
+                    if let Some(filled) = filters.get(&slot) {
+                        assert_eq!(*filled, filter.fingerprint);
+                    }
+                }
                 assert_ne!(
                     (*bank, observed.image.is_some()),
                     (observed.bank, true),
@@ -111,6 +141,12 @@ fn after(ops: &[Op], mut observed: Observed) -> Observed {
                 observed.image = Some(Image::clone(image));
             }
             Op::Switch { bank } => observed.bank = *bank,
+            Op::MakeBuckets { service, buckets } => {
+                observed.buckets.insert(*service, *buckets);
+            }
+            Op::DropBuckets { service } => {
+                assert!(observed.buckets.remove(service).is_some());
+            }
             Op::ZeroServiceCounter { .. } | Op::ZeroBackendCounters { .. } | Op::Barrier => {}
         }
     }
@@ -186,6 +222,57 @@ fn changed_rows_go_to_the_spare_of_their_pair_and_back() {
         );
         observed = next;
     }
+}
+
+/// With a list of one prefix at every service, or with none.
+fn denying(prefix: Option<&str>) -> Desired {
+    let list = |prefix: &str| PrefixList {
+        file: None,
+        prefixes: Arc::new(Prefixes::of_text(prefix).expect("a list")),
+    };
+    let deny = prefix.map(|prefix| Arc::new(list(prefix)));
+    let filter = Filter::of(None, deny).map(Arc::new);
+    let mut state = desired(&[("a", &["10.1.0.1"]), ("b", &["10.2.0.1"])]);
+    for service in &mut state.services {
+        service.options.filter.clone_from(&filter);
+    }
+    state
+}
+
+#[test]
+fn a_list_goes_to_a_free_slot_and_what_nobody_looks_at_is_given_up() {
+    let mut slots = Slots::default();
+    let (_, mut observed) = step(&denying(None), &mut slots, Observed::default());
+    for (prefix, filters) in [
+        (Some("192.0.2.0/24"), vec![0]),
+        (Some("192.0.2.0/24"), vec![0]),
+        (Some("192.0.2.0/25"), vec![1]),
+        (Some("192.0.2.0/24"), vec![0]),
+        (None, vec![]),
+    ] {
+        (_, observed) = step(&denying(prefix), &mut slots, observed);
+        let there: Vec<u32> = observed.filters.iter().copied().collect();
+        assert_eq!(there, filters, "{prefix:?}: one for both services");
+    }
+}
+
+#[test]
+fn a_filter_that_a_former_agent_left_behind_is_given_up() {
+    let mut slots = Slots::default();
+    let state = denying(Some("192.0.2.0/24"));
+    let (_, mut observed) = step(&state, &mut slots, Observed::default());
+    observed.filters.insert(7);
+    let (image, _) = state.image(&mut slots).expect("an image");
+    assert_eq!(
+        plan(&image, &observed).expect("a plan"),
+        [Op::Barrier, Op::DropFilter { slot: 7 }]
+    );
+    observed.filters = [].into();
+    let ops = plan(&image, &observed).expect("a plan");
+    assert!(
+        matches!(ops[..], [Op::FillFilter { slot: 0, .. }, ..]),
+        "one that has lost its map is made again"
+    );
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn flows_of_a_pair_or_of_a_client_have_one_backend() {
     let hashed = |hash| ServiceOptions {
         hash,
         fragments: hash != HashScope::Flow,
+        ..ServiceOptions::default()
     };
     for (scope, same_port, same_vip) in [
         (HashScope::Flow, false, false),

@@ -2,10 +2,12 @@
 
 mod both;
 mod exits;
+mod filters;
 mod fragments;
 mod icmp;
 mod l2;
 mod mutated;
+mod rates;
 mod stage;
 mod state;
 mod tunnels;

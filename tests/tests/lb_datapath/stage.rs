@@ -126,13 +126,8 @@ impl Loaded {
     pub fn with(name: &str, desired: &Desired, backend: bool) -> Self {
         let bpffs = Bpffs::mount(&std::env::temp_dir().join(format!("anylb-test-{name}")))
             .expect("a BPF file system");
-        let options = Options {
-            pin_dir: bpffs.path().join("anylb"),
-            interfaces: Vec::new(),
-            mode: XdpMode::Auto,
-            next: if backend { Next::Backend } else { Next::Kernel },
-        };
-        let plane = Dataplane::open(&options).expect("the program loads");
+        let next = if backend { Next::Backend } else { Next::Kernel };
+        let plane = Dataplane::open(&options(&bpffs, next)).expect("the program loads");
         let mut loaded = Self {
             plane: Some(plane),
             slots: Slots::default(),
@@ -140,6 +135,14 @@ impl Loaded {
         };
         loaded.apply(desired);
         loaded
+    }
+
+    /// Another agent takes over what this one has pinned.
+    pub fn reopen(&mut self) {
+        self.plane = None;
+        let plane = Dataplane::open(&options(&self.bpffs, Next::Kernel)).expect("adopted");
+        assert!(plane.adopted());
+        self.plane = Some(plane);
     }
 
     pub fn plane(&self) -> &Dataplane {
@@ -158,6 +161,15 @@ impl Loaded {
             "what was applied is read back as the same image"
         );
         ops.len()
+    }
+}
+
+fn options(bpffs: &Bpffs, next: Next) -> Options {
+    Options {
+        pin_dir: bpffs.path().join("anylb"),
+        interfaces: Vec::new(),
+        mode: XdpMode::Auto,
+        next,
     }
 }
 

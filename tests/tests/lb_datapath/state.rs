@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use anylb::dataplane::{Dataplane, Next, Options};
-use anylb::model::{PoolName, Protocol, XdpMode};
+use anylb::dataplane::Dataplane;
+use anylb::model::{PoolName, Protocol};
 use anylb::plan::Observed;
 use lb_common::lb::Exit;
 use lb_tests::harness::privileged;
@@ -59,18 +59,9 @@ fn a_second_agent_adopts_the_pinned_state() {
     let state = desired();
     let mut loaded = Loaded::new("adopt", &state);
     let observed = loaded.plane().observed().expect("readable");
-    let options = Options {
-        pin_dir: loaded.bpffs.path().join("anylb"),
-        interfaces: Vec::new(),
-        mode: XdpMode::Auto,
-        next: Next::Kernel,
-    };
-    loaded.plane = None;
-    let second = Dataplane::open(&options).expect("adopted");
-    assert!(second.adopted());
-    assert_eq!(second.observed().expect("readable"), observed);
+    loaded.reopen();
+    assert_eq!(loaded.plane().observed().expect("readable"), observed);
     assert_ne!(observed, Observed::default());
-    loaded.plane = Some(second);
     assert_eq!(
         loaded.apply(&state),
         0,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::XdpMode;
+use anylb::plan::image::Trees;
 use anylb::plan::{Image, Observed, plan};
 use lb_common::abi::{self, PROBE_MARK};
 use lb_common::lb::Exit;
@@ -58,6 +59,8 @@ impl Loaded {
                     services: observed.services,
                     backends: observed.backends,
                     tables: observed.tables,
+                    extras: observed.extras,
+                    filters: scene.filters.clone(),
                 })
             }
         };
@@ -112,6 +115,8 @@ fn image(scene: &Scene) -> Image {
         services: scene.services.clone(),
         backends: scene.backends.clone(),
         tables: scene.tables.clone(),
+        extras: scene.extras.clone(),
+        trees: Trees(scene.filters.clone()),
     }
     .sorted()
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bgp::{Communities, Policy};
+use crate::filter::{Filter, PrefixList, Prefixes};
 use crate::model::{
     Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Mode, Need, Node,
     Pool, Service, Settings, UdpFlows,
@@ -53,6 +55,20 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
             UdpFlows::Connected => &"connected",
         })
     });
+    found.key("rate_limit", &before.rate, &after.rate, |rate| {
+        rate.map(|rate| rate.to_string())
+    });
+    found.key(
+        "rate_limit_source",
+        &before.source_rate,
+        &after.source_rate,
+        |rate| rate.map(|rate| rate.to_string()),
+    );
+    lists(
+        &mut found,
+        before.filter.as_deref(),
+        after.filter.as_deref(),
+    );
     let pool = |pool: &Option<_>| pool.as_ref().and_then(said);
     found.key("pool", &before.pool, &after.pool, pool);
     found.key("need", &before.need, &after.need, |need| match need {
@@ -61,6 +77,35 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
     });
     announce(&mut found, &before.announce, &after.announce);
     found.0
+}
+
+fn lists(found: &mut Found, before: Option<&Filter>, after: Option<&Filter>) {
+    let key = |found: &mut Found, key: &str, of: fn(&Filter) -> Option<&Arc<PrefixList>>| {
+        let (before, after) = (before.and_then(of), after.and_then(of));
+        let prefixes = |list: Option<&Arc<PrefixList>>| list.map(|list| Arc::clone(&list.prefixes));
+        let nothing = Prefixes::default();
+        let (old, new) = (prefixes(before), prefixes(after));
+        if old == new {
+            return;
+        }
+        let (old_list, new_list) = (
+            old.as_deref().unwrap_or(&nothing),
+            new.as_deref().unwrap_or(&nothing),
+        );
+        let changed = format!(
+            " ({} more, {} fewer)",
+            new_list.lacking_in(old_list),
+            old_list.lacking_in(new_list)
+        );
+        let in_words = |list: Option<&Arc<PrefixList>>| list.map(|list| list.to_string());
+        found.0.push(ValueDiff {
+            key: key.to_owned(),
+            before: in_words(before),
+            after: in_words(after).map(|words| words + &changed),
+        });
+    };
+    key(found, "allow", |filter| filter.allow.as_ref());
+    key(found, "deny", |filter| filter.deny.as_ref());
 }
 
 fn announce(found: &mut Found, before: &Announce, after: &Announce) {
@@ -242,6 +287,18 @@ fn node(found: &mut Found, before: &Node, after: &Node) {
         time,
     );
     found.key("node.linger", &before.linger, &after.linger, time);
+    found.key(
+        "node.filter_memory_mib",
+        &before.filter_memory_mib,
+        &after.filter_memory_mib,
+        said,
+    );
+    found.key(
+        "node.rate_buckets",
+        &before.rate_buckets,
+        &after.rate_buckets,
+        said,
+    );
 }
 
 fn sessions(found: &mut Found, before: &Bgp, after: &Bgp) {

@@ -33,6 +33,28 @@ fn add_vips(families: &mut Families, balanced: &[(&ServiceStatus, &PoolStatus)])
     for (service, _) in balanced {
         announced.add(&[("service", &service.name)], service.announced);
     }
+    let mut prefixes = families.gauge(
+        "service_prefixes",
+        "Prefixes in a list of the service, where it has the list; 0 in `allow`: nobody may use it.",
+    );
+    for (service, _) in balanced {
+        let limits = &service.limits;
+        for (name, list) in [("allow", &limits.allow), ("deny", &limits.deny)] {
+            if let Some(list) = list {
+                let labels = [("service", service.name.as_str()), ("list", name)];
+                prefixes.add(&labels, list.prefixes);
+            }
+        }
+    }
+    let mut bytes = families.gauge(
+        "service_filter_bytes",
+        "Memory of the service's lists in the datapath; services with the same lists share it.",
+    );
+    for (service, _) in balanced {
+        if service.limits.filter_bytes > 0 {
+            bytes.add(&[("service", &service.name)], service.limits.filter_bytes);
+        }
+    }
     let mut moved = families.counter(
         "rows_moved_total",
         "Rows of the service's table whose owner changed since the agent started.",

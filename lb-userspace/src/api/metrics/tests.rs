@@ -13,7 +13,7 @@ const LB: &str = include_str!("tests/lb.prom");
 const BACKEND: &str = include_str!("tests/backend.prom");
 
 /// Every label there is; each is bounded by the configuration or by names in the code.
-const LABELS: [&str; 21] = [
+const LABELS: [&str; 22] = [
     "action",
     "afi",
     "backend",
@@ -22,6 +22,7 @@ const LABELS: [&str; 21] = [
     "family",
     "hash",
     "interface",
+    "list",
     "map",
     "mode",
     "peer",

@@ -3,7 +3,7 @@
 use super::super::output::{Style, plural};
 use super::backend;
 use super::status::{SERVICE_HEAD, ports, service_cells, services};
-use crate::status::{BackendList, ServiceDetail, ServiceList, ServiceStatus};
+use crate::status::{BackendList, ListStatus, ServiceDetail, ServiceList, ServiceStatus};
 
 /// One line per service, and below why VIPs are not announced; wide: the reasons beside them.
 pub(in super::super) fn table(list: &ServiceList, style: Style) -> String {
@@ -51,6 +51,12 @@ pub(in super::super) fn detail(detail: &ServiceDetail, style: Style) -> String {
         ));
         pairs.push(("announced", announcement(service)));
     }
+    let list = |name, list: &Option<ListStatus>| Some((name, in_words(list.as_ref()?)));
+    pairs.extend(list("allow", &service.limits.allow));
+    pairs.extend(list("deny", &service.limits.deny));
+    let rate = |name, rate: &Option<String>| Some((name, rate.clone()?));
+    pairs.extend(rate("rate", &service.limits.rate));
+    pairs.extend(rate("source rate", &service.limits.source_rate));
     pairs.extend(detail.count.map(|all| {
         let (packets, bytes) = (all.count.packets, all.count.bytes);
         let traffic = format!("{packets} packets, {bytes} bytes, {}", flows(all.new_flows));
@@ -65,6 +71,18 @@ pub(in super::super) fn detail(detail: &ServiceDetail, style: Style) -> String {
         "{about}\n{}",
         backend::table(&BackendList { backends }, style)
     )
+}
+
+fn in_words(list: &ListStatus) -> String {
+    let count = match list.prefixes {
+        0 => "nobody".to_owned(),
+        1 => "1 prefix".to_owned(),
+        count => format!("{count} prefixes"),
+    };
+    match &list.file {
+        Some(file) => format!("{count}, {}", file.display()),
+        None => count,
+    }
 }
 
 fn announcement(service: &ServiceStatus) -> String {

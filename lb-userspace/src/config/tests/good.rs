@@ -16,6 +16,7 @@ use crate::bgp::{AnyCommunity, Communities, Policy};
 use crate::config::host::FakeHost;
 use crate::config::parse;
 use crate::config::schema::SECTIONS;
+use crate::filter::{Filter, PrefixList};
 use crate::model::*;
 
 fn communities(written: &[&str]) -> Communities {
@@ -45,6 +46,8 @@ fn the_example_of_a_load_balancer() {
             flow_memory: Duration::from_secs(86_400),
             drain_wait: Duration::from_secs(10),
             linger: Duration::from_secs(30),
+            filter_memory_mib: 64,
+            rate_buckets: 65_536,
         },
         metrics: Some(([127, 0, 0, 1], 9488).into()),
         bgp: Some(Bgp {
@@ -103,6 +106,9 @@ fn the_example_of_a_load_balancer() {
             hash: HashScope::Flow,
             fragments: false,
             udp: UdpFlows::Stateless,
+            filter: None,
+            rate: None,
+            source_rate: None,
             pool: Some(web),
             need: Need::Count(1),
             announce: Announce::default(),
@@ -110,6 +116,96 @@ fn the_example_of_a_load_balancer() {
         backend: None,
     };
     assert_eq!(settings, expected);
+}
+
+/// The lists of a service that has these lines at the end of the good file.
+fn lists(lines: &str) -> Option<Arc<Filter>> {
+    let settings = read(&format!("{GOOD}{lines}\n")).unwrap_or_else(|errors| panic!("{errors}"));
+    settings.services[0].filter.clone()
+}
+
+#[test]
+fn lists_are_prefixes_in_place_or_in_a_file() {
+    let shown = |lines: &str| {
+        let filter = lists(lines)?;
+        let list = |list: &Option<Arc<PrefixList>>| {
+            list.as_ref()
+                .map_or("-".to_owned(), |list| list.to_string())
+        };
+        Some((list(&filter.allow), list(&filter.deny)))
+    };
+    let pair = |allow: &str, deny: &str| Some((allow.to_owned(), deny.to_owned()));
+    for (lines, expected) in [
+        ("", None),
+        ("deny = []", None),
+        ("allow = []", pair("no prefix", "-")),
+        (
+            "allow = [\"192.0.2.7\", \"::/0\"]",
+            pair("192.0.2.7/32, ::/0", "-"),
+        ),
+        (
+            "allow = [\"0.0.0.0/0\"]\ndeny = { file = \"drop.txt\" }",
+            pair("0.0.0.0/0", "3 prefixes of /etc/anylb/drop.txt"),
+        ),
+    ] {
+        assert_eq!(shown(lines), expected, "{lines}");
+    }
+}
+
+#[test]
+fn services_with_the_same_lists_share_them() {
+    let text = format!("{GOOD}deny = {{ file = \"drop.txt\" }}\n");
+    let (_, service) = text.split_once("[[service]]").expect("there is one");
+    let second = service.replace("web-v4", "second").replace("443, 80", "81");
+    let settings = read(&format!("{text}[[service]]{second}"));
+    let services = settings
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .services;
+    let filter = |n: usize| services[n].filter.as_ref().expect("it has a list");
+    assert!(Arc::ptr_eq(filter(0), filter(1)));
+}
+
+#[test]
+fn limits_count_packets_or_new_flows() {
+    let shown = |lines: &str| {
+        let settings =
+            read(&format!("{GOOD}{lines}\n")).unwrap_or_else(|errors| panic!("{errors}"));
+        let service = &settings.services[0];
+        let (rate, source) = (service.rate, service.source_rate);
+        (
+            rate.map(|rate| rate.to_string()),
+            source.map(|rate| rate.to_string()),
+        )
+    };
+    assert_eq!(shown(""), (None, None));
+    let (rate, source) = shown(
+        "rate_limit = { new_flows = 5000 }\nrate_limit_source = { pps = 1000, burst = 50, prefix_v6 = 64 }",
+    );
+    assert_eq!(
+        rate.as_deref(),
+        Some("5000 new flows per second, burst 5000")
+    );
+    assert_eq!(
+        source.as_deref(),
+        Some("1000 packets per second, burst 50, of each /32 or /64")
+    );
+}
+
+#[test]
+fn more_lists_than_the_memory_holds_are_refused() {
+    let prefixes: Vec<String> = (0..40_000_u32)
+        .map(|n| format!("\"2001:db8:{n:x}::1\""))
+        .collect();
+    let text = format!("{GOOD}allow = [{}]\n", prefixes.join(", "));
+    let text = text.replace("[node]\n", "[node]\nfilter_memory_mib = 1\n");
+    let errors = read(&text).expect_err("more than one MiB");
+    let [error] = errors.errors() else {
+        panic!("{errors}");
+    };
+    assert_eq!(
+        error.message,
+        "the lists of prefixes need more than `node.filter_memory_mib`, 1 MiB: with this one 2 MiB"
+    );
 }
 
 #[test]
@@ -151,6 +247,7 @@ fn every_key_is_read() {
     assert_eq!(node.flow_memory, Duration::from_secs(5400));
     assert_eq!(node.drain_wait, Duration::ZERO);
     assert_eq!(node.linger, Duration::from_millis(1500));
+    assert_eq!((node.filter_memory_mib, node.rate_buckets), (512, 100_000));
     assert_eq!(settings.metrics, Some((Ipv6Addr::LOCALHOST, 9488).into()));
 
     let bgp = settings.bgp.expect("there is one");

@@ -27,6 +27,9 @@ const CA: &str = include_str!("ca.pem");
 const NO_CERTIFICATE: &str =
     "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n";
 
+/// A list of prefixes.
+const DROP: &str = "; drop list\n192.0.2.128/25 ; SBL1\n\n2001:db8:bad::/48\n198.51.100.7\n";
+
 fn host() -> FakeHost {
     let host = FakeHost {
         interfaces: vec!["lo".into(), "eth0".into()],
@@ -54,6 +57,13 @@ fn host() -> FakeHost {
         &CA.replacen("MII", "M!I", 1),
     )
     .file("/etc/anylb/no-certificate.pem", 0o644, NO_CERTIFICATE)
+    .file("/etc/anylb/drop.txt", 0o644, DROP)
+    .file(
+        "/etc/anylb/bad-list.txt",
+        0o644,
+        "192.0.2.0/24 # one\n\n  192.0.2.1/24\n",
+    )
+    .file("/etc/anylb/secret-list.txt", 0o600, "root:x:0\n")
 }
 
 pub(super) fn read(text: &str) -> Result<Settings, Diagnostics> {
