@@ -48,12 +48,12 @@ async fn replaced(lone: &Lone, before: u64) -> Result<u64> {
     Ok(now)
 }
 
-/// One datagram of so many bytes to a port of an address, from the client.
-fn send(lone: &Lone, to: Ipv4Addr, port: u16, bytes: usize) -> Result<()> {
+/// One datagram of so many bytes to a port of an address, from the client; its source.
+fn send(lone: &Lone, to: Ipv4Addr, port: u16, bytes: usize) -> Result<SocketAddr> {
     lone.star.client.run(|| {
-        let socket = UdpSocket::bind((CLIENT_V4, 4001))?;
+        let socket = UdpSocket::bind((CLIENT_V4, 0))?;
         socket.send_to(&vec![7; bytes], SocketAddr::from((to, port)))?;
-        Ok(())
+        Ok(socket.local_addr()?)
     })
 }
 
@@ -86,18 +86,18 @@ async fn packets_are_shown_with_their_exits() -> Result<()> {
     let second = agent.tell(&["trace", "--count", "1"]);
     ensure!(second.is_err(), "one at a time: {second:?}");
     send(&lone, lone.node().v4, 9, 10)?;
-    send(&lone, VIP, 81, 600)?;
-    send(&lone, VIP, 82, 10)?;
+    let first = send(&lone, VIP, 81, 600)?;
+    let second = send(&lone, VIP, 82, 10)?;
     ensure!(trace.wait(SOON).await?.success(), "it ends after two");
 
     let lines = lines(&lone, "trace")?;
     let field = |line: usize, name: &str| lines[line][name].to_string();
     assert_eq!(lines.len(), 3, "two of the VIP, and the totals: {lines:?}");
-    for (line, port, length) in [(0, 81, 642), (1, 82, 52)] {
+    for (line, source, port, length) in [(0, first, 81, 642), (1, second, 82, 52)] {
         assert_eq!(field(line, "exit"), "\"no_service\"");
         assert_eq!(field(line, "action"), "\"drop\"");
         assert_eq!(field(line, "interface"), "\"eth0\"");
-        assert_eq!(field(line, "source"), "\"192.0.2.2:4001\"");
+        assert_eq!(field(line, "source"), format!("\"{source}\""));
         assert_eq!(
             field(line, "destination"),
             format!("\"198.51.100.1:{port}\"")
