@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Next, Options};
-use anylb::model::{AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
+use anylb::filter::{Filter, PrefixList};
+use anylb::model::{
+    AdminState, Encap, HashKey, Mode, PoolName, Ports, Protocol, RateLimit, SourceLimit, Vlan,
+    XdpMode,
+};
 use anylb::plan::desired::NextHop;
 use anylb::plan::{
     Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions, Slots, plan,
 };
 use anylb::rows::{self, Input, Member, View};
 use anylb::status::Health;
+use ipnet::IpNet;
 use lb_common::flow::FlowKey;
 
 use super::family::{FAMILIES, Family, PORT};
@@ -88,7 +94,19 @@ const REDIRECT: Way = Way {
     interface: 2,
     ..GUE
 };
-const WAYS: [Way; 4] = [GUE, IPIP, VLAN, REDIRECT];
+/// Its deny list has a million prefixes of each family, none of a client.
+const LISTS: Way = Way {
+    name: "lists",
+    port: PORT + 5,
+    ..GUE
+};
+/// It has rates that no test reaches, for all and for each source.
+const RATES: Way = Way {
+    name: "rates",
+    port: PORT + 6,
+    ..GUE
+};
+const WAYS: [Way; 6] = [GUE, IPIP, VLAN, REDIRECT, LISTS, RATES];
 
 /// Of frames that really leave, by the interface that they came in by.
 const fn live(interface: u32) -> Way {
@@ -129,6 +147,14 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
             let name = format!("{}-{}", way.name, family.name);
             let packet = packet(family, way, "tcp", "established")?;
             cases.push(case(&plane, name, packet, None, verdict)?);
+        }
+    }
+    for family in &FAMILIES {
+        for way in [LISTS, RATES] {
+            let name = format!("{}-{}", way.name, family.name);
+            let packet = packet(family, way, "tcp", "established")?;
+            let vary = Some(source(family.client(CLIENT_PORT)?, 1 << 16));
+            cases.push(case(&plane, name, packet, vary, XDP_TX)?);
         }
     }
     for family in &FAMILIES {
@@ -209,6 +235,7 @@ fn apply(plane: &mut Dataplane, desired: &Desired) -> Result<()> {
 }
 
 fn desired(ways: &[Way]) -> Result<Desired> {
+    let filter = Filter::of(None, Some(Arc::new(million()))).map(Arc::new);
     let mut pools = BTreeMap::new();
     let mut services = Vec::new();
     for family in &FAMILIES {
@@ -222,7 +249,14 @@ fn desired(ways: &[Way]) -> Result<Desired> {
                     protocol,
                     ports: vec![Ports::one(way.port)],
                     pool: pool.clone(),
-                    options: ServiceOptions::default(),
+                    options: match way.name {
+                        "lists" => ServiceOptions {
+                            filter: filter.clone(),
+                            ..ServiceOptions::default()
+                        },
+                        "rates" => rates(),
+                        _ => ServiceOptions::default(),
+                    },
                 });
             }
         }
@@ -247,6 +281,37 @@ fn desired(ways: &[Way]) -> Result<Desired> {
         pools,
         services,
     })
+}
+
+/// A million prefixes of each family.
+fn million() -> PrefixList {
+    let v4 = (0..1_000_000_u32).map(|n| IpAddr::from((0x0b00_0001 + 16 * n).to_be_bytes()));
+    let v6 = (0..1_000_000_u32).map(|n| {
+        let (upper, lower) = ((n >> 16) as u16, n as u16);
+        IpAddr::from([0x2001, 0xdb8, 0xffff, upper, lower, 0, 0, 1])
+    });
+    PrefixList {
+        file: None,
+        prefixes: Arc::new(v4.chain(v6).map(IpNet::from).collect()),
+    }
+}
+
+fn rates() -> ServiceOptions {
+    let limit = RateLimit {
+        per_sec: 1_000_000_000,
+        burst: 1_000_000_000,
+        only_new_flows: false,
+    };
+    ServiceOptions {
+        rate: Some(limit),
+        source_rate: Some(SourceLimit {
+            limit,
+            prefix_v4: 32,
+            prefix_v6: 64,
+            buckets: 1 << 16,
+        }),
+        ..ServiceOptions::default()
+    }
 }
 
 fn pool_of(family: &Family, way: Way) -> Result<DesiredPool> {
