@@ -8,7 +8,7 @@
 //! | `agent` | a running agent and its admin socket |
 //! | `site` | the whole site, running |
 //! | `trial` | long-lived connections through one event, and again without alternates |
-//! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `udp`, `upload` | the scenarios |
+//! | `basics`, `sessions`, `tables`, `nodes`, `health`, `servers`, `udp`, `upload`, `path_mtu` | the scenarios |
 //! | `boxes` | a second site, of boxes that are LB node and backend at once |
 //! | [`report`] | checks, table, JSON |
 //! | `about` | kernel, CPU and commit, for the report |
@@ -23,6 +23,7 @@ mod files;
 mod health;
 mod nodes;
 pub mod options;
+mod path_mtu;
 pub mod report;
 pub mod scenario;
 mod servers;

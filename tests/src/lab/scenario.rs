@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::report::Report;
 use super::site::Site;
-use super::{basics, boxes, health, nodes, servers, sessions, tables, udp, upload};
+use super::{basics, boxes, health, nodes, path_mtu, servers, sessions, tables, udp, upload};
 
 /// Something that happens to the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +38,8 @@ pub enum Scenario {
     AgentsKilled,
     /// A large upload over a 1500-byte underlay without ICMP.
     Upload,
+    /// Servers send what is too big for the client's link, and the router complains to a node that never saw the flow.
+    PathMtu,
     /// UDP with and without a socket per flow: where new flows go, and that they stay there.
     Udp,
     /// UDP flows while backends are added and drained and a node's link is cut.
@@ -48,7 +50,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 17] = [
+    pub const ALL: [Scenario; 18] = [
         Scenario::Requests,
         Scenario::Sessions,
         Scenario::BackendsAdded,
@@ -63,6 +65,7 @@ impl Scenario {
         Scenario::AllBackendsDie,
         Scenario::AgentsKilled,
         Scenario::Upload,
+        Scenario::PathMtu,
         Scenario::Udp,
         Scenario::UdpSurvival,
         Scenario::Combined,
@@ -85,6 +88,7 @@ impl Scenario {
             Scenario::AllBackendsDie => "all-backends-die",
             Scenario::AgentsKilled => "agents-killed",
             Scenario::Upload => "upload",
+            Scenario::PathMtu => "path-mtu",
             Scenario::Udp => "udp",
             Scenario::UdpSurvival => "udp-survival",
             Scenario::Combined => "combined",
@@ -108,6 +112,7 @@ impl Scenario {
             Scenario::AllBackendsDie => health::all_backends_die(site, report).await,
             Scenario::AgentsKilled => nodes::agents_killed(site, report).await,
             Scenario::Upload => upload::upload(site, report).await,
+            Scenario::PathMtu => path_mtu::path_mtu(site, report).await,
             Scenario::Udp => udp::flows(site, report).await,
             Scenario::UdpSurvival => udp::survival(site, report).await,
             Scenario::Combined => boxes::combined(site, report).await,

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::server::Answer;
+use super::server::{Answer, PADDING};
 
 /// An open connection.
 pub struct Client {
@@ -49,7 +49,19 @@ impl Client {
 
     /// Sends request number `sequence` with `body` and returns the answer, which must be to that request.
     pub async fn request(&mut self, sequence: u64, body: Bytes) -> Result<Answer> {
-        let path = format!("/{sequence}");
+        self.exchange(format!("/{sequence}"), body).await
+    }
+
+    /// Asks for so many bytes besides the answer.
+    pub async fn download(&mut self, sequence: u64, size: usize) -> Result<()> {
+        let path = format!("/{sequence}?{PADDING}{size}");
+        let answer = self.exchange(path, Bytes::new()).await?;
+        let received = answer.padding.len();
+        ensure!(received == size, "{received} of {size} bytes");
+        Ok(())
+    }
+
+    async fn exchange(&mut self, path: String, body: Bytes) -> Result<Answer> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder()
             .method(method)

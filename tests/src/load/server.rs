@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const BACKLOG: u32 = 4096;
+/// Before the number of bytes that a request wants besides the answer, in the query.
+pub const PADDING: &str = "padding=";
+const PADDING_MAX: usize = 16 << 20;
 
 /// The body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,9 @@ pub struct Answer {
     pub path: String,
     /// Bytes of the request's body.
     pub received: u64,
+    /// As long as the request wants it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub padding: String,
 }
 
 /// Serves both families on `port` until the process ends.
@@ -67,6 +73,7 @@ async fn answer(
     name: String,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let path = request.uri().to_string();
+    let padding = request.uri().query().and_then(padding).unwrap_or_default();
     let mut received = 0;
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
@@ -77,10 +84,15 @@ async fn answer(
         peer,
         path,
         received,
+        padding: "x".repeat(padding.min(PADDING_MAX)),
     };
     let text = serde_json::to_vec(&answer)
         .unwrap_or_else(|error: serde_json::Error| error.to_string().into_bytes());
     Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+fn padding(query: &str) -> Option<usize> {
+    query.strip_prefix(PADDING)?.parse().ok()
 }
 
 fn canonical(peer: SocketAddr) -> SocketAddr {
