@@ -21,14 +21,19 @@ impl Dataplane {
         let named = SHAPES
             .iter()
             .map(|shape| (shape.name.to_owned(), self.pins.maps().join(shape.name)));
-        let mut tables = maps::numbered_pins(&self.pins.tables())?;
-        tables.sort_unstable();
-        let tables = tables.into_iter().map(|index| {
-            let pin = self.pins.tables().join(index.to_string());
-            (format!("table {index}"), pin)
-        });
+        let mut numbered = Vec::new();
+        for (noun, directory) in [
+            ("table", self.pins.tables()),
+            ("filter", self.pins.filters()),
+            ("buckets", self.pins.buckets()),
+        ] {
+            let mut pins = maps::numbered_pins(&directory)?;
+            pins.sort_unstable();
+            let name = |index: u32| (format!("{noun} {index}"), directory.join(index.to_string()));
+            numbered.extend(pins.into_iter().map(name));
+        }
         let mut all = Vec::new();
-        for (name, pin) in named.chain(tables) {
+        for (name, pin) in named.chain(numbered) {
             let map = MapData::from_pin(&pin).map_err(DataplaneError::map("maps"))?;
             let map = describe(&name, map.fd().as_fd()).map_err(DataplaneError::pin(pin))?;
             all.push(map);

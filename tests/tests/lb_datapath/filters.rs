@@ -125,6 +125,9 @@ fn lists_are_replaced_in_other_slots_and_adopted() {
     let mut loaded = Loaded::new("slots", &first);
     let slots = |loaded: &Loaded| loaded.plane().observed().expect("readable").filters;
     assert_eq!(slots(&loaded), [0].into(), "one for all services");
+    let maps = loaded.plane().inventory().expect("readable").maps;
+    let told = maps.iter().find(|map| map.name == "filter 0");
+    assert!(told.is_some_and(|map| map.value_bytes == 128), "{maps:?}");
     assert_eq!(loaded.apply(&first), 0, "the same needs nothing");
     let second = with(None, Some("192.0.2.0/25"));
     loaded.apply(&second);
