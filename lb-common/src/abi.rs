@@ -20,6 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::filter::Filter;
 use crate::flow::FlowKey;
+use crate::flow_table::FlowCount;
 use crate::packet::{Packet, is_zero};
 use crate::rate::Rates;
 
@@ -80,7 +81,7 @@ values! {
         abi_version: u32,
     }
     /// What all of a bank shares.
-    Shared = 120 {
+    Shared = 128 {
         /// Key schedule of the flow hash.
         flow: FlowKey,
         /// Seed of the VIP index.
@@ -133,7 +134,9 @@ values! {
         /// Index of the pool's first backend in the bank.
         first_backend: u32,
         /// Counter of the service.
-        service_counter: u32,
+        service_counter: u16,
+        /// Ticks of silence after which a flow in the flow table is forgotten; see [`crate::flow_table`].
+        flow_timeout: u16,
         /// Counter of the pool's first backend in this service.
         first_counter: u32,
         /// Headers and inner packet must fit it.
@@ -234,6 +237,7 @@ add! {
     ExitCount { packets, bytes }
     ServiceCount { packets, bytes, new_flows }
     BackendCount { packets, bytes }
+    FlowCount { known, noted, entered, replaced, evicted, expired, released }
 }
 
 /// All that must agree in one packet, but for the rows.
@@ -387,6 +391,8 @@ pub mod options {
     pub const HASH_SRC_DST: u16 = 0x0001;
     /// The row is that of the source alone.
     pub const HASH_SRC: u16 = 0x0002;
+    /// Flows go where the node remembers that they went.
+    pub const FLOW_TABLE: u16 = 0x0010;
     /// Any hash but that of the whole flow.
     pub const HASH: u16 = HASH_SRC_DST | HASH_SRC;
     /// It does not take everybody's packets.
@@ -407,6 +413,8 @@ pub mod backend_flags {
     pub const LOCAL: u32 = 0x08;
     /// It is on the link, with no router between.
     pub const ON_LINK: u32 = 0x10;
+    /// It has been unreachable as a host for long, or the operator has disabled it: no flow can live there.
+    pub const GONE: u32 = 0x20;
 }
 
 /// Key of a service: VIP number, protocol, port.

@@ -44,6 +44,8 @@ pub struct FlowKey {
     mixer: u64,
     /// Key of the source-port entropy, which must tell nothing about the row.
     entropy: u64,
+    /// Key of places in the flow table, which the row must tell nothing about.
+    table: u64,
 }
 
 /// A flow: addresses of 16 bytes, as they lie on the wire.
@@ -111,6 +113,7 @@ impl FlowKey {
             ipv4_base,
             mixer: derive(key, 10),
             entropy: derive(key, 11),
+            table: derive(key, 12),
         }
     }
 
@@ -148,6 +151,12 @@ impl FlowKey {
     #[inline(always)]
     pub fn hash(&self, flow: &Flow) -> FlowHash {
         self.ipv6(flow.source, flow.destination, flow.ports, flow.protocol)
+    }
+
+    /// Where a flow of this hash is in the flow table: independent of the row to anyone without the key.
+    #[inline(always)]
+    pub fn place(&self, hash: u64) -> u64 {
+        mix(hash ^ self.table)
     }
 
     #[inline(always)]

@@ -78,10 +78,19 @@ pub struct Sight {
     pub now: u16,
     /// Ticks of silence after which a flow of the service is another.
     pub timeout: u16,
-    /// Who has its row.
-    pub first: Member,
     /// It closes the flow: FIN or RST.
     pub closes: bool,
+}
+
+/// Why nobody has a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It has no entry.
+    New,
+    /// Its entry's time is up.
+    Expired(usize),
+    /// Its backend is not there any more.
+    Released(usize),
 }
 
 /// What became of a [`Sight`].
@@ -170,43 +179,57 @@ pub const fn identity(address: [u64; 2]) -> u16 {
 }
 
 impl Bucket {
-    /// Whom a packet of a flow goes to, and remembers that. `keeps`: whether that backend may keep the flow.
+    /// Who has the flow of a packet, and notes that it was seen. `keeps`: whether that backend may keep the flow.
     #[inline(always)]
-    pub fn see(&mut self, sight: &Sight, keeps: impl FnOnce(Member) -> bool) -> (u16, Outcome) {
+    pub fn see(
+        &mut self,
+        sight: &Sight,
+        keeps: impl FnOnce(Member) -> bool,
+    ) -> Result<Member, Unknown> {
         let Some(at) = self.find(sight.fingerprint) else {
-            return (sight.first.index, self.meet(sight));
+            return Err(Unknown::New);
         };
         let silent = sight.now.wrapping_sub(self.seen[at]);
-        let closed = self.states >> (at + CLOSING) & 1 != 0;
-        let timeout = if closed && sight.timeout > CLOSED {
-            CLOSED
-        } else {
-            sight.timeout
-        };
+        if silent > self.timeout(at, sight.timeout) {
+            return Err(Unknown::Expired(at));
+        }
         let member = self.member(at);
-        let outcome = if silent > timeout {
-            Outcome::Expired
-        } else if !keeps(member) {
-            Outcome::Released
-        } else {
-            if silent != 0 {
-                self.seen[at] = sight.now;
-                self.states |= 1 << at;
-            }
-            if sight.closes {
-                self.close(at);
-            }
-            return (member.index, Outcome::Known);
-        };
-        self.enter(at, sight);
-        (sight.first.index, outcome)
+        if !keeps(member) {
+            return Err(Unknown::Released(at));
+        }
+        if silent != 0 {
+            self.seen[at] = sight.now;
+            self.states |= 1 << at;
+        }
+        if sight.closes {
+            self.close(at);
+        }
+        Ok(member)
     }
 
-    /// Whom a flow's packets go to, where it has an entry.
+    /// Who gets a flow that nobody has: whoever has its row.
     #[inline(always)]
-    pub fn look(&self, fingerprint: u32, now: u16, timeout: u16) -> Option<Member> {
-        let at = self.find(fingerprint)?;
-        (now.wrapping_sub(self.seen[at]) <= timeout).then(|| self.member(at))
+    pub fn meet(&mut self, sight: &Sight, unknown: Unknown, first: Member) -> Outcome {
+        let (at, outcome) = match unknown {
+            Unknown::Expired(at) => (at, Outcome::Expired),
+            Unknown::Released(at) => (at, Outcome::Released),
+            Unknown::New => {
+                if !self.was_noted(sight.fingerprint) {
+                    return Outcome::Noted;
+                }
+                self.cheapest(sight.now)
+            }
+        };
+        self.enter(at, sight, first);
+        outcome
+    }
+
+    /// Who has a flow, where it has an entry.
+    #[inline(always)]
+    pub fn look(&self, sight: &Sight) -> Option<Member> {
+        let at = self.find(sight.fingerprint)?;
+        let silent = sight.now.wrapping_sub(self.seen[at]);
+        (silent <= self.timeout(at, sight.timeout)).then(|| self.member(at))
     }
 
     /// Entries in use, the silent ones too.
@@ -222,6 +245,17 @@ impl Bucket {
         (0..ENTRIES).find(|&at| self.fingerprints[at] == fingerprint)
     }
 
+    /// Of an entry, where the service's is `timeout`.
+    #[inline(always)]
+    fn timeout(&self, at: usize, timeout: u16) -> u16 {
+        let is_closed = self.states >> (at + CLOSING) & 1 != 0;
+        if is_closed && timeout > CLOSED {
+            CLOSED
+        } else {
+            timeout
+        }
+    }
+
     #[inline(always)]
     fn member(&self, at: usize) -> Member {
         Member {
@@ -230,66 +264,67 @@ impl Bucket {
         }
     }
 
-    /// A packet of a flow without an entry.
+    /// Whether there was a note of the flow; if not, there is one now.
     #[inline(always)]
-    fn meet(&mut self, sight: &Sight) -> Outcome {
-        let Some(note) = self
-            .notes
-            .iter_mut()
-            .find(|note| **note == sight.fingerprint)
-        else {
-            self.notes = [sight.fingerprint, self.notes[0], self.notes[1]];
-            return Outcome::Noted;
-        };
-        *note = 0;
-        let (at, worth) = self.cheapest(sight.now);
-        self.enter(at, sight);
-        if worth == EMPTY {
+    fn was_noted(&mut self, fingerprint: u32) -> bool {
+        match self.notes.iter_mut().find(|note| **note == fingerprint) {
+            Some(note) => {
+                *note = 0;
+                true
+            }
+            None => {
+                self.notes = [fingerprint, self.notes[0], self.notes[1]];
+                false
+            }
+        }
+    }
+
+    /// The place that a new entry takes, and what becomes of the flow that has it.
+    ///
+    /// Without a branch for what an entry is: the verifier would follow every way through all of them.
+    #[inline(always)]
+    fn cheapest(&self, now: u16) -> (usize, Outcome) {
+        let mut found = self.cheapness(0, now);
+        for at in 1..ENTRIES {
+            let cheapness = self.cheapness(at, now);
+            if cheapness > found {
+                found = cheapness;
+            }
+        }
+        let outcome = if found >= EMPTY {
             Outcome::Entered
-        } else if worth >= SILENT {
+        } else if found >= SILENT {
             Outcome::Replaced
         } else {
             Outcome::Evicted
-        }
+        };
+        ((found & PLACE) as usize, outcome)
     }
 
-    /// The place that a new entry takes, and how little its entry is worth.
+    /// How little an entry is worth: empty, silent or closed, young, and the ticks of silence count in this order. The place is in
+    /// the last bits.
     #[inline(always)]
-    fn cheapest(&self, now: u16) -> (usize, u32) {
-        let mut found = (0, self.worth(0, now));
-        for at in 1..ENTRIES {
-            let worth = self.worth(at, now);
-            if worth > found.1 {
-                found = (at, worth);
-            }
-        }
-        found
-    }
-
-    /// How little an entry is worth: the more, the sooner it goes.
-    #[inline(always)]
-    fn worth(&self, at: usize, now: u16) -> u32 {
-        let silent = now.wrapping_sub(self.seen[at]);
-        let settled = self.states >> at & 1 != 0;
-        let closed = self.states >> (at + CLOSING) & 1 != 0;
-        if self.fingerprints[at] == 0 {
-            EMPTY
-        } else if closed || silent >= GENERATION {
-            SILENT + silent as u32
-        } else if settled {
-            silent as u32
-        } else {
-            YOUNG + silent as u32
-        }
+    fn cheapness(&self, at: usize, now: u16) -> u32 {
+        let silence = u32::from(now.wrapping_sub(self.seen[at]));
+        let is_empty = 1 - ((u64::from(self.fingerprints[at]) + 0xffff_ffff) >> 32) as u32;
+        let generations = silence / u32::from(GENERATION);
+        let is_silent = (generations + 0xffff) >> 16;
+        let is_closed = u32::from(self.states) >> (at + CLOSING) & 1;
+        let is_young = !u32::from(self.states) >> at & 1;
+        let kind = is_empty * EMPTY + (is_silent | is_closed) * SILENT + is_young * YOUNG;
+        kind | (silence << PLACE.count_ones()) | at as u32
     }
 
     #[inline(always)]
-    fn enter(&mut self, at: usize, sight: &Sight) {
+    fn enter(&mut self, at: usize, sight: &Sight, first: Member) {
+        if at >= ENTRIES {
+            return;
+        }
         self.fingerprints[at] = sight.fingerprint;
-        self.backends[at] = sight.first.index;
-        self.identities[at] = sight.first.identity;
+        self.backends[at] = first.index;
+        self.identities[at] = first.identity;
         self.seen[at] = sight.now;
-        self.states &= !(1 << at | 1 << (at + CLOSING));
+        self.states &= !((1 << at) | (1 << (at + CLOSING)));
         if sight.closes {
             self.close(at);
         }
@@ -297,14 +332,15 @@ impl Bucket {
 
     #[inline(always)]
     fn close(&mut self, at: usize) {
-        self.states = (self.states & !(1 << at)) | 1 << (at + CLOSING);
+        self.states = (self.states & !(1 << at)) | (1 << (at + CLOSING));
     }
 }
 
-/// What [`Bucket::worth`] begins at, above the ticks of silence.
-const YOUNG: u32 = 1 << 16;
-const SILENT: u32 = 2 << 16;
-const EMPTY: u32 = 4 << 16;
+/// Bits of [`Bucket::cheapness`], above the ticks of silence and the place.
+const PLACE: u32 = 7;
+const YOUNG: u32 = 1 << 20;
+const SILENT: u32 = 1 << 21;
+const EMPTY: u32 = 1 << 22;
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,8 @@ pub struct Node {
     pub filter_memory_mib: u32,
     /// Buckets for prefixes of sources, of each service that limits them. Default 65,536.
     pub rate_buckets: u32,
+    /// Flows that each CPU remembers for pools in mode `flow-table`.
+    pub flow_table_entries: u32,
 }
 
 /// `node.xdp_mode`.
@@ -228,9 +230,9 @@ impl Pool {
             (Mode::Rows, _) if v6 => tunnel::OVERHEAD_V6.into(),
             (Mode::Rows, _) => tunnel::OVERHEAD_V4.into(),
             // UDP and the first word of GUE.
-            (Mode::Stateless, Encap::Gue) => ip + 8 + 4,
-            (Mode::Stateless, Encap::IpIp) => ip,
-            (Mode::Stateless, Encap::L2) => 0,
+            (Mode::Stateless | Mode::FlowTable, Encap::Gue) => ip + 8 + 4,
+            (Mode::Stateless | Mode::FlowTable, Encap::IpIp) => ip,
+            (Mode::Stateless | Mode::FlowTable, Encap::L2) => 0,
         }
     }
 }
@@ -255,6 +257,19 @@ pub enum Mode {
     Rows,
     /// Rows without a second chance, for backends with nothing but the kernel's decapsulation.
     Stateless,
+    /// The same, and the node remembers which backend a flow has.
+    FlowTable,
+}
+
+impl Mode {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::Rows => "rows",
+            Mode::Stateless => "stateless",
+            Mode::FlowTable => "flow-table",
+        }
+    }
 }
 
 /// `[[pool.backend]]`.
@@ -283,7 +298,7 @@ pub struct Service {
     pub hash: HashScope,
     /// It takes the fragments of its VIP and protocol.
     pub fragments: bool,
-    /// What backends do for UDP flows.
+    /// What is done for UDP flows.
     pub udp: UdpFlows,
     /// Whose packets it takes; none: everybody's.
     pub filter: Option<Arc<Filter>>,
@@ -291,6 +306,8 @@ pub struct Service {
     pub rate: Option<RateLimit>,
     /// The same for each prefix of sources.
     pub source_rate: Option<SourceLimit>,
+    /// Silence after which a UDP flow is no longer remembered, where the node remembers any.
+    pub udp_timeout: Duration,
     /// A pool of this file; `None` only in a file with the backend role alone.
     pub pool: Option<PoolName>,
     /// When the VIP may be announced.
@@ -501,6 +518,19 @@ pub enum UdpFlows {
     Stateless,
     /// Servers open a connected socket per flow, by which backends find its owner.
     Connected,
+    /// The node remembers which backend a flow has.
+    FlowTable,
+}
+
+impl UdpFlows {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            UdpFlows::Stateless => "stateless",
+            UdpFlows::Connected => "connected",
+            UdpFlows::FlowTable => "flow-table",
+        }
+    }
 }
 
 /// `service.protocol`.

@@ -351,6 +351,9 @@ pub struct Counters {
     /// Backend role: what became of encapsulated packets.
     #[serde(default)]
     pub second_chance: Option<SecondChanceCount>,
+    /// LB node: flows of pools in mode `flow-table`.
+    #[serde(default)]
+    pub flow_table: Option<FlowTableCount>,
     /// LB node: packets that traces asked for and did not get, since the ring was full.
     #[serde(default)]
     pub events_lost: Option<u64>,
@@ -382,6 +385,25 @@ pub struct IcmpErrorCount {
     pub kind: String,
     /// How many.
     pub packets: u64,
+}
+
+/// What became of packets in the flow table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowTableCount {
+    /// Places taken, those of flows that are over too: they are given to others as they are needed.
+    pub entries: u64,
+    /// Places.
+    pub capacity_entries: u64,
+    /// Packets of flows that were remembered.
+    pub hits: u64,
+    /// Packets of others, which went by their row.
+    pub misses: u64,
+    /// Flows forgotten for others while they may have been in use; healthy is 0.
+    pub evictions: u64,
+    /// Flows that went by their row anew after a silence longer than their timeout.
+    pub expirations: u64,
+    /// Flows that went by their row anew since their backend was not there any more.
+    pub releases: u64,
 }
 
 impl Counters {

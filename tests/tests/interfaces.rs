@@ -72,6 +72,7 @@ impl Stage {
             interfaces: vec!["eth0".into(), "eth1".into()],
             mode,
             next: Next::Kernel,
+            flow_table_entries: 1024,
         };
         self.lb.run(|| {
             let mut plane = Dataplane::open(&options)?;
@@ -116,6 +117,7 @@ fn desired(stage: &Stage) -> Result<Desired> {
                 on_link: true,
             }),
             health: Health::Up,
+            gone: false,
         };
         let row = [0, abi::ABSENT, abi::ABSENT, abi::ABSENT];
         let pool = DesiredPool {

@@ -210,6 +210,7 @@ impl Lb {
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
             next: Next::Kernel,
+            flow_table_entries: 1024,
         })?;
         let (image, mut operations) = desired(encap, backend).image(&mut Slots::default())?;
         operations.extend(plan(&image, &plane.observed()?)?);
@@ -242,6 +243,7 @@ fn desired(encap: Encap, backend: &str) -> Desired {
             on_link: true,
         }),
         health: Health::Up,
+        gone: false,
     };
     let row = [0, abi::ABSENT, abi::ABSENT, abi::ABSENT];
     let services = FLOWS.map(|(_, vip)| DesiredService {

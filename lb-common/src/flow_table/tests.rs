@@ -42,11 +42,14 @@ impl Stage {
             fingerprint,
             now: self.now,
             timeout: self.timeout,
-            first,
             closes,
         };
         let gone = &self.gone;
-        self.buckets[bucket as usize].see(&sight, |member| !gone.contains(&member))
+        let bucket = &mut self.buckets[bucket as usize];
+        match bucket.see(&sight, |member| !gone.contains(&member)) {
+            Ok(member) => (member.index, Outcome::Known),
+            Err(unknown) => (first.index, bucket.meet(&sight, unknown, first)),
+        }
     }
 
     /// Two packets.
@@ -58,7 +61,12 @@ impl Stage {
     fn owner(&self, flow: u64) -> Option<u16> {
         let place = self.place(flow);
         let bucket = &self.buckets[place.bucket as usize];
-        let member = bucket.look(place.fingerprint, self.now, self.timeout)?;
+        let member = bucket.look(&Sight {
+            fingerprint: place.fingerprint,
+            now: self.now,
+            timeout: self.timeout,
+            closes: false,
+        })?;
         Some(member.index)
     }
 

@@ -8,23 +8,27 @@
 //! |---|---|
 //! | `filter` | allow and deny lists |
 //! | `rate` | token buckets |
+//! | `remembered` | flows whose backends the node remembers |
 
 mod filter;
 mod rate;
+mod remembered;
 
 use super::{Exit, Mark, Tables};
 use crate::abi::{self, Bank, ServiceEntry, options, values};
 use crate::exit::leave;
-use crate::flow::{Flow, FlowKey};
+use crate::flow::Flow;
 use crate::wire::{Be16, Ports};
 
 values! {
     /// A packet of such a service: value of the map `CASE`, where the CPU at work writes it down.
-    Case = 56 {
+    Case = 64 {
         /// Of the client, v4-mapped, as all of a flow.
         source: [u64; 2],
         /// The VIP.
         destination: [u64; 2],
+        /// Hash of the whole flow.
+        hash: u64,
         /// As it lies on the wire.
         source_port: u16,
         /// The same.
@@ -41,8 +45,10 @@ values! {
         protocol: u8,
         /// What packet it is: see [`about`].
         about: u8,
+        /// Its [`ServiceEntry::flow_timeout`].
+        flow_timeout: u16,
         /// Zero.
-        reserved: [u16; 3],
+        reserved: [u16; 2],
     }
 }
 
@@ -56,29 +62,34 @@ pub mod about {
     pub const ERROR: u8 = 0x04;
     /// A node's own probe.
     pub const PROBE: u8 = 0x08;
+    /// It closes a flow: FIN or RST.
+    pub const CLOSES: u8 = 0x10;
 }
 
 impl Case {
-    /// A packet of the flow itself.
+    /// `hash`: of the whole flow. `about`: of [`about`].
     #[inline(always)]
-    pub(super) fn of_flow(service: &ServiceEntry, flow: &Flow, opens: u64, mark: Mark) -> Self {
-        Self::new(service, flow, about::OPENS * opens as u8, mark)
-    }
-
-    #[inline(always)]
-    pub(super) fn new(service: &ServiceEntry, flow: &Flow, about: u8, mark: Mark) -> Self {
+    pub(super) fn new(
+        service: &ServiceEntry,
+        flow: &Flow,
+        hash: u64,
+        about: u8,
+        mark: Mark,
+    ) -> Self {
         Self {
+            hash,
             source: flow.source,
             destination: flow.destination,
             source_port: flow.ports.source.raw(),
             destination_port: flow.ports.destination.raw(),
-            service: service.service_counter,
+            service: u32::from(service.service_counter),
             first_backend: service.first_backend,
             table: service.table,
             options: service.options,
             protocol: flow.protocol,
-            about: about | about::PROBE * u8::from(mark.is_probe()),
-            reserved: [0; 3],
+            about: about | (about::PROBE * u8::from(mark.is_probe())),
+            flow_timeout: service.flow_timeout,
+            reserved: [0; 2],
         }
     }
 
@@ -115,23 +126,36 @@ pub fn run<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
 fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
     filter::check(tables, bank, case)?;
     rate::check(tables, bank, case)?;
-    let hash = hash(&bank.shared.flow, case);
-    let row = hash as u32 & (abi::ROWS - 1);
-    tables.row(u32::from(case.table), row).ok_or(Exit::NoTable)
+    if case.options & options::FLOW_TABLE == 0 {
+        return Ok(by_hash(tables, bank, case));
+    }
+    let unknown = match remembered::find(tables, bank, case) {
+        Ok(member) => return Ok(remembered::only(member)),
+        Err(unknown) => unknown,
+    };
+    let row = by_hash(tables, bank, case);
+    if let Some(unknown) = unknown {
+        remembered::meet(tables, bank, case, unknown, row as u16);
+    }
+    Ok(row)
 }
 
-/// Hash of what flows have in common that are to have one backend.
+/// The row of what flows have in common that are to have one backend.
 #[inline(always)]
-fn hash(key: &FlowKey, case: &Case) -> u64 {
-    let flow = case.flow();
-    let flow = if case.options & options::HASH_SRC != 0 {
-        flow.of_source()
+fn by_hash<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
+    let key = &bank.shared.flow;
+    let hash = if case.options & options::HASH_SRC != 0 {
+        key.hash(&case.flow().of_source()).hash
     } else if case.options & options::HASH_SRC_DST != 0 || case.about & about::FRAGMENT != 0 {
-        flow.of_pair()
+        key.hash(&case.flow().of_pair()).hash
     } else {
-        flow
+        case.hash
     };
-    key.hash(&flow).hash
+    let row = hash as u32 & (abi::ROWS - 1);
+    match tables.row(u32::from(case.table), row) {
+        Some(row) => row,
+        None => NO_ROW,
+    }
 }
 
 /// No row at all: the maps do not agree.

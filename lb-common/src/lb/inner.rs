@@ -1,5 +1,6 @@
 //! The client's packet: IP and transport headers that are sound, or a named way out.
 
+use super::extra::about;
 use super::{Exit, L3, L4_V6};
 use crate::exit::{OrLeave as _, leave};
 use crate::ipv6::upper_layer;
@@ -70,8 +71,8 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
 pub(super) trait Transport: View {
     const PROTOCOL: u8;
     fn ports(&self) -> Ports;
-    /// One where it opens a flow, else zero: a number, for which the verifier need not go two ways.
-    fn opens(&self) -> u64;
+    /// Whether it opens or closes a flow, of [`about`]: a number, for which the verifier need not go two ways.
+    fn about(&self) -> u64;
 }
 
 impl Transport for Tcp {
@@ -83,10 +84,16 @@ impl Transport for Tcp {
     }
 
     #[inline(always)]
-    fn opens(&self) -> u64 {
-        const { assert!(tcp_flags::SYN == 1 << 1 && tcp_flags::ACK == 1 << 4) };
+    fn about(&self) -> u64 {
+        const {
+            assert!(tcp_flags::FIN == 1 && tcp_flags::SYN == 1 << 1);
+            assert!(tcp_flags::RST == 1 << 2 && tcp_flags::ACK == 1 << 4);
+            assert!(about::OPENS == 1 && about::CLOSES == 1 << 4);
+        };
         let flags = u64::from(self.flags);
-        (flags >> 1) & !(flags >> 4) & 1
+        let opens = (flags >> 1) & !(flags >> 4) & 1;
+        let closes = (flags | (flags >> 2)) & 1;
+        opens | (closes << 4)
     }
 }
 
@@ -99,12 +106,12 @@ impl Transport for Udp {
     }
 
     #[inline(always)]
-    fn opens(&self) -> u64 {
+    fn about(&self) -> u64 {
         0
     }
 }
 
-/// Ports and TCP flags of a packet whose IP header is sound; the transport header lies inside the IP packet, at the constant
+/// Ports of a packet, and whether it opens or closes a flow, whose IP header is sound; the transport header lies inside the IP packet, at the constant
 /// offset `usual` where there are no options.
 #[inline(always)]
 pub(super) fn transport<H: Transport, P: Packet>(
@@ -121,5 +128,5 @@ pub(super) fn transport<H: Transport, P: Packet>(
         packet.get_at::<H>(inner.transport)
     };
     let header = header.or_leave(Exit::Malformed)?;
-    Ok((header.ports(), P::settle(header.opens())))
+    Ok((header.ports(), P::settle(header.about())))
 }

@@ -39,13 +39,14 @@ use crate::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, enc
 use crate::exit::{OrLeave as _, exits, leave};
 use crate::filter::Element;
 use crate::flow::{Flow, FlowHash};
+use crate::flow_table::{Bucket, Outcome};
 use crate::packet::{Transit, is_zero};
 use crate::rate::Rate;
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
     Tcp, Udp, protocol, v4_mapped,
 };
-use extra::Case;
+use extra::{Case, about};
 use inner::{Inner, Transport};
 pub use mark::Mark;
 
@@ -63,6 +64,14 @@ pub trait Tables {
     fn take(&self, service: u32, bucket: u32, rate: &Rate) -> bool;
     /// [`extra::run`], in a function of its own.
     fn extra(&self, bank: &Bank, case: &Case) -> u64;
+    /// Buckets of the flow table that each CPU has; zero: there is none.
+    fn flow_buckets(&self) -> u32;
+    /// Works on one of this CPU's; none where it has none of that number.
+    fn flow_bucket<R>(&self, number: u32, work: impl FnOnce(&mut Bucket) -> R) -> Option<R>;
+    /// The present tick of the flow table.
+    fn tick(&self) -> u16;
+    /// Counts what became of a packet there.
+    fn count_flow(&self, outcome: Outcome);
     /// Counts one packet of a service; `new_flow`: one where it opens a flow.
     fn count_service(&self, counter: u32, bytes: u32, new_flow: u64);
     /// Counts one packet of a backend as first hop.
@@ -232,11 +241,12 @@ impl Errand<'_> {
         inner: &Inner,
         mark: Mark,
     ) -> Result<Exit, Exit> {
-        let case = Case::new(self.service, &self.flow, self.about, mark);
+        let FlowHash { hash, entropy } = bank.shared.flow.hash(&self.flow);
+        let case = Case::new(self.service, &self.flow, hash, self.about, mark);
         let choice = Choice {
             service: self.service,
             row: extra::row(tables, bank, &case)?,
-            entropy: bank.shared.flow.hash(&self.flow).entropy,
+            entropy,
         };
         let kind = if self.v4 {
             age_ipv4(packet)?;
@@ -279,7 +289,8 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     (source, destination): (u32, u32),
     mark: Mark,
 ) -> Result<Exit, Exit> {
-    let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V4)?;
+    let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V4)?;
+    let new_flow = about & u64::from(about::OPENS);
     let key = &bank.shared.flow;
     let hash = key.ipv4(source, destination, ports, H::PROTOCOL);
     let flow = || Flow {
@@ -289,7 +300,7 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
         protocol: H::PROTOCOL,
     };
     let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
-    let case = |service: &ServiceEntry| Case::of_flow(service, &flow(), new_flow, mark);
+    let case = |service: &ServiceEntry, hash| Case::new(service, &flow(), hash, about as u8, mark);
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
@@ -306,7 +317,8 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     (source, destination): ([u64; 2], [u64; 2]),
     mark: Mark,
 ) -> Result<Exit, Exit> {
-    let (ports, new_flow) = inner::transport::<H, P>(packet, inner, L4_V6)?;
+    let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V6)?;
+    let new_flow = about & u64::from(about::OPENS);
     let key = &bank.shared.flow;
     let hash = key.ipv6(source, destination, ports, H::PROTOCOL);
     let flow = || Flow {
@@ -316,7 +328,7 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
         protocol: H::PROTOCOL,
     };
     let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
-    let case = |service: &ServiceEntry| Case::of_flow(service, &flow(), new_flow, mark);
+    let case = |service: &ServiceEntry, hash| Case::new(service, &flow(), hash, about as u8, mark);
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;
@@ -362,7 +374,7 @@ fn choose<'b, P: Transit, T: Tables>(
     vip: Vip,
     key: u64,
     FlowHash { hash, entropy }: FlowHash,
-    case: impl FnOnce(&ServiceEntry) -> Case,
+    case: impl FnOnce(&ServiceEntry, u64) -> Case,
 ) -> Result<Choice<'b>, Exit> {
     let hash = P::settle(hash);
     let service = bank
@@ -373,7 +385,7 @@ fn choose<'b, P: Transit, T: Tables>(
         let row = tables.row(u32::from(service.table), row);
         row.or_leave(Exit::NoTable)?
     } else {
-        extra::row(tables, bank, &case(service))?
+        extra::row(tables, bank, &case(service, hash))?
     };
     Ok(Choice {
         service,
@@ -483,7 +495,7 @@ fn forward<P: Transit, T: Tables>(
     if mark.is_probe() {
         return Ok(Exit::Sent);
     }
-    tables.count_service(service.service_counter, inner.length, new_flow);
+    tables.count_service(u32::from(service.service_counter), inner.length, new_flow);
     tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)

@@ -13,13 +13,14 @@ use core::marker::PhantomData;
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::filter::Element;
+use lb_common::flow_table::{Bucket, FlowCount, Outcome};
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::{Packet, Transit as _};
@@ -64,6 +65,19 @@ static BUCKETS: ArrayOfMaps<
     Array<u64, 1, { BPF_F_INNER_MAP as usize }>,
     { abi::SERVICE_COUNTERS_MAX as usize },
 > = ArrayOfMaps::new();
+/// The flow table: a part for each CPU, which alone writes it. One array, since a per-CPU one is a block of memory for each value.
+/// The agent makes it as large as it is told.
+#[btf_map]
+static FLOWS: Array<Bucket, 1> = Array::new();
+#[btf_map]
+static BY_OUTCOME: PerCpuArray<FlowCount, 1> = PerCpuArray::new();
+
+/// Buckets of a CPU in [`FLOWS`], and jiffies of a tick as a power of two: what the agent says when it loads the program.
+#[unsafe(no_mangle)]
+static FLOW_BUCKETS: u32 = 0;
+#[unsafe(no_mangle)]
+static TICK_SHIFT: u32 = 0;
+
 /// The packet at hand, for what its service has beyond the common way.
 #[btf_map]
 static CASE: PerCpuArray<Case, 1> = PerCpuArray::new();
@@ -139,6 +153,34 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
+    fn flow_buckets(&self) -> u32 {
+        read(&FLOW_BUCKETS)
+    }
+
+    #[inline(always)]
+    fn flow_bucket<R>(&self, number: u32, work: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        // SAFETY: takes nothing.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        let first = cpu.wrapping_mul(read(&FLOW_BUCKETS));
+        let bucket = FLOWS.get_ptr_mut(first.wrapping_add(number))?;
+        // SAFETY: the pointer comes from an array and stays valid while the program runs; the part of a CPU is written by nobody else,
+        // and programs of packets do not preempt each other.
+        Some(work(unsafe { &mut *bucket }))
+    }
+
+    #[inline(always)]
+    fn tick(&self) -> u16 {
+        // SAFETY: takes nothing, reads a counter.
+        let jiffies = unsafe { bpf_jiffies64() };
+        (jiffies >> (read(&TICK_SHIFT) & 63)) as u16
+    }
+
+    #[inline(always)]
+    fn count_flow(&self, outcome: Outcome) {
+        bump(BY_OUTCOME.get_ptr_mut(0), |count| count.add(outcome));
+    }
+
+    #[inline(always)]
     fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
         bump(BY_SERVICE.get_ptr_mut(counter), |count| {
             count.packets += 1;
@@ -173,6 +215,13 @@ impl<N: Next> Tables for Maps<N> {
         let budget = unsafe { &mut *budget };
         budget.take(u32::from(shared.answers_per_jiffy), shared.answers_max, now)
     }
+}
+
+/// A value that the agent sets before the program is loaded: what is read is not what the compiler sees.
+#[inline(always)]
+fn read(value: &'static u32) -> u32 {
+    // SAFETY: a reference is valid.
+    unsafe { core::ptr::read_volatile(value) }
 }
 
 /// [`extra`], a global function: the verifier knows nothing of its argument, the number of the bank.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lb_common::abi::{self, Bank, kind};
 use lb_common::exit::Action;
 use lb_common::filter::Element;
+use lb_common::flow_table::{Bucket, Outcome};
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Mark, Tables};
@@ -26,8 +27,12 @@ pub struct Node {
     filters: BTreeMap<u32, Arc<[Element]>>,
     /// Whether a ping is answered.
     pub answers: bool,
+    flows: RefCell<Vec<Bucket>>,
     counted: RefCell<Counted>,
 }
+
+/// Of the flow table.
+const FLOW_BUCKETS: usize = 256;
 
 /// What a node has counted, by counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +100,7 @@ impl Node {
             rows,
             filters: BTreeMap::new(),
             answers: true,
+            flows: RefCell::new(vec![Bucket::default(); FLOW_BUCKETS]),
             counted: RefCell::default(),
         }
     }
@@ -153,6 +159,21 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {
         extra::run(self, bank, case)
     }
+
+    fn flow_buckets(&self) -> u32 {
+        self.0.flows.borrow().len() as u32
+    }
+
+    fn flow_bucket<R>(&self, number: u32, work: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        self.0.flows.borrow_mut().get_mut(number as usize).map(work)
+    }
+
+    // No time passes.
+    fn tick(&self) -> u16 {
+        1
+    }
+
+    fn count_flow(&self, _: Outcome) {}
 
     fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
         let mut counted = self.0.counted.borrow_mut();

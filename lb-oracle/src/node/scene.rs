@@ -12,6 +12,7 @@ use lb_common::abi::{
 };
 use lb_common::filter::Element;
 use lb_common::flow::FlowKey;
+use lb_common::flow_table;
 use lb_common::lb::outer_checksum;
 use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
@@ -254,6 +255,15 @@ const POOLS: &[Pool] = &[
     },
     Pool { mtu: 200, ..L2 },
     Pool {
+        options: options::FLOW_TABLE,
+        ..IP
+    },
+    Pool {
+        options: options::FLOW_TABLE | options::HASH_SRC_DST,
+        over_v4: false,
+        ..GUE
+    },
+    Pool {
         way: Way::Sender,
         ..L2
     },
@@ -356,7 +366,8 @@ impl Scene {
                     table: table(place) as u16,
                     options: pool.options,
                     first_backend,
-                    service_counter: counter,
+                    service_counter: counter as u16,
+                    flow_timeout: flow_table::TIMEOUT_MAX,
                     first_counter: counter * COUNTERS,
                     tunnel_mtu: pool.mtu,
                     tunnel_flags: pool.flags,

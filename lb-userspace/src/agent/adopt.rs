@@ -72,7 +72,7 @@ fn place(settings: &Settings, slots: &Slots, image: &Image, pool: &Pool) -> Opti
             let entry = image
                 .services
                 .iter()
-                .find(|entry| entry.service_counter == counter)?;
+                .find(|entry| u32::from(entry.service_counter) == counter)?;
             Some(entry.first_backend)
         })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::flow::FlowKey;
 
@@ -15,7 +15,9 @@ use super::state::State;
 use super::tunnels::tunnels;
 use super::ways::Ways;
 use crate::health::Target;
-use crate::model::{AdminState, Check, Encap, HashKey, Pool, PoolName, Settings};
+use crate::model::{
+    AdminState, Check, Encap, HashKey, Mode, Pool, PoolName, Protocol, Service, Settings, UdpFlows,
+};
 use crate::path_mtu::Tunnels;
 use crate::plan::desired::NextHop;
 use crate::plan::{Desired, DesiredService, ServiceOptions};
@@ -188,6 +190,7 @@ impl Core {
                     filter: service.filter.clone(),
                     rate: service.rate,
                     source_rate: service.source_rate,
+                    flow_timeout: flow_timeout(&self.settings, service),
                 },
             })
         });
@@ -282,6 +285,19 @@ impl Core {
     }
 }
 
+/// Longer than it takes Linux to find out that a silent peer is gone, by keepalives (tcp(7): 7200 s, and 9 times 75 s).
+const TCP_SILENCE: Duration = Duration::from_secs(8_100);
+
+/// How long the node remembers a silent flow of the service; none: not at all.
+fn flow_timeout(settings: &Settings, service: &Service) -> Option<Duration> {
+    let pool = settings.pools.get(service.pool.as_ref()?)?;
+    match (pool.mode, service.protocol, service.udp) {
+        (Mode::FlowTable, Protocol::Tcp, _) => Some(TCP_SILENCE),
+        (Mode::FlowTable, Protocol::Udp, UdpFlows::FlowTable) => Some(service.udp_timeout),
+        (Mode::FlowTable | Mode::Rows | Mode::Stateless, _, _) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -303,6 +319,36 @@ mod tests {
         capacities[&testing::name("web")]
             .servable(service.need)
             .obstacle
+    }
+
+    #[test]
+    fn flows_are_remembered_where_pool_and_service_say_so() {
+        let pool = testing::pool("web", "198.51.100.1", &[1, 2], "");
+        let udp = |more: &str| {
+            pool.replace("protocol = \"tcp\"", "protocol = \"udp\"") + &format!("{more}\n")
+        };
+        let plain = |text: String| {
+            text.replace(
+                "[[pool]]\n",
+                "[[pool]]\nencap = \"ipip\"\nmode = \"flow-table\"\n",
+            )
+        };
+        for (about, lines, seconds) in [
+            ("TCP by rows", pool.clone(), None),
+            ("UDP by rows", udp(""), None),
+            ("TCP", plain(pool.clone()), Some(8_100)),
+            ("UDP", plain(udp("")), Some(120)),
+            (
+                "UDP, soon forgotten",
+                plain(udp("udp_timeout = \"5s\"")),
+                Some(5),
+            ),
+            ("UDP without flows", plain(udp("udp = \"stateless\"")), None),
+        ] {
+            let settings = settings(&lines);
+            let timeout = flow_timeout(&settings, &settings.services[0]);
+            assert_eq!(timeout.map(|timeout| timeout.as_secs()), seconds, "{about}");
+        }
     }
 
     #[test]

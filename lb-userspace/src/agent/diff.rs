@@ -193,7 +193,7 @@ fn has_flows(settings: &Settings, pool: &PoolName) -> bool {
 /// Whether packets of one flow belong together.
 fn keeps_flows(service: &Service) -> bool {
     match (service.protocol, service.udp) {
-        (Protocol::Tcp, _) | (Protocol::Udp, UdpFlows::Connected) => true,
+        (Protocol::Tcp, _) | (Protocol::Udp, UdpFlows::Connected | UdpFlows::FlowTable) => true,
         (Protocol::Udp, UdpFlows::Stateless) => false,
     }
 }

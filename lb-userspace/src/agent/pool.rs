@@ -126,6 +126,7 @@ impl PoolRows {
             address,
             next_hop: ways.by(pool.encap, address),
             health: health(pool, world, address),
+            gone: current.basis.view.is_gone(address),
         });
         Some(DesiredPool {
             encap: pool.encap,

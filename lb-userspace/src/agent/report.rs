@@ -18,8 +18,9 @@ use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
-    ExplainRequest, Explanation, Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, ListStatus,
-    NodeStatus, PoolStatus, ServiceCount, ServiceLimits, ServiceStatus,
+    ExplainRequest, Explanation, FlowTableCount, Histogram, HopStatus, IcmpErrorCount,
+    InterfaceStatus, ListStatus, NodeStatus, PoolStatus, ServiceCount, ServiceLimits,
+    ServiceStatus,
 };
 
 /// What a status is made from.
@@ -222,6 +223,16 @@ pub fn counters(
             packets,
         })
         .collect();
+    let flows = counted.flows;
+    counters.flow_table = Some(FlowTableCount {
+        entries: flows.entered,
+        capacity_entries: plane.flow_capacity(),
+        hits: flows.known,
+        misses: flows.noted + flows.entered + flows.replaced + flows.evicted,
+        evictions: flows.evicted,
+        expirations: flows.expired,
+        releases: flows.released,
+    });
     let received = counted.received.into_iter().map(|(name, count)| {
         let count = Count {
             packets: count.packets,

@@ -158,6 +158,7 @@ async fn prepare(settings: &Settings, log: BpfLog) -> Result<Ground, Error> {
             (None, Some(pin)) => Next::Program(pin.clone()),
             (None, None) => Next::Kernel,
         },
+        flow_table_entries: settings.node.flow_table_entries,
     };
     let plane = (!interfaces.is_empty())
         .then(|| Dataplane::open_logging(&options, log))

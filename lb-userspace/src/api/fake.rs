@@ -10,8 +10,8 @@ use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
     BackendCount, BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState,
     CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
-    Envelope, ExitCount, ExplainRequest, Explanation, Fate, Health, HealthList, Histogram,
-    HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
+    Envelope, ExitCount, ExplainRequest, Explanation, Fate, FlowTableCount, Health, HealthList,
+    Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
     NodeStatus, PathMtuMessages, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport,
     ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute,
     ServiceCount, ServiceDiff, ServiceLimits, ServiceStatus, TraceBatch, TraceNext, TraceRequest,
@@ -455,6 +455,15 @@ pub(crate) fn lb_counters() -> Counters {
         new_flows: 40,
     };
     Counters {
+        flow_table: Some(FlowTableCount {
+            entries: 700,
+            capacity_entries: 131_080,
+            hits: 800,
+            misses: 90,
+            evictions: 3,
+            expirations: 2,
+            releases: 1,
+        }),
         events_lost: Some(2),
         path_mtu_messages: Some(PathMtuMessages {
             lowered: 1,

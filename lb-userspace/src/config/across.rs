@@ -8,6 +8,7 @@ use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::{Errors, NOT_SUPPORTED};
+use super::flow_table;
 use super::fragments;
 use super::limits;
 use super::node::NodeDraft;
@@ -44,6 +45,7 @@ impl Draft {
         }
         ports::check(&self.services, errors);
         fragments::check(&self.services, errors);
+        flow_table::check(self, errors);
         self.check_addresses(errors);
         audience::check(self, errors);
         limits::check(self, errors);

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use super::json_schema::literal;
 use super::schema::{FILE, Key, Presence, Section};
 use super::value::in_words;
-use crate::model::{Need, Settings};
+use crate::model::{Need, Settings, UdpFlows};
 
 /// A file with everything that it leaves out; displayed, it is a file with the same meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,13 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
             _ => true,
         },
         ("service", "udp") => is("protocol", &["udp"]),
-        ("pool", "hops") => !is("mode", &["stateless"]),
+        ("service", "udp_timeout") => {
+            let mut services = context.settings.services.iter();
+            let name = context.name.as_deref();
+            let service = services.find(|service| Some(service.name.as_str()) == name);
+            service.is_some_and(|service| service.udp == UdpFlows::FlowTable)
+        }
+        ("pool", "hops") => !is("mode", &["stateless", "flow-table"]),
         ("bgp.peer", "med" | "prepend") => {
             let ours = context.settings.bgp.as_ref().map(|bgp| bgp.asn);
             let theirs = table.get("asn").and_then(Value::as_integer);
@@ -170,6 +176,16 @@ fn derived(section: &Section, key: &Key, context: &Context<'_>) -> Option<Value>
             let mut services = context.settings.services.iter();
             let service = services.find(|service| service.name == name)?;
             Some(Value::Boolean(service.fragments))
+        }
+        ("service", "udp") => {
+            let mut services = context.settings.services.iter();
+            let service = services.find(|service| service.name == name)?;
+            Some(Value::String(service.udp.as_str().to_owned()))
+        }
+        ("service", "udp_timeout") => {
+            let mut services = context.settings.services.iter();
+            let service = services.find(|service| service.name == name)?;
+            Some(Value::String(in_words(service.udp_timeout)))
         }
         ("service", "need") => {
             let mut services = context.settings.services.iter();

@@ -15,6 +15,7 @@ mod check;
 mod diagnostic;
 mod effective;
 mod fields;
+mod flow_table;
 mod fragments;
 mod host;
 mod json_schema;
@@ -54,7 +55,7 @@ pub use summary::Summary;
 pub use template::{Template, template};
 pub(crate) use value::unusable;
 
-use crate::model::Settings;
+use crate::model::{Mode, Settings};
 use across::Draft;
 use backend::BackendRoleDraft;
 use bgp::BgpDraft;
@@ -149,10 +150,13 @@ fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Opti
 }
 
 fn finish(draft: Draft, metrics: Option<SocketAddr>, errors: &Errors) -> Option<Settings> {
-    let sizes: BTreeMap<String, usize> = draft
+    let about: BTreeMap<String, (usize, Mode)> = draft
         .pools
         .iter()
-        .filter_map(|pool| Some((pool.name.as_ref()?.value.clone(), pool.backends.len())))
+        .filter_map(|pool| {
+            let about = (pool.backends.len(), pool.mode);
+            Some((pool.name.as_ref()?.value.clone(), about))
+        })
         .collect();
     let mut services = Vec::new();
     let takers: Vec<bool> = draft
@@ -164,17 +168,11 @@ fn finish(draft: Draft, metrics: Option<SocketAddr>, errors: &Errors) -> Option<
     let filters = lists::compile(&draft.services, memory_mib, errors);
     let parts = takers.into_iter().zip(filters);
     for (service, (takes_fragments, filter)) in draft.services.into_iter().zip(parts) {
-        let size = service
-            .pool
-            .as_ref()
-            .and_then(|pool| sizes.get(&pool.value));
+        let pool = service.pool.as_ref();
+        let about = pool.and_then(|pool| about.get(&pool.value));
+        let pool = about.copied().unzip();
         let buckets = draft.node.as_ref().map_or(0, |node| node.rate_buckets);
-        services.push(service.finish(
-            size.copied().unwrap_or(0),
-            takes_fragments,
-            filter,
-            buckets,
-        )?);
+        services.push(service.finish(pool, takes_fragments, filter, buckets)?);
     }
     let mut pools = BTreeMap::new();
     for pool in draft.pools {

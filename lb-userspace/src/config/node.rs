@@ -42,6 +42,7 @@ pub struct NodeDraft {
     pub filter_memory_mib: u32,
     /// For each service that limits its sources.
     pub rate_buckets: u32,
+    flow_table_entries: u32,
     /// Its header.
     pub place: Span,
 }
@@ -88,6 +89,11 @@ impl NodeDraft {
                 1..=16_384,
             ),
             rate_buckets: fields.integer_or("rate_buckets", RATE_BUCKETS, 1024..=16_777_216),
+            flow_table_entries: fields.integer_or(
+                "flow_table_entries",
+                FLOW_TABLE_ENTRIES,
+                FLOW_TABLE_MIN..=FLOW_TABLE_MAX,
+            ),
             place: fields.place.clone(),
         }
     }
@@ -111,6 +117,7 @@ impl NodeDraft {
             linger: self.linger,
             filter_memory_mib: self.filter_memory_mib,
             rate_buckets: self.rate_buckets,
+            flow_table_entries: self.flow_table_entries,
         })
     }
 }
@@ -123,6 +130,11 @@ const LINGER: Duration = Duration::from_secs(30);
 const FILTER_MEMORY_MIB: u32 = 64;
 const RATE_BUCKETS: u32 = 65_536;
 const LEAVING_MAX: Duration = Duration::from_secs(3600);
+/// 840 KB per CPU.
+const FLOW_TABLE_ENTRIES: u32 = 65_536;
+const FLOW_TABLE_MIN: u64 = 1024;
+/// 215 MB per CPU.
+const FLOW_TABLE_MAX: u64 = 1 << 24;
 
 /// How long a step of leaving may take; zero leaves it out.
 fn leaving(value: &toml::de::DeValue<'_>) -> value::Read<Duration> {

@@ -17,7 +17,8 @@ pub struct PoolDraft {
     /// Unique name.
     pub name: Option<Placed<String>>,
     encap: Encap,
-    mode: Mode,
+    /// What keeps flows.
+    pub mode: Mode,
     hops: u8,
     check: Option<Check>,
     /// Its backends.
@@ -128,7 +129,7 @@ fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
         ("ipip", Encap::IpIp),
         ("l2", Encap::L2),
     ];
-    let modes = [("rows", Mode::Rows), ("stateless", Mode::Stateless)];
+    let modes = [Mode::Rows, Mode::FlowTable, Mode::Stateless].map(|mode| (mode.as_str(), mode));
     let encap = fields.word("encap", &encaps);
     let mode = fields.word("mode", &modes);
     let without_room = match encap {
@@ -146,7 +147,9 @@ fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
                 &written.span(),
                 format!("{encap} has no room for the hops of `mode = \"rows\"`"),
             )
-            .help("write `mode = \"stateless\"`: flows then break whenever their row moves"),
+            .help(
+                "write `mode = \"flow-table\"`: the node then remembers which backend a flow has",
+            ),
         );
     }
     (encap.unwrap_or_default(), mode.unwrap_or_default())
@@ -155,18 +158,19 @@ fn tunnel(fields: &Fields<'_, '_>) -> (Encap, Mode) {
 fn hops(fields: &Fields<'_, '_>, mode: Mode) -> u8 {
     match mode {
         Mode::Rows => fields.integer_or("hops", 4, 1..=4),
-        Mode::Stateless => {
+        Mode::Stateless | Mode::FlowTable => {
             let hops = fields.integer_or("hops", 1, 1..=4);
             if let (2.., Some(written)) = (hops, fields.raw("hops")) {
                 fields.errors().add(
                     Diagnostic::at(
                         &written.span(),
-                        "`hops` above 1 with `mode = \"stateless\"`",
+                        format!("`hops` above 1 with `mode = \"{}\"`", mode.as_str()),
                     )
                     .help("remove it: a second chance needs `mode = \"rows\"`"),
                 );
             }
-            hops
+            // Who had a row before is remembered with it, so that `anylb diff` knows that its flows are kept.
+            if mode == Mode::FlowTable { 4 } else { hops }
         }
     }
 }

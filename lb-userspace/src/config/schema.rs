@@ -145,6 +145,13 @@ pub static NODE: Section = Section {
              `[backend]`.",
         ),
         optional(
+            "flow_table_entries",
+            "1024 to 16777216",
+            "65536",
+            "How many flows each CPU remembers for pools with `mode = \"flow-table\"`: 12.8 bytes each. With more flows at once, those \
+             that were silent longest are forgotten. A change takes effect when the agent starts, and forgets all.",
+        ),
+        optional(
             "hash_key_file",
             "path",
             "none",
@@ -368,16 +375,15 @@ pub static POOL: Section = Section {
              For `l2` the backends must be on a link of the node, with no router between, and have the VIP on `lo` without \
              answering ARP for it (`net.ipv4.conf.all.arp_ignore = 1`, `arp_announce = 2`).",
         ),
-        Key {
-            reserved: &["flow-table"],
-            ..optional(
-                "mode",
-                "\"rows\" or \"stateless\"",
-                "\"rows\"",
-                "`rows`: no state on the node, a second chance on the backend, which runs `anylb backend`. `stateless`: no state \
-                 and no second chance, for backends with nothing but the kernel's decapsulation; flows break when their row moves.",
-            )
-        },
+        optional(
+            "mode",
+            "\"rows\", \"flow-table\" or \"stateless\"",
+            "\"rows\"",
+            "`rows`: no state on the node, a second chance on the backend, which runs `anylb backend`. The others are for backends \
+             with nothing but the kernel's decapsulation. `flow-table`: the node remembers which backend a flow has (see \
+             `node.flow_table_entries`), so that flows survive changes of the pool; where a node fails, or routers send a flow to \
+             another, those break whose row has moved since they began. `stateless`: flows break when their row moves.",
+        ),
         optional(
             "hops",
             "1 to 4",
@@ -601,16 +607,20 @@ pub static SERVICE: Section = Section {
                 "What happens to the announcement with fewer healthy backends than `need`.",
             )
         },
-        Key {
-            reserved: &["flow-table"],
-            ..optional(
-                "udp",
-                "\"stateless\" or \"connected\"",
-                "\"stateless\"",
-                "`stateless`: any backend answers any datagram. `connected`: servers open a connected socket per flow, and the \
-                 backends find the one that has it.",
-            )
-        },
+        optional(
+            "udp",
+            "\"stateless\", \"connected\" or \"flow-table\"",
+            "\"stateless\", in a pool with `mode = \"flow-table\"` that",
+            "`stateless`: any backend answers any datagram. `connected`: servers open a connected socket per flow, and the \
+             backends find the one that has it. `flow-table`: nodes remember which backend a flow has; only in a pool of that mode, \
+             and its default.",
+        ),
+        optional(
+            "udp_timeout",
+            "duration, 1s to 1h",
+            "\"2m\", where flows are remembered",
+            "With `udp = \"flow-table\"`: silence after which a flow may go to another backend.",
+        ),
         optional(
             "fragments",
             "true or false",

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_common::abi;
 use toml::de::DeValue;
@@ -9,6 +10,7 @@ use toml::de::DeValue;
 use super::announce::AnnounceDraft;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
+use super::flow_table;
 use super::lists;
 use super::place::{Placed, Span};
 use super::ports::Entries;
@@ -18,7 +20,8 @@ use super::secret::Secrets;
 use super::value::{self, Read, Reject};
 use crate::filter::{Filter, PrefixList};
 use crate::model::{
-    Announce, HashScope, Need, PoolName, Ports, Protocol, RateLimit, Service, SourceLimit, UdpFlows,
+    Announce, HashScope, Mode, Need, PoolName, Ports, Protocol, RateLimit, Service, SourceLimit,
+    UdpFlows,
 };
 
 /// `[[service]]` as far as it could be read.
@@ -35,7 +38,10 @@ pub struct ServiceDraft {
     pub hash: HashScope,
     /// Whether it takes fragments, where it says so.
     pub fragments: Option<Placed<bool>>,
-    udp: UdpFlows,
+    /// What is done for UDP flows, where it says so.
+    pub udp: Option<Placed<UdpFlows>>,
+    /// How long they are remembered, where it says so.
+    pub udp_timeout: Option<Placed<Duration>>,
     /// Who may.
     pub allow: Option<Placed<Arc<PrefixList>>>,
     /// Who may not.
@@ -73,7 +79,10 @@ impl ServiceDraft {
                 .word("hash", &HASHES.map(|hash| (hash.as_str(), hash)))
                 .unwrap_or_default(),
             fragments: fields.get("fragments", value::flag),
-            udp: udp(fields, protocol),
+            udp: fields.placed_word("udp", &UDP_FLOWS.map(|udp| (udp.as_str(), udp))),
+            udp_timeout: fields.get("udp_timeout", |value| {
+                value::duration(value, UDP_TIMEOUT_MIN..=UDP_TIMEOUT_MAX)
+            }),
             allow: lists::read(fields, "allow", secrets),
             deny: lists::read(fields, "deny", secrets),
             rate: rates::service(fields, protocol),
@@ -88,15 +97,17 @@ impl ServiceDraft {
         }
     }
 
-    /// The service, if all of it could be read. `backends`: how many its pool has; `filter`: its lists; `buckets`: for prefixes
-    /// of its sources.
+    /// The service, if all of it could be read. `size` and `mode`: of its pool; `filter`: its lists; `buckets`: for prefixes of its
+    /// sources.
     pub fn finish(
         self,
-        backends: usize,
+        (size, mode): (Option<usize>, Option<Mode>),
         takes_fragments: bool,
         filter: Option<Arc<Filter>>,
         buckets: u32,
     ) -> Option<Service> {
+        let backends = size.unwrap_or(0);
+        let udp = flow_table::udp(&self, mode);
         let mut ports: Vec<Ports> = self.ports.iter().map(|ports| ports.value).collect();
         ports.sort_unstable();
         let default = if backends <= 2 {
@@ -111,7 +122,10 @@ impl ServiceDraft {
             ports,
             hash: self.hash,
             fragments: takes_fragments,
-            udp: self.udp,
+            udp,
+            udp_timeout: self
+                .udp_timeout
+                .map_or(UDP_TIMEOUT, |timeout| timeout.value),
             filter,
             rate: self.rate,
             source_rate: self
@@ -127,6 +141,15 @@ impl ServiceDraft {
 }
 
 const HASHES: [HashScope; 3] = [HashScope::Flow, HashScope::Pair, HashScope::Source];
+const UDP_FLOWS: [UdpFlows; 3] = [
+    UdpFlows::Stateless,
+    UdpFlows::Connected,
+    UdpFlows::FlowTable,
+];
+/// As long as address translators keep a silent flow at least (RFC 4787, section 4.3).
+const UDP_TIMEOUT: Duration = Duration::from_secs(120);
+const UDP_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
     let net = value
@@ -139,27 +162,6 @@ fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
         }
         _ => value::address(value),
     }
-}
-
-/// How UDP flows are kept; only UDP has such flows.
-fn udp(fields: &Fields<'_, '_>, protocol: Option<Protocol>) -> UdpFlows {
-    let words = [
-        ("stateless", UdpFlows::Stateless),
-        ("connected", UdpFlows::Connected),
-    ];
-    let flows = fields.word("udp", &words);
-    if let (Some(written), Some(UdpFlows::Connected), Some(Protocol::Tcp)) =
-        (fields.raw("udp"), flows, protocol)
-    {
-        fields.errors().add(
-            Diagnostic::at(
-                &written.span(),
-                "`udp = \"connected\"` in a service with `protocol = \"tcp\"`",
-            )
-            .help("remove it: TCP flows are kept by their sockets"),
-        );
-    }
-    flows.unwrap_or_default()
 }
 
 fn ports(fields: &Fields<'_, '_>) -> Vec<Placed<Ports>> {

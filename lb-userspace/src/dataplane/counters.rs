@@ -7,6 +7,7 @@ use aya::Ebpf;
 use aya::Pod;
 use aya::maps::PerCpuValues;
 use lb_common::abi::{self, BackendCount, ExitCount, ServiceCount};
+use lb_common::flow_table::FlowCount;
 use lb_common::lb::Exit;
 use lb_common::lb::icmp::ERRORS;
 
@@ -19,6 +20,8 @@ pub struct DatapathCounters {
     pub exits: Vec<(Exit, ExitCount)>,
     /// ICMP errors that were sent to backends, in the order of [`ERRORS`].
     pub icmp_errors: [u64; ERRORS.len()],
+    /// What became of packets in the flow table.
+    pub flows: FlowCount,
     /// All exits of the packets that came in by an interface; several whose numbers share a block are told together.
     pub received: BTreeMap<String, ExitCount>,
 }
@@ -34,6 +37,8 @@ unsafe impl Pod for Cell<ExitCount> {}
 unsafe impl Pod for Cell<ServiceCount> {}
 // SAFETY: as above.
 unsafe impl Pod for Cell<BackendCount> {}
+// SAFETY: as above.
+unsafe impl Pod for Cell<FlowCount> {}
 
 /// Test runs come in by the loopback interface.
 const PROBE_INTERFACE: u32 = 1;
@@ -42,6 +47,7 @@ pub(super) struct Maps {
     exits: PerCpu<Cell<ExitCount>>,
     services: PerCpu<Cell<ServiceCount>>,
     backends: PerCpu<Cell<BackendCount>>,
+    outcomes: PerCpu<Cell<FlowCount>>,
 }
 
 impl Maps {
@@ -50,6 +56,7 @@ impl Maps {
             exits: maps::of(object, "EXITS")?,
             services: maps::of(object, "BY_SERVICE")?,
             backends: maps::of(object, "BY_BACKEND")?,
+            outcomes: maps::of(object, "BY_OUTCOME")?,
         })
     }
 
@@ -69,6 +76,7 @@ impl Maps {
                 .map(|exit| (*exit, ExitCount::default()))
                 .collect(),
             icmp_errors: [0; ERRORS.len()],
+            flows: sum(&self.outcomes, 0, "BY_OUTCOME")?,
             received: BTreeMap::new(),
         };
         for (block, names) in blocks {

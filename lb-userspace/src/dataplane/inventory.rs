@@ -12,7 +12,7 @@ use aya::maps::MapData;
 use aya::programs::ProgramInfo;
 
 use super::maps::{self, SHAPES};
-use super::{Dataplane, DataplaneError};
+use super::{Dataplane, DataplaneError, flows};
 use crate::status::{BpfMap, BpfProgram, BpfState};
 
 impl Dataplane {
@@ -21,6 +21,7 @@ impl Dataplane {
         let named = SHAPES
             .iter()
             .map(|shape| (shape.name.to_owned(), self.pins.maps().join(shape.name)));
+        let flows = (flows::MAP.to_owned(), self.flows.path(&self.pins.maps()));
         let mut numbered = Vec::new();
         for (noun, directory) in [
             ("table", self.pins.tables()),
@@ -33,7 +34,7 @@ impl Dataplane {
             numbered.extend(pins.into_iter().map(name));
         }
         let mut all = Vec::new();
-        for (name, pin) in named.chain(numbered) {
+        for (name, pin) in named.chain([flows]).chain(numbered) {
             let map = MapData::from_pin(&pin).map_err(DataplaneError::map("maps"))?;
             let map = describe(&name, map.fd().as_fd()).map_err(DataplaneError::pin(pin))?;
             all.push(map);

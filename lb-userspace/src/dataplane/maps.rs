@@ -8,6 +8,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
+use lb_common::flow_table::FlowCount;
 
 use super::DataplaneError;
 
@@ -23,6 +24,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// A map of so many values of this type.
+    pub(super) const fn of<T>(name: &'static str, max_entries: u32) -> Self {
+        Self {
+            name,
+            value_size: size_of::<T>(),
+            max_entries,
+        }
+    }
+
     /// Compares the map pinned as `path`: the loader would reuse it unchecked.
     pub(super) fn check(&self, pin_dir: &Path, path: &Path) -> Result<(), DataplaneError> {
         let map = MapData::from_pin(path).map_err(DataplaneError::map(self.name))?;
@@ -47,24 +57,17 @@ impl Shape {
     }
 }
 
-const fn shape<T>(name: &'static str, max_entries: u32) -> Shape {
-    Shape {
-        name,
-        value_size: size_of::<T>(),
-        max_entries,
-    }
-}
-
-/// Every map of the object.
-pub(super) static SHAPES: [Shape; 8] = [
-    shape::<Root>("ROOT", 1),
-    shape::<Bank>("BANKS", abi::BANKS),
-    shape::<u32>("TABLES", abi::TABLES_MAX + 1),
-    shape::<u32>("FILTERS", abi::FILTERS_MAX),
-    shape::<u32>("BUCKETS", abi::SERVICE_COUNTERS_MAX),
-    shape::<ExitCount>("EXITS", abi::EXIT_BLOCKS * abi::EXITS_MAX),
-    shape::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
-    shape::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
+/// Every map of the object that is pinned by its name; the flow table has a pin for every size.
+pub(super) static SHAPES: [Shape; 9] = [
+    Shape::of::<Root>("ROOT", 1),
+    Shape::of::<Bank>("BANKS", abi::BANKS),
+    Shape::of::<u32>("TABLES", abi::TABLES_MAX + 1),
+    Shape::of::<u32>("FILTERS", abi::FILTERS_MAX),
+    Shape::of::<u32>("BUCKETS", abi::SERVICE_COUNTERS_MAX),
+    Shape::of::<ExitCount>("EXITS", abi::EXIT_BLOCKS * abi::EXITS_MAX),
+    Shape::of::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
+    Shape::of::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
+    Shape::of::<FlowCount>("BY_OUTCOME", 1),
 ];
 
 /// Makes the directory and its `parts`, and refuses another kind of file system.

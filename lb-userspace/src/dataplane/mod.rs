@@ -15,6 +15,7 @@
 //! | `inventory` | maps and programs as the kernel describes them |
 //! | `counters` | sums over CPUs |
 //! | `alarm` | an end to a long system call |
+//! | `flows` | size and pin of the flow table |
 //! | [`generator`] | the load of `anylb bench`, on an interface of its own |
 //! | `filters` | maps of allow and deny lists |
 //! | `inner` | maps of any size in an outer one |
@@ -38,6 +39,7 @@ pub(crate) mod counters;
 pub mod error;
 pub mod features;
 mod filters;
+mod flows;
 pub mod generator;
 mod inner;
 pub(crate) mod inventory;
@@ -76,6 +78,7 @@ pub use trace::Traced;
 use crate::model::XdpMode;
 use crate::plan::{Image, Observed, Op, Seeds};
 use filters::Filters;
+use flows::Flows;
 use inner::Inner;
 use link::Link;
 use log::Lines;
@@ -95,6 +98,8 @@ pub struct Options {
     pub mode: XdpMode,
     /// Who gets what is not for a VIP.
     pub next: Next,
+    /// Flows that each CPU can remember for pools in mode `flow-table`.
+    pub flow_table_entries: u32,
 }
 
 /// A loaded, pinned and attached datapath.
@@ -103,6 +108,7 @@ pub struct Dataplane {
     /// Of the object's programs the one that is loaded.
     role: Role,
     log: BpfLog,
+    flows: Flows,
     /// What it logs.
     lines: Option<Lines>,
     /// The program behind it; none: it is not ours to put there.
@@ -141,7 +147,9 @@ impl Dataplane {
     /// The same, with a program that logs.
     pub fn open_logging(options: &Options, log: BpfLog) -> Result<Self, DataplaneError> {
         let pins = Pins::open(&options.pin_dir)?;
-        let mut object = load_object(&pins.maps(), UNUSED_RING, log)?;
+        let flows = Flows::new(options.flow_table_entries)?;
+        flows.check(&options.pin_dir, &pins.maps())?;
+        let mut object = load_object(&pins.maps(), UNUSED_RING, log, flows)?;
         let role = options.next.role();
         let program = role.program(log);
         load_program(&mut object, program)?;
@@ -165,6 +173,7 @@ impl Dataplane {
             mode: options.mode,
             role,
             log,
+            flows,
             lines,
             behind: options.next.behind(&options.pin_dir)?,
             links,
@@ -195,6 +204,7 @@ impl Dataplane {
             outcome = outcome.and(attached.map_err(DataplaneError::beside));
         }
         outcome?;
+        self.flows.remove_others(&self.pins.maps())?;
         if self.links.is_empty() {
             return Ok(());
         }
@@ -323,6 +333,11 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Flows that the flow table can remember.
+    pub fn flow_capacity(&self) -> u64 {
+        self.flows.capacity()
+    }
+
     /// Counters, summed over CPUs.
     pub fn counters(&self) -> Result<DatapathCounters, DataplaneError> {
         self.counters
@@ -348,7 +363,7 @@ impl Dataplane {
 
     /// From now on packets are told of; that ends by itself after `lease_ns` without [`Dataplane::traced`].
     pub fn begin_trace(&mut self, wanted: Asked, lease_ns: u64) -> Result<(), DataplaneError> {
-        let mut trace = Trace::load(&self.pins.maps(), self.role, self.log, wanted)?;
+        let mut trace = Trace::load(&self.pins.maps(), self.role, self.log, self.flows, wanted)?;
         trace.renew(lease_ns)?;
         self.trace = Some(trace);
         let attached = self.attach();
@@ -538,7 +553,12 @@ fn live<'o>(
 }
 
 /// `ring_bytes`: of the ring for packets.
-fn load_object(maps_dir: &Path, ring_bytes: u32, log: BpfLog) -> Result<Ebpf, DataplaneError> {
+fn load_object(
+    maps_dir: &Path,
+    ring_bytes: u32,
+    log: BpfLog,
+    flows: Flows,
+) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
@@ -546,6 +566,10 @@ fn load_object(maps_dir: &Path, ring_bytes: u32, log: BpfLog) -> Result<Ebpf, Da
     for map in slot::MAPS {
         loader.map_pin_path(map, maps_dir.join(map));
     }
+    loader.map_pin_path(flows::MAP, flows.path(maps_dir));
+    loader.map_max_entries(flows::MAP, flows.max_entries());
+    loader.override_global("FLOW_BUCKETS", &flows.buckets, true);
+    loader.override_global("TICK_SHIFT", &flows.tick_shift, true);
     let level = log.level();
     loader.override_global(aya_log::LEVEL, &level, true);
     loader.map_max_entries(log::MAP, log.bytes());

@@ -11,6 +11,7 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{self, Bank, PROBE_MARK};
 use lb_common::exit::Action;
 use lb_common::filter::Element;
+use lb_common::flow_table::{Bucket, Outcome};
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Mark, Tables};
@@ -273,6 +274,21 @@ impl Tables for HostTables<'_> {
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {
         extra::run(self, bank, case)
     }
+
+    /// Probes do not ask for what each CPU remembers.
+    fn flow_buckets(&self) -> u32 {
+        0
+    }
+
+    fn flow_bucket<R>(&self, _: u32, _: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        None
+    }
+
+    fn tick(&self) -> u16 {
+        0
+    }
+
+    fn count_flow(&self, _: Outcome) {}
 
     fn count_service(&self, _: u32, _: u32, _: u64) {}
 

@@ -12,6 +12,7 @@ use lb_common::lb::trace::{Asked, Desk, Head, Untold};
 use zerocopy::FromBytes as _;
 
 use super::counters::Cell;
+use super::flows::Flows;
 use super::generator::now_ns;
 use super::log::{self, BpfLog, Lines};
 use super::next::Role;
@@ -74,9 +75,10 @@ impl Trace {
         maps_dir: &Path,
         role: Role,
         log: BpfLog,
+        flows: Flows,
         wanted: Asked,
     ) -> Result<Self, DataplaneError> {
-        let mut object = super::load_object(maps_dir, RING_BYTES, log)?;
+        let mut object = super::load_object(maps_dir, RING_BYTES, log, flows)?;
         let program = role.watched();
         super::load_program(&mut object, program)?;
         Ok(Self {

@@ -447,7 +447,7 @@ fn mtu(pool: &Pool, mtu: u32) -> Finding {
             format!("{found}, which backends tell TCP (mss = \"auto\")"),
         ),
         Mode::Rows => warn(check, found).fix(raise),
-        Mode::Stateless => warn(check, format!("{found}, and nobody tells TCP"))
+        Mode::Stateless | Mode::FlowTable => warn(check, format!("{found}, and nobody tells TCP"))
             .fix(format!("{raise}, or lower the MSS on the backends")),
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_common::abi::{
     self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, backend_flags, kind,
 };
 use lb_common::flow::FlowKey;
+use lb_common::flow_table;
 use lb_common::lb::outer_checksum;
 use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
@@ -66,6 +68,8 @@ pub struct DesiredBackend {
     pub next_hop: Option<NextHop>,
     /// Verdict of the checks.
     pub health: Health,
+    /// It has been unreachable as a host for long, or the operator has disabled it: no flow can live there.
+    pub gone: bool,
 }
 
 /// What a frame to a backend needs.
@@ -117,6 +121,8 @@ pub struct ServiceOptions {
     pub rate: Option<RateLimit>,
     /// How many of each prefix of sources.
     pub source_rate: Option<SourceLimit>,
+    /// Silence after which a flow that the node remembers is forgotten; none: it remembers none.
+    pub flow_timeout: Option<Duration>,
 }
 
 impl ServiceOptions {
@@ -134,7 +140,23 @@ impl ServiceOptions {
             (None, None) => 0,
             _ => abi::options::RATES,
         };
-        hash | filter | rates
+        let table = match self.flow_timeout {
+            Some(_) => abi::options::FLOW_TABLE,
+            None => 0,
+        };
+        hash | table | filter | rates
+    }
+
+    /// At least the timeout: a packet may have come at the end of its tick.
+    fn flow_timeout_ticks(&self, jiffies_per_sec: u32) -> u16 {
+        let Some(timeout) = self.flow_timeout else {
+            return 0;
+        };
+        let jiffies = timeout.as_millis() * u128::from(jiffies_per_sec) / 1000;
+        let ticks = (jiffies >> flow_table::tick_shift(jiffies_per_sec)) + 1;
+        u16::try_from(ticks).map_or(flow_table::TIMEOUT_MAX, |ticks| {
+            ticks.min(flow_table::TIMEOUT_MAX)
+        })
     }
 
     fn extra(&self, jiffies_per_sec: u32) -> ServiceExtra {
@@ -282,7 +304,9 @@ impl Desired {
                     table: place.table as u16,
                     options: service.options.bits(),
                     first_backend: place.first_backend,
-                    service_counter,
+                    // No counter is above SERVICE_COUNTERS_MAX.
+                    service_counter: service_counter as u16,
+                    flow_timeout: service.options.flow_timeout_ticks(self.jiffies_per_sec),
                     first_counter: block.first,
                     tunnel_mtu: place.pool.mtu(),
                     tunnel_flags: place.pool.tunnel_flags(),
@@ -332,11 +356,13 @@ impl Desired {
         let source = self
             .source_v4
             .map_or(0, |address| u32::from_ne_bytes(address.octets()));
-        let verdict = match member.health {
-            Health::Unknown => 0,
-            Health::Up => backend_flags::JUDGED | backend_flags::UP,
-            Health::Down => backend_flags::JUDGED,
-        };
+        let gone = if member.gone { backend_flags::GONE } else { 0 };
+        let verdict = gone
+            | match member.health {
+                Health::Unknown => 0,
+                Health::Up => backend_flags::JUDGED | backend_flags::UP,
+                Health::Down => backend_flags::JUDGED,
+            };
         let Some(hop) = member.next_hop else {
             return Backend {
                 address,
@@ -385,9 +411,9 @@ impl DesiredPool {
     fn encap(&self) -> u8 {
         match (self.mode, self.encap) {
             (Mode::Rows, _) => abi::encap::ROWS,
-            (Mode::Stateless, Encap::Gue) => abi::encap::GUE,
-            (Mode::Stateless, Encap::IpIp) => abi::encap::IP,
-            (Mode::Stateless, Encap::L2) => abi::encap::L2,
+            (Mode::Stateless | Mode::FlowTable, Encap::Gue) => abi::encap::GUE,
+            (Mode::Stateless | Mode::FlowTable, Encap::IpIp) => abi::encap::IP,
+            (Mode::Stateless | Mode::FlowTable, Encap::L2) => abi::encap::L2,
         }
     }
 

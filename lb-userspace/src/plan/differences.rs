@@ -168,7 +168,7 @@ fn extras(wanted: &Image, found: &Image) -> Vec<Difference> {
     let vips = numbers(&wanted.vips);
     let name = |counter: u32| {
         let all = wanted.services.iter().chain(&found.services);
-        let of_service = |entry: &&ServiceEntry| entry.service_counter == counter;
+        let of_service = |entry: &&ServiceEntry| u32::from(entry.service_counter) == counter;
         all.clone().find(of_service).map_or_else(
             || format!("service counter {counter}"),
             |entry| service_name(entry.key, (entry.first_port, entry.last_port), &vips),

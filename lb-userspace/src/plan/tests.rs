@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_common::abi::{self, VipEntry, kind};
 use lb_common::flow::FlowKey;
+use lb_common::flow_table;
 
 use super::desired::{NextHop, address_of, words};
 use super::*;
@@ -27,6 +29,7 @@ fn backend(address: &str) -> DesiredBackend {
         address: address.parse().expect("an address"),
         next_hop: Some(next_hop),
         health: Health::Up,
+        gone: false,
     }
 }
 
@@ -431,6 +434,38 @@ fn a_number_given_to_another_backend_counts_from_zero() {
         count: 1,
     };
     assert_eq!(zeroed, [&freed]);
+}
+
+#[test]
+fn flows_are_remembered_at_least_for_the_timeout_in_ticks() {
+    let mut state = desired(&[("a", &["10.1.0.1"])]);
+    for (timeout, ticks) in [
+        (None, 0),
+        (Some(Duration::from_millis(10)), 1),
+        (Some(Duration::from_secs(120)), 118),
+        (Some(Duration::from_secs(8_100)), 7_911),
+        (Some(Duration::from_secs(1 << 20)), flow_table::TIMEOUT_MAX),
+    ] {
+        state.services[0].options.flow_timeout = timeout;
+        let (image, _) = state.image(&mut Slots::default()).expect("an image");
+        let service = &image.services[0];
+        assert_eq!(service.flow_timeout, ticks, "{timeout:?}");
+        let remembers = service.options & abi::options::FLOW_TABLE != 0;
+        assert_eq!(remembers, timeout.is_some());
+    }
+}
+
+#[test]
+fn a_backend_that_is_gone_is_marked() {
+    let mut state = desired(&[("a", &["10.1.0.1", "10.1.0.2"])]);
+    let pool = state.pools.values_mut().next().expect("a pool");
+    pool.members[1].gone = true;
+    let (image, _) = state.image(&mut Slots::default()).expect("an image");
+    let gone = image
+        .backends
+        .iter()
+        .map(|one| one.flags & abi::backend_flags::GONE != 0);
+    assert_eq!(gone.collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]

@@ -9,6 +9,13 @@ use nix::unistd::Pid;
 /// Keeps this thread on the last CPU it may use, since the first ones take most interrupts, and before all others there:
 /// a compiler that ran in between would leave cold caches. Returns the CPU.
 pub fn claim() -> Result<usize> {
+    let cpu = stay()?;
+    run_first().context("real-time scheduling")?;
+    Ok(cpu)
+}
+
+/// Keeps this thread on the last CPU that it may use.
+pub fn stay() -> Result<usize> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
     let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
@@ -18,7 +25,6 @@ pub fn claim() -> Result<usize> {
     let mut only = CpuSet::new();
     only.set(last)?;
     sched_setaffinity(this, &only)?;
-    run_first().context("real-time scheduling")?;
     Ok(last)
 }
 

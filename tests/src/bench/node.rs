@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anylb::dataplane::{Dataplane, Next, Options};
@@ -48,6 +49,8 @@ const KINDS: [(&str, &str); 4] = [
     ("udp", "syn"),
     ("udp", "established"),
 ];
+/// No flow is silent for so long here.
+const FLOW_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Bytes in a datagram that is not empty.
 const DATA: usize = 1000;
 
@@ -107,6 +110,16 @@ const RATES: Way = Way {
     ..GUE
 };
 const WAYS: [Way; 6] = [GUE, IPIP, VLAN, REDIRECT, LISTS, RATES];
+/// The node remembers which backend a flow has.
+const FLOW_TABLE: Way = Way {
+    name: "flowtable",
+    port: PORT + 7,
+    mode: Mode::FlowTable,
+    ..IPIP
+};
+
+/// Runs of a case until its flows are remembered, in their number: what finds no place for its note comes again.
+const UNTIL_KNOWN: u32 = 6;
 
 /// Of frames that really leave, by the interface that they came in by.
 const fn live(interface: u32) -> Way {
@@ -121,13 +134,7 @@ const fn live(interface: u32) -> Way {
 /// All cases, on a program loaded under `directory` with services for each way and family, twelve backends each, four hops. The
 /// program lives as long as a case does. Live frames come in and leave by the interface with the index `live_interface`.
 pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Live>)> {
-    let options = Options {
-        pin_dir: directory.join("node"),
-        interfaces: Vec::new(),
-        mode: XdpMode::Auto,
-        next: Next::Kernel,
-    };
-    let mut plane = Dataplane::open(&options)?;
+    let mut plane = open(&directory.join("node"), 1)?;
     let live = live(live_interface);
     apply(&mut plane, &desired(&[&WAYS[..], &[live]].concat())?)?;
     let mut cases = Vec::new();
@@ -149,6 +156,7 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
             cases.push(case(&plane, name, packet, None, verdict)?);
         }
     }
+    cases.extend(remembered(directory)?);
     for family in &FAMILIES {
         for way in [LISTS, RATES] {
             let name = format!("{}-{}", way.name, family.name);
@@ -163,6 +171,40 @@ pub fn cases(directory: &Path, live_interface: u32) -> Result<(Vec<Case>, Vec<Li
         cases.push(case(&plane, name, packet.frame(), None, XDP_PASS)?);
     }
     Ok((cases, live_cases(&plane, live)?))
+}
+
+/// Of a pool whose flows the node remembers: those that it knows, in a table of twice the size, and SYNs.
+fn remembered(directory: &Path) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for family in &FAMILIES {
+        for (protocol, kind) in [
+            ("tcp", "established"),
+            ("udp", "established"),
+            ("tcp", "syn"),
+        ] {
+            for (flows, count) in FLOWS {
+                let name = format!("flowtable-{}-{protocol}-{kind}-{flows}", family.name);
+                let mut plane = open(&directory.join(&name), 2 * count)?;
+                apply(&mut plane, &desired(&[FLOW_TABLE])?)?;
+                let packet = packet(family, FLOW_TABLE, protocol, kind)?;
+                let vary = Some(source(family.client(CLIENT_PORT)?, count));
+                let case = case(&plane, name, packet, vary, XDP_TX)?;
+                case.probe.round(count * UNTIL_KNOWN)?;
+                cases.push(case);
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn open(pin_dir: &Path, flow_table_entries: u32) -> Result<Dataplane> {
+    Ok(Dataplane::open(&Options {
+        pin_dir: pin_dir.into(),
+        interfaces: Vec::new(),
+        mode: XdpMode::Auto,
+        next: Next::Kernel,
+        flow_table_entries,
+    })?)
 }
 
 /// An empty program, then ours with a packet of each family, of many flows.
@@ -255,6 +297,10 @@ fn desired(ways: &[Way]) -> Result<Desired> {
                             ..ServiceOptions::default()
                         },
                         "rates" => rates(),
+                        "flowtable" => ServiceOptions {
+                            flow_timeout: Some(FLOW_TIMEOUT),
+                            ..ServiceOptions::default()
+                        },
                         _ => ServiceOptions::default(),
                     },
                 });
@@ -337,6 +383,7 @@ fn pool_of(family: &Family, way: Way) -> Result<DesiredPool> {
             on_link: true,
         }),
         health: Health::Up,
+        gone: false,
     };
     Ok(DesiredPool {
         encap: way.encap,

@@ -3,6 +3,7 @@
 mod both;
 mod exits;
 mod filters;
+mod flow_table;
 mod fragments;
 mod icmp;
 mod l2;

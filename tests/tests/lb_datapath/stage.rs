@@ -34,6 +34,7 @@ pub fn pool(backends: &[&str], hops: usize) -> DesiredPool {
             on_link: true,
         }),
         health: Health::Up,
+        gone: false,
     });
     let count = backends.len() as u16;
     let row = |row: u16| {
@@ -110,6 +111,20 @@ pub fn ports(text: &str) -> Ports {
     text.parse().expect("ports in a test")
 }
 
+/// Flows that each CPU can remember.
+pub const FLOW_TABLE: u32 = 1 << 16;
+
+/// Pinned there, on no interface, with room for so many flows.
+pub fn options(bpffs: &Bpffs, flow_table_entries: u32) -> Options {
+    Options {
+        pin_dir: bpffs.path().join("anylb"),
+        interfaces: Vec::new(),
+        mode: XdpMode::Auto,
+        next: Next::Kernel,
+        flow_table_entries,
+    }
+}
+
 /// A loaded datapath with `desired` applied; the file system goes with it.
 pub struct Loaded {
     pub plane: Option<Dataplane>,
@@ -127,7 +142,11 @@ impl Loaded {
         let bpffs = Bpffs::mount(&std::env::temp_dir().join(format!("anylb-test-{name}")))
             .expect("a BPF file system");
         let next = if backend { Next::Backend } else { Next::Kernel };
-        let plane = Dataplane::open(&options(&bpffs, next)).expect("the program loads");
+        let plane = Dataplane::open(&Options {
+            next,
+            ..options(&bpffs, FLOW_TABLE)
+        })
+        .expect("the program loads");
         let mut loaded = Self {
             plane: Some(plane),
             slots: Slots::default(),
@@ -140,7 +159,11 @@ impl Loaded {
     /// Another agent takes over what this one has pinned.
     pub fn reopen(&mut self) {
         self.plane = None;
-        let plane = Dataplane::open(&options(&self.bpffs, Next::Kernel)).expect("adopted");
+        let plane = Dataplane::open(&Options {
+            next: Next::Kernel,
+            ..options(&self.bpffs, FLOW_TABLE)
+        })
+        .expect("adopted");
         assert!(plane.adopted());
         self.plane = Some(plane);
     }
@@ -161,15 +184,6 @@ impl Loaded {
             "what was applied is read back as the same image"
         );
         ops.len()
-    }
-}
-
-fn options(bpffs: &Bpffs, next: Next) -> Options {
-    Options {
-        pin_dir: bpffs.path().join("anylb"),
-        interfaces: Vec::new(),
-        mode: XdpMode::Auto,
-        next,
     }
 }
 

@@ -46,6 +46,7 @@ impl Loaded {
             interfaces: Vec::new(),
             mode: XdpMode::Auto,
             next: if backend { Next::Backend } else { Next::Kernel },
+            flow_table_entries: 1024,
         };
         let mut plane = Dataplane::open(&options)?;
         let node = match scene {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::bgp::{Communities, Policy};
 use crate::filter::{Filter, PrefixList, Prefixes};
 use crate::model::{
-    Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Mode, Need, Node,
-    Pool, Service, Settings, UdpFlows,
+    Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Need, Node, Pool,
+    Service, Settings,
 };
 use crate::status::ValueDiff;
 
@@ -49,12 +49,9 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
         said(&hash.as_str())
     });
     found.key("fragments", &before.fragments, &after.fragments, said);
-    found.key("udp", &before.udp, &after.udp, |udp| {
-        said(match udp {
-            UdpFlows::Stateless => &"stateless",
-            UdpFlows::Connected => &"connected",
-        })
-    });
+    found.key("udp", &before.udp, &after.udp, |udp| said(&udp.as_str()));
+    let timeouts = (&before.udp_timeout, &after.udp_timeout);
+    found.key("udp_timeout", timeouts.0, timeouts.1, time);
     found.key("rate_limit", &before.rate, &after.rate, |rate| {
         rate.map(|rate| rate.to_string())
     });
@@ -149,10 +146,7 @@ pub(super) fn pool(before: &Pool, after: &Pool) -> Vec<ValueDiff> {
         })
     });
     found.key("mode", &before.mode, &after.mode, |mode| {
-        said(match mode {
-            Mode::Rows => &"rows",
-            Mode::Stateless => &"stateless",
-        })
+        said(&mode.as_str())
     });
     found.key("hops", &before.hops, &after.hops, said);
     check(&mut found, &before.check, &after.check);
@@ -297,6 +291,12 @@ fn node(found: &mut Found, before: &Node, after: &Node) {
         "node.rate_buckets",
         &before.rate_buckets,
         &after.rate_buckets,
+        said,
+    );
+    found.key(
+        "node.flow_table_entries",
+        &before.flow_table_entries,
+        &after.flow_table_entries,
         said,
     );
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::family::Families;
-use crate::status::{Counters, NodeStatus, SecondChanceCount};
+use crate::status::{Counters, FlowTableCount, NodeStatus, SecondChanceCount};
 
 pub(super) fn add_status(families: &mut Families, node: &NodeStatus) {
     let mut attached = families.gauge(
@@ -43,6 +43,9 @@ pub(super) fn add_counters(families: &mut Families, counters: &Counters) {
             let labels = [("family", &*error.family), ("type", &error.kind)];
             errors.add(&labels, error.packets);
         }
+    }
+    if let Some(table) = &counters.flow_table {
+        add_flow_table(families, table);
     }
     if let Some(lost) = counters.events_lost {
         let mut events = families.counter(
@@ -97,6 +100,54 @@ fn add_exits(families: &mut Families, counters: &Counters) {
     );
     for exit in counters.exits.iter().filter(|exit| exit.action == "drop") {
         drops.add(&[("reason", &exit.name)], exit.packets);
+    }
+}
+
+fn add_flow_table(families: &mut Families, table: &FlowTableCount) {
+    let gauges = [
+        (
+            "flow_table_entries",
+            "Places of the flow table that are taken, those of flows that are over too.",
+            table.entries,
+        ),
+        (
+            "flow_table_capacity_entries",
+            "Places of the flow table.",
+            table.capacity_entries,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        families.gauge(name, help).add(&[], value);
+    }
+    let counters = [
+        (
+            "flow_table_hits_total",
+            "Packets of flows that the flow table knows.",
+            table.hits,
+        ),
+        (
+            "flow_table_misses_total",
+            "Packets of flows that it does not know: they went by their row.",
+            table.misses,
+        ),
+        (
+            "flow_table_evictions_total",
+            "Flows forgotten for others while they may have been in use; healthy is 0.",
+            table.evictions,
+        ),
+        (
+            "flow_table_expirations_total",
+            "Flows that went by their row anew after a silence longer than their timeout.",
+            table.expirations,
+        ),
+        (
+            "flow_table_releases_total",
+            "Flows that went by their row anew since their backend was not there any more.",
+            table.releases,
+        ),
+    ];
+    for (name, help, value) in counters {
+        families.counter(name, help).add(&[], value);
     }
 }
 

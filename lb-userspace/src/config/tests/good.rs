@@ -48,6 +48,7 @@ fn the_example_of_a_load_balancer() {
             linger: Duration::from_secs(30),
             filter_memory_mib: 64,
             rate_buckets: 65_536,
+            flow_table_entries: 65_536,
         },
         metrics: Some(([127, 0, 0, 1], 9488).into()),
         bgp: Some(Bgp {
@@ -109,6 +110,7 @@ fn the_example_of_a_load_balancer() {
             filter: None,
             rate: None,
             source_rate: None,
+            udp_timeout: Duration::from_secs(120),
             pool: Some(web),
             need: Need::Count(1),
             announce: Announce::default(),
@@ -274,6 +276,9 @@ fn every_key_is_read() {
             "web".into(),
             "web-alt".into(),
             "voice".into(),
+            "game".into(),
+            "chat".into(),
+            "dns".into(),
         ])),
     };
     assert!(bgp.peers == [peer], "{:?}", bgp.peers);
@@ -311,6 +316,7 @@ fn every_key_is_read() {
         .services
         .iter()
         .map(|service| service.need)
+        .take(3)
         .collect();
     assert_eq!(
         needs,
@@ -335,6 +341,19 @@ fn every_key_is_read() {
         (udp.protocol, udp.udp),
         (Protocol::Udp, UdpFlows::Connected)
     );
+    let remembered = settings.services[3..].iter();
+    let remembered: Vec<_> = remembered
+        .map(|one| (one.udp, one.udp_timeout.as_secs()))
+        .collect();
+    let expected = [
+        (UdpFlows::FlowTable, 90),
+        (UdpFlows::FlowTable, 120),
+        (UdpFlows::Stateless, 120),
+    ];
+    assert_eq!(remembered, expected);
+    assert_eq!(node.flow_table_entries, 1 << 20);
+    let plain = &settings.pools[&PoolName("plain".into())];
+    assert_eq!((plain.mode, plain.hops), (Mode::FlowTable, 4));
 }
 
 /// A key that is added to the schema must be added to the file above, and so to the assertions.

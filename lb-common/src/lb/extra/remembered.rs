@@ -1,0 +1,103 @@
+//! Flows whose backends this node remembers: see [`crate::flow_table`].
+//!
+//! A packet of a flow that is not known goes by the row, one in the middle of a connection too. Whoever had the row before may be the
+//! one who has that connection, but the packet that follows a SYN looks the same, and is not known yet: most are of that kind.
+//!
+//! | packet | what it does |
+//! |---|---|
+//! | SYN that opens a connection | goes by the row |
+//! | ICMP error | goes where the flow goes, and changes nothing |
+//! | a node's own probe | goes by the row: the table of the CPU that it runs on says nothing of the others |
+//! | fragment | all of a client's to the VIP are one flow; of TCP they go by the row |
+//! | any other | goes where the flow goes, and is remembered |
+
+use super::{Case, about};
+use crate::abi::{self, Backend, Bank, backend_flags};
+use crate::flow_table::{Member, Outcome, Place, Sight, Unknown, identity};
+use crate::lb::Tables;
+use crate::wire::protocol;
+
+/// Who has the flow of a case, or why nobody has; none: the packet says nothing of that.
+#[inline(always)]
+pub(super) fn find<T: Tables>(
+    tables: &T,
+    bank: &Bank,
+    case: &Case,
+) -> Result<Member, Option<Unknown>> {
+    let buckets = tables.flow_buckets();
+    let is_fragment = case.about & about::FRAGMENT != 0 && case.protocol != protocol::UDP;
+    if buckets == 0 || case.about & (about::OPENS | about::PROBE) != 0 || is_fragment {
+        return Err(None);
+    }
+    let place = Place::new(bank.shared.flow.place(case.hash), buckets);
+    let sight = sight(tables, case, place);
+    let keeps = |member| keeps(bank, case, member);
+    if case.about & about::ERROR != 0 {
+        let found = tables.flow_bucket(place.bucket, |bucket| bucket.look(&sight));
+        return match found {
+            Some(Some(member)) if keeps(member) => Ok(member),
+            _ => Err(None),
+        };
+    }
+    match tables.flow_bucket(place.bucket, |bucket| bucket.see(&sight, keeps)) {
+        Some(Ok(member)) => {
+            tables.count_flow(Outcome::Known);
+            Ok(member)
+        }
+        Some(Err(unknown)) => Err(Some(unknown)),
+        None => Err(None),
+    }
+}
+
+/// Notes or enters a flow that nobody has, and whose row's first hop is `first`.
+#[inline(always)]
+pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unknown, first: u16) {
+    if first == abi::ABSENT {
+        return;
+    }
+    let place = Place::new(bank.shared.flow.place(case.hash), tables.flow_buckets());
+    let sight = sight(tables, case, place);
+    let member = Member {
+        index: first,
+        identity: identity(backend(bank, case, first).address),
+    };
+    let met = tables.flow_bucket(place.bucket, |bucket| bucket.meet(&sight, unknown, member));
+    if let Some(outcome) = met {
+        tables.count_flow(outcome);
+    }
+}
+
+#[inline(always)]
+fn sight<T: Tables>(tables: &T, case: &Case, place: Place) -> Sight {
+    Sight {
+        fingerprint: place.fingerprint,
+        now: tables.tick(),
+        timeout: case.flow_timeout,
+        closes: case.about & about::CLOSES != 0,
+    }
+}
+
+/// A row with no other hop.
+#[inline(always)]
+pub(super) fn only(member: Member) -> u64 {
+    abi::pack_row([member.index, abi::ABSENT, abi::ABSENT, abi::ABSENT])
+}
+
+#[inline(always)]
+fn backend<'b>(bank: &'b Bank, case: &Case, index: u16) -> &'b Backend {
+    bank.backend(case.first_backend + u32::from(index))
+}
+
+/// Whether a backend may keep a flow. UDP has nothing to lose where the checks fail: the next datagram begins anew. A TCP connection
+/// stays, since checks may be wrong, until nothing can live there any more.
+#[inline(always)]
+fn keeps(bank: &Bank, case: &Case, member: Member) -> bool {
+    const ALIVE: u32 = backend_flags::REACHABLE | backend_flags::UP;
+    let backend = backend(bank, case, member.index);
+    let flags = backend.flags;
+    let is_alive = flags & ALIVE == ALIVE
+        || flags & (backend_flags::REACHABLE | backend_flags::JUDGED) == backend_flags::REACHABLE;
+    identity(backend.address) == member.identity
+        && flags & backend_flags::GONE == 0
+        && (is_alive || case.protocol != protocol::UDP)
+}

@@ -1,0 +1,75 @@
+//! The flow table: its size, which is fixed while a program runs, and its pin, which has the size in its name.
+//!
+//! Another size makes another table, beside the one that a running program still holds; the old pin goes once the new program is on
+//! the interfaces.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lb_common::flow_table::{Bucket, ENTRIES, tick_shift};
+
+use super::counters::possible_cpus;
+use super::maps::Shape;
+use super::pins::remove_pin;
+use super::{DataplaneError, jiffies};
+
+/// The map.
+pub(super) const MAP: &str = "FLOWS";
+
+/// How large the flow table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flows {
+    /// Buckets of each CPU.
+    pub(super) buckets: u32,
+    /// Jiffies of a tick, as a power of two.
+    pub(super) tick_shift: u32,
+    cpus: u32,
+}
+
+impl Flows {
+    /// With room for so many flows on each CPU.
+    pub(super) fn new(entries: u32) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            buckets: entries.div_ceil(ENTRIES as u32).max(1),
+            tick_shift: tick_shift(jiffies::per_second()),
+            cpus: u32::try_from(possible_cpus()?).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Buckets of all CPUs.
+    pub(super) fn max_entries(self) -> u32 {
+        self.buckets.saturating_mul(self.cpus)
+    }
+
+    /// Flows that all CPUs together can remember.
+    pub(super) fn capacity(self) -> u64 {
+        u64::from(self.max_entries()) * ENTRIES as u64
+    }
+
+    /// Compares what is pinned under its name.
+    pub(super) fn check(self, pin_dir: &Path, maps: &Path) -> Result<(), DataplaneError> {
+        let path = self.path(maps);
+        if path.exists() {
+            Shape::of::<Bucket>(MAP, self.max_entries()).check(pin_dir, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Where it is pinned.
+    pub(super) fn path(self, maps: &Path) -> PathBuf {
+        maps.join(format!("{MAP}-{}", self.max_entries()))
+    }
+
+    /// Removes the pins of other sizes.
+    pub(super) fn remove_others(self, maps: &Path) -> Result<(), DataplaneError> {
+        let (own, prefix) = (self.path(maps), format!("{MAP}-"));
+        for entry in fs::read_dir(maps).map_err(DataplaneError::pin(maps.into()))? {
+            let entry = entry.map_err(DataplaneError::pin(maps.into()))?;
+            let is_one = entry.file_name().to_string_lossy().starts_with(&prefix);
+            if is_one && entry.path() != own {
+                remove_pin(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
