@@ -114,15 +114,14 @@ impl Transit for Frame {
         self.skipped = 0;
     }
 
-    fn shorten(&mut self, by: usize) -> bool {
+    fn cut(&mut self, bytes: usize) -> bool {
+        let end = self.start + self.skipped + bytes;
         self.skipped = 0;
-        match self.end.checked_sub(by) {
-            Some(end) if end >= self.start + 14 => {
-                self.end = end;
-                true
-            }
-            _ => false,
+        let fits = self.start + 14 <= end && end <= self.end;
+        if fits {
+            self.end = end;
         }
+        fits
     }
 
     fn aside(&mut self, task: u32, a: u32, b: u32) -> u64 {

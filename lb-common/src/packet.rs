@@ -19,8 +19,13 @@ pub trait Packet {
     fn get_at<T: View>(&self, offset: usize) -> Option<&T>;
     /// Like [`Packet::get`], to write.
     fn get_mut<T: View>(&mut self, offset: usize) -> Option<&mut T>;
-    /// Bytes from the Ethernet header to the end.
+    /// Bytes from the Ethernet header to the end, or to that of the first of several buffers.
     fn len(&self) -> usize;
+    /// Whether there are so many bytes from the Ethernet header on, those in further buffers included.
+    #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        bytes <= self.len()
+    }
     /// Nothing at all in it.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -70,10 +75,10 @@ pub trait Transit: Packet + Copy {
     fn skip(&mut self, by: usize);
     /// Offsets count from the start of the frame again.
     fn unskip(&mut self);
-    /// Cuts `by` bytes off the end; offsets count from the start of the frame again. False, and nothing cut, where that is not
-    /// possible.
+    /// Cuts off what is behind `bytes` bytes; offsets count from the start of the frame again. False, and nothing cut, where that
+    /// is not possible.
     #[must_use]
-    fn shorten(&mut self, by: usize) -> bool;
+    fn cut(&mut self, bytes: usize) -> bool;
     /// Index of the interface that it came in by.
     fn ingress(&self) -> u32;
     /// [`crate::lb::aside::run`], in a function of its own. What is skipped stays skipped.

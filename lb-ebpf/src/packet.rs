@@ -1,8 +1,9 @@
-//! A packet between `data` and `data_end` of an XDP context.
+//! A packet between `data` and `data_end` of an XDP context, which may go on in further buffers: headers are in the first.
 
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use lb_common::lb::Mark;
@@ -10,6 +11,10 @@ use lb_common::lb::aside::common::SKIPPED;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
 
 use crate::sockets::Arrived;
+
+/// Whether packets may be in several buffers, which the kernel knows since Linux 5.18; the agent says so.
+#[unsafe(no_mangle)]
+static FRAGS: u32 = 0;
 
 /// The packet of an XDP program.
 #[derive(Clone, Copy)]
@@ -56,7 +61,27 @@ impl XdpPacket {
         self.egress
     }
 
-    /// The whole packet, as the context has it now.
+    /// Bytes from where offsets count, those in further buffers included.
+    #[inline(always)]
+    fn whole(&self) -> usize {
+        // SAFETY: an initialised static. The agent sets it before loading: the compiler must not know its value.
+        if unsafe { (&raw const FRAGS).read_volatile() } == 0 {
+            return self.len();
+        }
+        // SAFETY: the context of a running XDP program is valid.
+        unsafe { bpf_xdp_get_buff_len(self.context) as usize - self.skipped }
+    }
+
+    /// Bytes of the frame. A first buffer that holds no more than usual is taken for all of it.
+    #[inline(always)]
+    pub fn bytes(&self) -> u64 {
+        /// More than a frame of the usual MTU of Ethernet.
+        const LARGE: usize = 2048;
+        let bytes = self.len();
+        (if bytes <= LARGE { bytes } else { self.whole() }) as u64
+    }
+
+    /// The packet as the context has it now.
     #[inline(always)]
     fn reload(&mut self) {
         self.skipped = 0;
@@ -115,6 +140,11 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        bytes <= self.len() || bytes <= self.whole()
+    }
+
+    #[inline(always)]
     fn grow(&mut self, by: i32) -> bool {
         // SAFETY: the context is valid; the helper checks the room.
         if unsafe { bpf_xdp_adjust_head(self.context, self.skipped as i32 - by) } != 0 {
@@ -154,9 +184,10 @@ impl Transit for XdpPacket {
     }
 
     #[inline(always)]
-    fn shorten(&mut self, by: usize) -> bool {
+    fn cut(&mut self, bytes: usize) -> bool {
+        let by = self.whole().wrapping_sub(bytes) as i32;
         // SAFETY: the context is valid; the helper checks the length.
-        if unsafe { bpf_xdp_adjust_tail(self.context, -(by as i32)) } != 0 {
+        if unsafe { bpf_xdp_adjust_tail(self.context, by.wrapping_neg()) } != 0 {
             return false;
         }
         self.reload();

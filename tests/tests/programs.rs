@@ -26,14 +26,15 @@ const OBJECTS: [(&str, &[u8]); 3] = [
 ];
 
 /// As the agent loads them: without the offsets the verifier would leave out what reads there.
-fn open(object: &[u8]) -> Result<Ebpf> {
+fn open(object: &'static [u8]) -> Result<Ebpf> {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
     let offsets = Offsets::find(&btf);
     let object = EbpfLoader::new()
         .btf(None)
         .override_global("SENT_ISN", &offsets.sent_isn, false)
         .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, false)
-        .load(object)?;
+        .override_global("FRAGS", &*objects::FRAGS, false)
+        .load(&objects::loadable(object))?;
     Ok(object)
 }
 

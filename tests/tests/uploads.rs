@@ -1,5 +1,5 @@
 //! 10 MB to a VIP over an underlay of 1500 bytes that drops all ICMP: through generic XDP on both sides, and through a backend on
-//! TC ingress behind devices that join packets.
+//! TC ingress behind devices that join packets; and in frames of 9,000 bytes, which no driver has in one buffer.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{Read as _, Write as _};
@@ -20,6 +20,9 @@ const SOON: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 const SIZE: usize = 10_000_000;
 const MTU: u32 = 1500;
+const JUMBO_MTU: u32 = 9000;
+/// The longest frame that veth hands to a program in one buffer.
+const ONE_BUFFER: u64 = 3520;
 const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
 const ETHERNET: u64 = 14;
 const VIPS: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
@@ -300,6 +303,44 @@ fn everything_joins(star: &Star) -> Result<()> {
         star.r1.ip(&format!("link set {} xdp off", node.name))?;
         ethtool(&star.r1, &format!("-K {} {OFFLOADS}", node.name))?;
         ethtool(&node.netns, &format!("-K eth0 {OFFLOADS}"))?;
+    }
+    Ok(())
+}
+
+/// Links that take frames of 9,000 bytes.
+fn jumbo(star: &Star) -> Result<()> {
+    star.set_underlay_mtu(JUMBO_MTU)?;
+    star.r1.ip(&format!("link set client mtu {JUMBO_MTU}"))?;
+    star.client.ip(&format!("link set eth0 mtu {JUMBO_MTU}"))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn by_native_xdp_in_jumbo_frames() -> Result<()> {
+    if !privileged::available("by_native_xdp_in_jumbo_frames") {
+        return Ok(());
+    }
+    let site = Site::build(Plan {
+        prefix: "anylb-upj",
+        backends: 1,
+        lb: "",
+        backend: ["", ""],
+        devices: jumbo,
+    })
+    .await?;
+    for agent in [&site.lb, &site.backends[0]] {
+        assert_eq!(agent.status()?.interfaces[0].mode, "native");
+    }
+    for (way, vip) in WAYS.into_iter().flat_map(|way| VIPS.map(|vip| (way, vip))) {
+        let before = seen(&site.counters(0).await?);
+        site.upload(vip, way)?;
+        let after = seen(&site.counters(0).await?);
+        let (packets, bytes) = (after.0 - before.0, after.1 - before.1);
+        ensure!(
+            bytes > packets * ONE_BUFFER,
+            "{vip} by {}: {bytes} bytes in {packets} packets",
+            way.pool
+        );
     }
     Ok(())
 }

@@ -62,7 +62,8 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     sockets: &S,
 ) -> Result<Exit, Exit> {
     let config = tables.config().ok_or(Exit::NotTunnel)?;
-    let outer = outer::read(packet, config)?;
+    // It was all there before.
+    let outer = outer::headers(packet, config)?;
     let part = read(packet, &outer)?;
     let (step, ecn) = if part.is_first {
         first(packet, tables, config, sockets, &outer, &part.whole)?

@@ -47,9 +47,19 @@ impl Outer {
     }
 }
 
-/// Reads the outer headers. The cheapest questions come first: most packets of a server are not ours.
+/// Reads the outer headers of a packet that is there as a whole.
 #[inline(always)]
 pub(super) fn read<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
+    let outer = headers(packet, config)?;
+    if !packet.holds(outer.end) {
+        return Err(Exit::Malformed);
+    }
+    Ok(outer)
+}
+
+/// Reads the outer headers. The cheapest questions come first: most packets of a server are not ours.
+#[inline(always)]
+pub(super) fn headers<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
     let ethertype = packet.get::<Ethernet>(0).ok_or(Exit::NotTunnel)?.ethertype;
     if ethertype == ETHERTYPE_IPV4 {
         over_ipv4(packet, config)
@@ -95,7 +105,7 @@ fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
             return Err(Exit::NotTunnel);
         }
         let end = L3 + usize::from(ip.total_length.value());
-        return ip_in_ip(packet, UDP_V4, ip.protocol, end, ip.tos);
+        return Ok(without_hops(UDP_V4, ip.protocol, end, ip.tos));
     }
     let udp = packet.get::<Udp>(UDP_V4).ok_or(Exit::NotTunnel)?;
     if udp.ports.destination != Be16::from_raw(config.tunnel_port)
@@ -107,7 +117,7 @@ fn over_ipv4<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
         return Err(Exit::UntrustedSource);
     }
     let end = L3 + usize::from(ip.total_length.value());
-    if UDP_V4 + usize::from(udp.length.value()) != end || end > packet.len() {
+    if UDP_V4 + usize::from(udp.length.value()) != end {
         return Err(Exit::Malformed);
     }
     if let Some(plain) = plain(packet, GUE_V4, end, ip.tos)? {
@@ -131,7 +141,8 @@ fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
             return Err(Exit::NotTunnel);
         }
         let end = UDP_V6 + usize::from(ip.payload_length.value());
-        return ip_in_ip(packet, UDP_V6, ip.next_header, end, (label >> 20) as u8);
+        let tos = (label >> 20) as u8;
+        return Ok(without_hops(UDP_V6, ip.next_header, end, tos));
     }
     let udp = packet.get::<Udp>(UDP_V6).ok_or(Exit::NotTunnel)?;
     if udp.ports.destination != Be16::from_raw(config.tunnel_port)
@@ -143,7 +154,7 @@ fn over_ipv6<P: Packet>(packet: &P, config: &Config) -> Result<Outer, Exit> {
         return Err(Exit::UntrustedSource);
     }
     let end = UDP_V6 + usize::from(ip.payload_length.value());
-    if UDP_V6 + usize::from(udp.length.value()) != end || end > packet.len() {
+    if UDP_V6 + usize::from(udp.length.value()) != end {
         return Err(Exit::Malformed);
     }
     if let Some(plain) = plain(packet, GUE_V6, end, (label >> 20) as u8)? {
@@ -168,25 +179,10 @@ fn own_v6(config: &Config, [high, low]: [u64; 2]) -> bool {
             .any(|own| own[1] == low && own[0] == high)
 }
 
-/// 4 or 41.
+/// 4 or 41: IP in IP (RFC 2003, RFC 2473). From strangers it is none of ours, the host may have tunnels of its own.
 #[inline(always)]
 const fn is_ip(protocol: u8) -> bool {
     protocol == protocol::IPV4 || protocol == protocol::IPV6
-}
-
-/// IP in IP (RFC 2003, RFC 2473). From strangers it is none of ours: the host may have tunnels of its own.
-#[inline(always)]
-fn ip_in_ip<P: Packet>(
-    packet: &P,
-    inner: usize,
-    kind: u8,
-    end: usize,
-    tos: u8,
-) -> Result<Outer, Exit> {
-    if end > packet.len() {
-        return Err(Exit::Malformed);
-    }
-    Ok(without_hops(inner, kind, end, tos))
 }
 
 /// GUE without private data; `None`: there is more in the header.

@@ -29,7 +29,7 @@ pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
         return leave(Exit::Malformed);
     }
     let length = usize::from(ip.total_length.value());
-    if length < header || L3 + length > packet.len() {
+    if length < header || !packet.holds(L3 + length) {
         return leave(Exit::Malformed);
     }
     let is_fragment = ip.fragment.value() & IPV4_FRAGMENT_MASK != 0;
@@ -53,7 +53,7 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
         return leave(Exit::Malformed);
     }
     let length = size_of::<Ipv6>() + usize::from(ip.payload_length.value());
-    if L3 + length > packet.len() {
+    if !packet.holds(L3 + length) {
         return leave(Exit::Malformed);
     }
     let (protocol, transport) =

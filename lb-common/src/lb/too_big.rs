@@ -155,8 +155,7 @@ fn before_v6<P: Transit>(packet: &mut P, quote: usize, fits: u32) -> Option<u64>
 /// places, its tags stay: the answer leaves by the link that the packet came by. Offsets count from behind the tags.
 #[inline(always)]
 fn make_room<P: Transit>(packet: &mut P, headers: usize, quote: usize) -> Option<()> {
-    let by = packet.len().wrapping_sub(L3 + quote);
-    if !packet.shorten(by) || !packet.grow(headers as i32) {
+    if !packet.cut(L3 + quote) || !packet.grow(headers as i32) {
         return None;
     }
     let frame = packet.get::<Ethernet>(headers)?;

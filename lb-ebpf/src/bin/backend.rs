@@ -154,10 +154,10 @@ impl Kernel for ThisKernel {
 }
 
 /// Decapsulates packets for VIPs of this host, or passes them on to their flow's next hop.
-#[xdp]
+#[xdp(frags)]
 pub fn backend(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
-    let bytes = packet.len() as u64;
+    let bytes = packet.bytes();
     let sockets = KernelSockets::<ThisKernel>::new(&packet);
     let exit = backend::run(&mut packet, &Maps, &sockets);
     count(exit, bytes);

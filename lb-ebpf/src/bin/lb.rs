@@ -236,9 +236,8 @@ extern "C" fn beyond(bank: u32) -> u64 {
 
 /// The XDP programs. All spread packets for VIPs over backends.
 macro_rules! programs {
-    ($($(#[$doc:meta])* $name:ident = $next:ident, $watched:literal;)*) => { $(
-        $(#[$doc])*
-        #[xdp]
+    ($($(#[$attribute:meta])* $name:ident = $next:ident, $watched:literal;)*) => { $(
+        $(#[$attribute])*
         #[inline(always)]
         pub fn $name(context: XdpContext) -> u32 {
             spread::<$next, $watched>(&context)
@@ -248,17 +247,24 @@ macro_rules! programs {
 
 programs! {
     /// Passes everything else.
+    #[xdp(frags)]
     lb = Kernel, false;
     /// The same on a box that is a backend as well: what is not for a VIP, and what is for a VIP and this box, goes to the backend's
     /// program, which takes the tunnel off or passes it on as it does with those that came by wire.
+    #[xdp(frags)]
     lb_and_backend = Backend, false;
-    /// What is not for a VIP goes to another program, untouched.
+    /// What is not for a VIP goes to another program, untouched. Like that one, it takes no packet in several buffers: the kernel
+    /// lets programs of the same kind call each other.
+    #[xdp]
     lb_and_next = Other, false;
     /// Like [`lb`], while somebody watches.
+    #[xdp(frags)]
     watched_lb = Kernel, true;
     /// Like [`lb_and_backend`], while somebody watches.
+    #[xdp(frags)]
     watched_lb_and_backend = Backend, true;
     /// Like [`lb_and_next`], while somebody watches.
+    #[xdp]
     watched_lb_and_next = Other, true;
 }
 
@@ -292,7 +298,7 @@ impl Next for Other {
 #[inline(always)]
 fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
-    let bytes = packet.len() as u64;
+    let bytes = packet.bytes();
     let mark = packet.mark();
     // Never undefined: the verifier of 5.10 refuses to copy what the compiler would leave so.
     let arrived = packet

@@ -142,7 +142,7 @@ pub static NODE: Section = Section {
             "An XDP program of somebody else's, by its pin on a BPF file system: it gets every packet that is not for a VIP, as it \
              came, where otherwise the kernel would. So two programs live on one hook: pin that program, take it off the \
              interface, start anylb. It is looked up at the start; it stays in place while the agent is away. Not on a box with \
-             `[backend]`.",
+             `[backend]`; nor does the node take packets larger than one buffer (an MTU above some 3,500) then.",
         ),
         optional(
             "flow_table_entries",

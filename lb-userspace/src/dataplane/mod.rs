@@ -574,7 +574,9 @@ fn load_object(
     loader.override_global(aya_log::LEVEL, &level, true);
     loader.map_max_entries(log::MAP, log.bytes());
     loader.map_max_entries("TRACE", ring_bytes);
-    loader.load(objects::LB).map_err(DataplaneError::object)
+    loader.override_global("FRAGS", &*objects::FRAGS, true);
+    let object = objects::loadable(objects::LB);
+    loader.load(&object).map_err(DataplaneError::object)
 }
 
 fn load_program(object: &mut Ebpf, name: &str) -> Result<(), DataplaneError> {

@@ -233,17 +233,18 @@ fn xdp(name: &str, nic: &Nic) -> Finding {
         )
         .fix("use another interface; generic mode needs GRO and LRO off");
     }
-    if nic.mtu > ONE_BUFFER {
+    if nic.mtu > ONE_BUFFER && !features.several_buffers() {
         return fail(
             check,
             format!(
-                "native, but not with an MTU of {}: a packet must fit one page",
+                "native, but not with an MTU of {}: of this driver a packet must fit one page",
                 nic.mtu
             ),
         )
         .fix(format!("ip link set {name} mtu {ONE_BUFFER}, or less"));
     }
     let mut can = vec!["native"];
+    can.extend(features.several_buffers().then_some("packets of any MTU"));
     can.extend(features.redirect().then_some("sends to others"));
     can.extend(features.target().then_some("takes from others"));
     ok(check, can.join(", "))

@@ -39,6 +39,11 @@ impl XdpFeatures {
     pub fn target(self) -> bool {
         self.0 & 0x04 != 0
     }
+
+    /// Gives programs packets in several buffers.
+    pub fn several_buffers(self) -> bool {
+        self.0 & 0x20 != 0
+    }
 }
 
 /// What the driver of an interface says it does with XDP programs; none on kernels that do not tell (before Linux 6.3).

@@ -19,6 +19,6 @@ pub fn pin(length: u16, pin: &Path) -> Result<()> {
         [0xb7, 0, 0, 0, 1, 0, 0, 0],
         [0x95, 0, 0, 0, 0, 0, 0, 0],
     ];
-    let loaded = load(&program).context("load a program that drops")?;
+    let loaded = load(&program, 0).context("load a program that drops")?;
     pin_program(&loaded, pin)
 }

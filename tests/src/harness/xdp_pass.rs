@@ -18,6 +18,8 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 /// What loaders say that a program is for; the kernel lets no program call one that was loaded for something else.
 const BPF_XDP: u32 = 37;
 const XDP_PASS: u8 = 2;
+/// It takes packets in several buffers.
+const HAS_FRAGS: u32 = 1 << 5;
 
 /// `mov64 r0, XDP_PASS; exit`.
 const PROGRAM: [[u8; 8]; 2] = [
@@ -62,7 +64,9 @@ impl XdpPass {
     /// Loads it and pins it as `dir/xdp_pass`, on a BPF file system.
     pub fn load(dir: &Path) -> Result<Self> {
         let pin = dir.join("xdp_pass");
-        let program = load(&PROGRAM).context("load the XDP_PASS program")?;
+        // Kernels before 5.18 know no such flag.
+        let program = load(&PROGRAM, HAS_FRAGS).or_else(|_| load(&PROGRAM, 0));
+        let program = program.context("load the XDP_PASS program")?;
         pin_program(&program, &pin)?;
         Ok(Self { pin })
     }
@@ -78,7 +82,7 @@ impl XdpPass {
 }
 
 /// Loads an XDP program.
-pub(super) fn load(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+pub(super) fn load(instructions: &[[u8; 8]], flags: u32) -> io::Result<OwnedFd> {
     let license = c"Dual MIT/GPL";
     let attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_XDP,
@@ -89,7 +93,7 @@ pub(super) fn load(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
         log_size: 0,
         log_buf: 0,
         kern_version: 0,
-        prog_flags: 0,
+        prog_flags: flags,
         prog_name: [0; 16],
         prog_ifindex: 0,
         expected_attach_type: BPF_XDP,

@@ -155,7 +155,8 @@ impl Datapath {
             .btf(None)
             .override_global("SENT_ISN", &offsets.sent_isn, true)
             .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, true)
-            .load(objects::BACKEND)
+            .override_global("FRAGS", &*objects::FRAGS, true)
+            .load(&objects::loadable(objects::BACKEND))
             .map_err(DataplaneError::object)?;
         // First the programs: from then on they hold their maps.
         for name in [entry.program(), MSS] {
