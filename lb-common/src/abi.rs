@@ -399,6 +399,8 @@ pub mod options {
     pub const FILTER: u16 = 0x0004;
     /// It does not take any number of them.
     pub const RATES: u16 = 0x0008;
+    /// It takes packets of known flows only.
+    pub const ATTACK: u16 = 0x0020;
 }
 
 /// Bits of [`Backend::flags`].

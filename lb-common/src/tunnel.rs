@@ -42,6 +42,8 @@ pub mod flags {
     pub const PROBE: u8 = 0x08;
     /// Between sites; not used by this version.
     pub const SITE: u8 = 0x10;
+    /// Its service is under attack: no SYN is accepted, and at the last hop nothing that has no socket.
+    pub const KNOWN_ONLY: u8 = 0x20;
 }
 
 wire! {

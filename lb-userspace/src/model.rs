@@ -302,6 +302,8 @@ pub struct Service {
     pub udp: UdpFlows,
     /// Whose packets it takes; none: everybody's.
     pub filter: Option<Arc<Filter>>,
+    /// It takes packets of known flows only.
+    pub attack: bool,
     /// How many of them on this node; none: all.
     pub rate: Option<RateLimit>,
     /// The same for each prefix of sources.

@@ -215,6 +215,9 @@ pub struct ServiceLimits {
     pub source_rate: Option<String>,
     /// Of both lists in the datapath; services with the same lists share it.
     pub filter_bytes: usize,
+    /// It takes packets of known flows only.
+    #[serde(default)]
+    pub attack: bool,
 }
 
 /// A list of prefixes.

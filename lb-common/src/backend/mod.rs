@@ -117,6 +117,8 @@ exits! {
     Joined = "joined", Drop, "the interface joins the tunnel's packets: ethtool -K IFACE rx-udp-gro-forwarding off rx-gro-list off";
     /// An ICMP error about a fragment, which names no flow.
     AcceptedUnknown = "accepted_unknown", Pass, "";
+    /// Nobody knows the flow, and its service is under attack.
+    AttackUnknown = "attack_unknown", Drop, "the service has `attack = true` on an LB node: a flood, or flows that have no socket yet";
 }
 
 const _: () = assert!(Exit::ALL.len() <= abi::EXITS_MAX as usize);
@@ -181,12 +183,21 @@ fn judge<P: Packet, T: Tables, S: Sockets<P>>(
     inner: &inner::Inner,
     vip: u32,
 ) -> Result<Step, Exit> {
-    match flagged(outer.flags) {
+    let step = match flagged(outer.flags) {
         Some(exit) => Ok(Step::Accept(exit)),
         None if outer.plain => Ok(Step::Accept(Exit::AcceptedPlain)),
         None if inner.is_unknown() => Ok(Step::Accept(Exit::AcceptedUnknown)),
         None if inner.is_udp() => Ok(datagram::decide(tables, config, sockets, outer, inner, vip)),
         None => segment(packet, tables, config, sockets, outer, inner, vip),
+    }?;
+    if outer.flags & flags::KNOWN_ONLY == 0 {
+        return Ok(step);
+    }
+    // Under attack the kernel gets nothing that begins a flow, and nothing that it could only answer with a reset.
+    match step {
+        Step::Accept(Exit::AcceptedSyn | Exit::AcceptedLastHop | Exit::AcceptedNoBudget)
+        | Step::Return => Err(Exit::AttackUnknown),
+        step => Ok(step),
     }
 }
 

@@ -6,10 +6,12 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `attack` | services that take known flows only |
 //! | `filter` | allow and deny lists |
 //! | `rate` | token buckets |
 //! | `remembered` | flows whose backends the node remembers |
 
+mod attack;
 mod filter;
 mod rate;
 mod remembered;
@@ -125,6 +127,7 @@ pub fn run<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
 #[inline(always)]
 fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
     filter::check(tables, bank, case)?;
+    attack::check(case)?;
     rate::check(tables, bank, case)?;
     if case.options & options::FLOW_TABLE == 0 {
         return Ok(by_hash(tables, bank, case));
@@ -133,6 +136,7 @@ fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
         Ok(member) => return Ok(remembered::only(member)),
         Err(unknown) => unknown,
     };
+    attack::check_unknown(case)?;
     let row = by_hash(tables, bank, case);
     if let Some(unknown) = unknown {
         remembered::meet(tables, bank, case, unknown, row as u16);
@@ -178,11 +182,17 @@ pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64
     const NOT_ALLOWED: u16 = Exit::NotAllowed as u16;
     const RATE_LIMITED: u16 = Exit::RateLimited as u16;
     const SOURCE_LIMITED: u16 = Exit::SourceLimited as u16;
+    const ATTACK_SYN: u16 = Exit::AttackSyn as u16;
+    const ATTACK_FRAGMENT: u16 = Exit::AttackFragment as u16;
+    const ATTACK_UNKNOWN: u16 = Exit::AttackUnknown as u16;
     match (row >> 16) as u16 {
         DENIED => leave(Exit::Denied),
         NOT_ALLOWED => leave(Exit::NotAllowed),
         RATE_LIMITED => leave(Exit::RateLimited),
         SOURCE_LIMITED => leave(Exit::SourceLimited),
+        ATTACK_SYN => leave(Exit::AttackSyn),
+        ATTACK_FRAGMENT => leave(Exit::AttackFragment),
+        ATTACK_UNKNOWN => leave(Exit::AttackUnknown),
         _ => leave(Exit::NoTable),
     }
 }

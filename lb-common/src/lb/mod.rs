@@ -147,6 +147,12 @@ exits! {
     RateLimited = "rate_limited", Drop, "more than the service's `rate_limit`: raise it, or there is a flood";
     /// More packets from the source's prefix than the service's `rate_limit_source`.
     SourceLimited = "source_limited", Drop, "sources that send more than `rate_limit_source`: raise it for large networks behind one address, or raise `node.rate_buckets` where few send so much";
+    /// It opens a connection to a service that takes known flows only.
+    AttackSyn = "attack_syn", Drop, "the service has `attack = true`: its clients open no new connections until that is taken back";
+    /// A fragment for such a service, of no flow that the node remembers by its fragments.
+    AttackFragment = "attack_fragment", Drop, "the service has `attack = true`, and a fragment does not say which flow it is of";
+    /// The node remembers no such flow of such a service.
+    AttackUnknown = "attack_unknown", Drop, "the service has `attack = true`: a flood, or flows that came to another node or CPU before";
 }
 
 const _: () = assert!(Exit::ALL.len() <= (abi::EXITS_MAX - abi::ERRORS_MAX) as usize);

@@ -70,11 +70,12 @@ fn gue(dice: &mut Dice<'_>, tunnels: &Tunnels, v4: bool, kind: u8) -> Vec<u8> {
     let count = 1 + dice.below(4) as u8;
     let index = dice.below(usize::from(count)) as u8;
     let mut flags = if v4 { 0 } else { tunnel::flags::V6 };
-    flags |= match dice.below(8) {
+    flags |= match dice.below(9) {
         0 => tunnel::flags::FINAL,
         1 => tunnel::flags::PROBE,
         2 => tunnel::flags::SETTLING,
         3 => dice.byte() & !tunnel::flags::V6,
+        4 => tunnel::flags::KNOWN_ONLY,
         _ => 0,
     };
     let words = tunnel::Header::length_words(count, if v4 { 1 } else { 4 });

@@ -267,7 +267,18 @@ const POOLS: &[Pool] = &[
         way: Way::Sender,
         ..L2
     },
+    Pool {
+        options: options::FLOW_TABLE | options::ATTACK,
+        ..IP
+    },
+    Pool {
+        options: options::ATTACK | options::HASH_SRC_DST,
+        flags: tunnel::flags::KNOWN_ONLY,
+        ..ROWS_V6
+    },
 ];
+/// The last one: its services take known flows only.
+const ATTACKED: usize = POOLS.len() - 1;
 
 /// VIPs; the last ones have no services.
 const VIPS: [&str; 4] = [
@@ -287,7 +298,7 @@ const RANGES: [(u16, u16, usize); 4] = [
     (65535, 65535, 1),
 ];
 /// Protocols of the first VIPs, and the place of the pool whose service takes the fragments of each.
-const FRAGMENTS: [(u8, usize); 2] = [(17, 0), (6, 9)];
+const FRAGMENTS: [(u32, u8, usize); 4] = [(1, 17, 0), (2, 17, 0), (1, 6, 9), (2, 6, ATTACKED)];
 /// Where the counters of one service's backends begin, in its number.
 const COUNTERS: u32 = 8;
 /// Where every frame comes from.
@@ -376,7 +387,10 @@ impl Scene {
                     last_port,
                 });
             }
-            for (protocol, _) in FRAGMENTS.iter().filter(|(_, of)| *of == place) {
+            let takes = FRAGMENTS
+                .iter()
+                .filter(|(of_vip, _, of)| (*of_vip, *of) == (vip, place));
+            for (_, protocol, _) in takes {
                 let of = service_key(vip, *protocol, own);
                 let taker = self.services[begin..].iter().find(|one| one.key == of);
                 let taker = taker.copied().unwrap_or_default();

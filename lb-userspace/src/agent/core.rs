@@ -191,6 +191,7 @@ impl Core {
                     rate: service.rate,
                     source_rate: service.source_rate,
                     flow_timeout: flow_timeout(&self.settings, service),
+                    attack: service.attack,
                 },
             })
         });

@@ -109,6 +109,7 @@ fn limits(service: &Service) -> ServiceLimits {
         })
     };
     ServiceLimits {
+        attack: service.attack,
         allow: list(filter.and_then(|filter| filter.allow.as_ref())),
         deny: list(filter.and_then(|filter| filter.deny.as_ref())),
         rate: service.rate.map(|rate| rate.to_string()),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::attack;
 use super::audience;
 use super::backend::BackendRoleDraft;
 use super::bgp::BgpDraft;
@@ -46,6 +47,7 @@ impl Draft {
         ports::check(&self.services, errors);
         fragments::check(&self.services, errors);
         flow_table::check(self, errors);
+        attack::check(self, errors);
         self.check_addresses(errors);
         audience::check(self, errors);
         limits::check(self, errors);

@@ -8,6 +8,7 @@
 
 mod across;
 mod announce;
+mod attack;
 mod audience;
 mod backend;
 mod bgp;

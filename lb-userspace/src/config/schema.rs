@@ -642,6 +642,14 @@ pub static SERVICE: Section = Section {
             "Sources that may not. Of all prefixes of both lists around a source the longest decides, and `deny` where both have it.",
         ),
         optional(
+            "attack",
+            "true or false",
+            "false",
+            "Whether known flows alone get through, on this node: SYNs are dropped as `attack_syn`, fragments as `attack_fragment`, \
+             and packets of flows that no backend has a socket for as `attack_unknown`. Nobody opens a connection meanwhile. With \
+             `mode = \"flow-table\"` a flow is known to the CPU that it had come to. ICMP errors go on.",
+        ),
+        optional(
             "rate_limit",
             "inline table",
             "none",

@@ -46,6 +46,8 @@ pub struct ServiceDraft {
     pub allow: Option<Placed<Arc<PrefixList>>>,
     /// Who may not.
     pub deny: Option<Placed<Arc<PrefixList>>>,
+    /// Whether it takes known flows only, where it says so.
+    pub attack: Option<Placed<bool>>,
     rate: Option<RateLimit>,
     source_rate: Option<SourceLimit>,
     /// Name of the pool.
@@ -85,6 +87,7 @@ impl ServiceDraft {
             }),
             allow: lists::read(fields, "allow", secrets),
             deny: lists::read(fields, "deny", secrets),
+            attack: fields.get("attack", value::flag),
             rate: rates::service(fields, protocol),
             source_rate: rates::source(fields, protocol),
             pool: fields.get("pool", value::name),
@@ -127,6 +130,7 @@ impl ServiceDraft {
                 .udp_timeout
                 .map_or(UDP_TIMEOUT, |timeout| timeout.value),
             filter,
+            attack: self.attack.is_some_and(|attack| attack.value),
             rate: self.rate,
             source_rate: self
                 .source_rate

@@ -50,7 +50,7 @@ impl ProbeResult {
 
     /// The same, or that its service does not want it.
     pub fn is_in_order(&self) -> bool {
-        let unwanted = matches!(self.exit, Exit::Denied | Exit::NotAllowed);
+        let unwanted = matches!(self.exit, Exit::Denied | Exit::NotAllowed | Exit::AttackSyn);
         self.sent() || self.agrees && unwanted
     }
 }

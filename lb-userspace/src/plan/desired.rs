@@ -123,6 +123,8 @@ pub struct ServiceOptions {
     pub source_rate: Option<SourceLimit>,
     /// Silence after which a flow that the node remembers is forgotten; none: it remembers none.
     pub flow_timeout: Option<Duration>,
+    /// It takes packets of known flows only.
+    pub attack: bool,
 }
 
 impl ServiceOptions {
@@ -144,7 +146,17 @@ impl ServiceOptions {
             Some(_) => abi::options::FLOW_TABLE,
             None => 0,
         };
-        hash | table | filter | rates
+        let attack = if self.attack { abi::options::ATTACK } else { 0 };
+        hash | table | filter | rates | attack
+    }
+
+    /// For the backends of a pool of this mode; with a flow table it is the node that knows the flows.
+    fn tunnel_flags(&self, mode: Mode) -> u8 {
+        if self.attack && mode == Mode::Rows {
+            tunnel::flags::KNOWN_ONLY
+        } else {
+            0
+        }
     }
 
     /// At least the timeout: a packet may have come at the end of its tick.
@@ -309,7 +321,8 @@ impl Desired {
                     flow_timeout: service.options.flow_timeout_ticks(self.jiffies_per_sec),
                     first_counter: block.first,
                     tunnel_mtu: place.pool.mtu(),
-                    tunnel_flags: place.pool.tunnel_flags(),
+                    tunnel_flags: place.pool.tunnel_flags()
+                        | service.options.tunnel_flags(place.pool.mode),
                     encap: place.pool.encap(),
                     first_port,
                     last_port,

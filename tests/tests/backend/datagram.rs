@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::kernel::staged_with;
 
 const FINAL: u8 = 2;
+const KNOWN_ONLY: u8 = 0x20;
 
 /// The host at `own` with UDP services around the VIPs' port; `has_sockets`: their servers connect.
 fn udp(own: IpAddr, has_sockets: bool) -> Wanted {
@@ -107,6 +108,30 @@ fn what_cannot_be_passed_on_is_accepted() {
         blind.blind = blind.endpoints.clone();
         let exit = Exit::AcceptedBlind;
         check("blind", &Host::new(&blind), &family.tunnel(), &inner, exit);
+    }
+}
+
+#[test]
+fn under_attack_no_flow_begins() {
+    for family in &FAMILIES {
+        let inner = question(family);
+        let attacked = |hops: &[IpAddr], index: u8| Tunnel {
+            flags: KNOWN_ONLY,
+            destination: family.hops()[0],
+            index,
+            ..Tunnel::new(ip(family.lb), hops)
+        };
+        let all = attacked(&family.hops(), 0);
+        let live = first_hop(family, Found::Live);
+        check("socket", &live, &all, &inner, Exit::AcceptedSocket);
+        let host = first_hop(family, Found::Nothing);
+        check("hops left", &host, &all, &inner, forwarded(family));
+        let only = attacked(&family.hops()[..1], 0);
+        check("one hop", &host, &only, &inner, Exit::AttackUnknown);
+        let last = attacked(&family.hops(), 3);
+        check("last hop", &host, &last, &inner, Exit::AttackUnknown);
+        host.budget.set(0);
+        check("no budget", &host, &all, &inner, Exit::AttackUnknown);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::host::Host;
 const FINAL: u8 = 2;
 const SETTLING: u8 = 4;
 const PROBE: u8 = 8;
+const KNOWN_ONLY: u8 = 0x20;
 /// A flag that this version does not know.
 const UNKNOWN: u8 = 0x40;
 
@@ -194,6 +195,70 @@ fn every_row_of_the_table() {
                 Found::Nothing,
                 go,
                 Exit::AcceptedLastHop,
+            ),
+            (
+                "attack, SYN",
+                &syn,
+                KNOWN_ONLY,
+                Found::Listener,
+                Exit::AttackUnknown,
+                Exit::AttackUnknown,
+            ),
+            (
+                "attack, listener",
+                &data,
+                KNOWN_ONLY,
+                Found::Listener,
+                go,
+                Exit::AttackUnknown,
+            ),
+            (
+                "attack, nothing",
+                &data,
+                KNOWN_ONLY,
+                Found::Nothing,
+                go,
+                Exit::AttackUnknown,
+            ),
+            (
+                "attack, RST",
+                &rst,
+                KNOWN_ONLY,
+                Found::Nothing,
+                go,
+                Exit::AttackUnknown,
+            ),
+            (
+                "attack, TIME_WAIT",
+                &data,
+                KNOWN_ONLY,
+                Found::TimeWait,
+                go,
+                Exit::AcceptedSocket,
+            ),
+            (
+                "attack, socket",
+                &data,
+                KNOWN_ONLY,
+                Found::Live,
+                Exit::AcceptedSocket,
+                Exit::AcceptedSocket,
+            ),
+            (
+                "attack, handshake",
+                &data,
+                KNOWN_ONLY,
+                fits,
+                Exit::AcceptedHandshake,
+                Exit::AcceptedHandshake,
+            ),
+            (
+                "attack, cookie",
+                &data,
+                KNOWN_ONLY,
+                Found::Cookie,
+                Exit::AcceptedCookie,
+                Exit::AcceptedCookie,
             ),
             (
                 "an unknown flag",
@@ -383,6 +448,17 @@ fn passing_on_has_its_own_refusals() {
             &settling,
             &inner,
             Exit::UnknownSettling,
+        );
+        let attacked = Tunnel {
+            flags: KNOWN_ONLY,
+            ..settling
+        };
+        check(
+            "none left, attack",
+            &host,
+            &attacked,
+            &inner,
+            Exit::AttackUnknown,
         );
     }
 }

@@ -17,9 +17,9 @@ use lb_tests::packet::{ACK, FIN, SYN, Segment, destination_of, frame, icmp_error
 
 use crate::stage::{FLOW_TABLE, Loaded, desired, ip, options, pool, probe, service, udp_service};
 
-const BACKENDS: [&str; 5] = ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"];
+pub const BACKENDS: [&str; 5] = ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"];
 /// Client and VIP.
-const FAMILIES: [(&str, &str); 2] = [
+pub const FAMILIES: [(&str, &str); 2] = [
     ("192.0.2.7", "198.51.100.1"),
     ("2001:db8:c::7", "2001:db8:100::1"),
 ];
@@ -27,7 +27,7 @@ const VOICE: u16 = 53;
 const FLOWS: u16 = 100;
 
 /// Services of TCP and UDP whose flows are remembered.
-fn state(backends: &[&str], timeout: Duration) -> Desired {
+pub fn state(backends: &[&str], timeout: Duration) -> Desired {
     let mut state = desired();
     let plain = DesiredPool {
         encap: Encap::IpIp,
@@ -60,7 +60,7 @@ fn plain(state: &mut Desired) -> &mut DesiredPool {
 }
 
 /// Every row has another backend than before.
-fn moved(mut state: Desired) -> Desired {
+pub fn moved(mut state: Desired) -> Desired {
     let plain = plain(&mut state);
     let count = plain.members.len() as u16;
     let rows = plain
@@ -72,7 +72,7 @@ fn moved(mut state: Desired) -> Desired {
 }
 
 /// Packets come to one CPU, as those of a flow do.
-fn load(name: &str, state: &Desired) -> Loaded {
+pub fn load(name: &str, state: &Desired) -> Loaded {
     cpu::stay().expect("a CPU to stay on");
     Loaded::new(name, state)
 }
@@ -112,7 +112,7 @@ fn packets() -> Vec<Vec<u8>> {
 }
 
 /// Where each flow's packets go: two of each, one after the other.
-fn hops(loaded: &Loaded) -> Vec<IpAddr> {
+pub fn hops(loaded: &Loaded) -> Vec<IpAddr> {
     let flow = |packet: &Vec<u8>| {
         let first = hop(loaded, packet);
         assert_eq!(hop(loaded, packet), first);
@@ -121,7 +121,7 @@ fn hops(loaded: &Loaded) -> Vec<IpAddr> {
     packets().iter().map(flow).collect()
 }
 
-fn counted(loaded: &Loaded) -> FlowCount {
+pub fn counted(loaded: &Loaded) -> FlowCount {
     loaded.plane().counters().expect("readable").flows
 }
 

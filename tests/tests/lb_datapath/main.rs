@@ -1,5 +1,6 @@
 //! The LB program in the kernel: packets in, verdict and bytes out, counters; and the same decision on the host.
 
+mod attack;
 mod both;
 mod exits;
 mod filters;

@@ -48,6 +48,7 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
     found.key("hash", &before.hash, &after.hash, |hash| {
         said(&hash.as_str())
     });
+    found.key("attack", &before.attack, &after.attack, said);
     found.key("fragments", &before.fragments, &after.fragments, said);
     found.key("udp", &before.udp, &after.udp, |udp| said(&udp.as_str()));
     let timeouts = (&before.udp_timeout, &after.udp_timeout);

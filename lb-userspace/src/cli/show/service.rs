@@ -51,6 +51,9 @@ pub(in super::super) fn detail(detail: &ServiceDetail, style: Style) -> String {
         ));
         pairs.push(("announced", announcement(service)));
     }
+    if service.limits.attack {
+        pairs.push(("attack", "on: known flows only; this node".to_owned()));
+    }
     let list = |name, list: &Option<ListStatus>| Some((name, in_words(list.as_ref()?)));
     pairs.extend(list("allow", &service.limits.allow));
     pairs.extend(list("deny", &service.limits.deny));

@@ -108,6 +108,7 @@ fn the_example_of_a_load_balancer() {
             fragments: false,
             udp: UdpFlows::Stateless,
             filter: None,
+            attack: false,
             rate: None,
             source_rate: None,
             udp_timeout: Duration::from_secs(120),
