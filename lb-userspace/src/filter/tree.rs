@@ -343,11 +343,10 @@ mod tests {
 
     impl Numbers {
         fn next(&mut self) -> u128 {
-            let step = |n: u128| {
-                n.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
-                    .wrapping_add(0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f)
-            };
-            self.0 = step(self.0);
+            let product = self
+                .0
+                .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645);
+            self.0 = product.wrapping_add(0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f);
             // The low bits of such numbers have short periods.
             self.0 ^ self.0 >> 64
         }
