@@ -109,14 +109,19 @@ async fn maps_and_programs_are_those_of_the_kernel() -> Result<()> {
         "ROOT",
         "BANKS",
         "TABLES",
+        "FILTERS",
+        "BUCKETS",
         "EXITS",
         "BY_SERVICE",
         "BY_BACKEND",
+        "BY_OUTCOME",
+        "FLOWS",
         "table 0",
         "table 1",
     ];
     assert_eq!(names, expected);
-    let table = &maps[6];
+    let named = |name: &str| maps.iter().find(|map| map["name"] == name);
+    let table = named("table 0").context("a table")?;
     ensure!(
         table["entries"] == 65_536 && table["kind"] == "array",
         "{table}"
