@@ -92,10 +92,32 @@ fn build(workspace: &Path, out: &Path) -> Result<(), String> {
 fn copy(from: &Path, out: &Path) -> Result<(), String> {
     for program in PROGRAMS {
         let built = from.join(program);
-        fs::copy(&built, out.join(program).with_extension("o"))
-            .map_err(|error| format!("{}: {error}", built.display()))?;
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", built.display());
+        let object = fs::read(&built).map_err(|error| failed(&error))?;
+        let object = without_debug_info(&object).map_err(|error| failed(&error))?;
+        fs::write(out.join(program).with_extension("o"), object).map_err(|error| failed(&error))?;
     }
     Ok(())
+}
+
+/// Four fifths of an object are DWARF, which the linker makes the kernel's types (BTF) of and nobody reads afterwards; an agent would
+/// have them in memory.
+fn without_debug_info(object: &[u8]) -> object::build::Result<Vec<u8>> {
+    let mut builder = object::build::elf::Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // The linker's objects have one table of names for sections and symbols; the builder makes two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = object::build::elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// The outermost directory cargo marked as its target: `$OUT_DIR` lies several levels below, how many depends on
