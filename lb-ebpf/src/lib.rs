@@ -5,6 +5,7 @@
 //! | `packet.rs` | a packet between `data` and `data_end` |
 //! | `skb.rs` | the same in a TC program |
 //! | `sockets.rs` | the kernel's TCP sockets |
+//! | `given.rs` | the clock, and what the agent has set |
 //! | `percpu.rs` | counters that only this CPU writes |
 //! | `shared.rs` | words that all CPUs write |
 //! | `bin/lb.rs` | maps and programs of the LB node |
@@ -16,6 +17,7 @@
 
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
+pub mod given;
 pub mod packet;
 pub mod percpu;
 pub mod shared;

@@ -10,6 +10,7 @@ use lb_common::lb::Mark;
 use lb_common::lb::aside::common::SKIPPED;
 use lb_common::packet::{OFFSET_MASK, Packet, Transit, View};
 
+use crate::given::setting;
 use crate::sockets::Arrived;
 
 /// Whether packets may be in several buffers, which the kernel knows since Linux 5.18; the agent says so.
@@ -42,7 +43,7 @@ impl XdpPacket {
         }
     }
 
-    /// Whether the agent marked this run as its own probe, in the metadata before the packet.
+    /// What marks this run as the agent's own probe, in the metadata before the packet.
     #[inline(always)]
     pub fn mark(&self) -> Mark {
         // SAFETY: the context of a running XDP program is valid.
@@ -64,8 +65,7 @@ impl XdpPacket {
     /// Bytes from where offsets count, those in further buffers included.
     #[inline(always)]
     fn whole(&self) -> usize {
-        // SAFETY: an initialised static. The agent sets it before loading: the compiler must not know its value.
-        if unsafe { (&raw const FRAGS).read_volatile() } == 0 {
+        if setting(&FRAGS) == 0 {
             return self.len();
         }
         // SAFETY: the context of a running XDP program is valid.

@@ -9,7 +9,6 @@
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::{btf_map, classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{EXITS_MAX, ExitCount, VipBucket};
@@ -22,6 +21,7 @@ use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::mss;
 use lb_common::packet::Packet;
+use lb_ebpf::given::{jiffies, setting};
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 use lb_ebpf::skb::SkbPacket;
@@ -132,23 +132,14 @@ fn refill(slot: &mut CachedMacs, address: [u64; 2], now: u64) {
             .map_or(0, |config| u64::from(config.cache_jiffies));
 }
 
-#[inline(always)]
-fn jiffies() -> u64 {
-    // SAFETY: takes nothing, reads a counter.
-    unsafe { bpf_jiffies64() }
-}
-
 struct ThisKernel;
 
 impl Kernel for ThisKernel {
     #[inline(always)]
     fn offsets() -> Offsets {
-        // SAFETY: both are initialised statics. The agent sets them before loading: the compiler must not know their values.
-        unsafe {
-            Offsets {
-                sent_isn: (&raw const SENT_ISN).read_volatile(),
-                time_wait_substate: (&raw const TIME_WAIT_SUBSTATE).read_volatile(),
-            }
+        Offsets {
+            sent_isn: setting(&SENT_ISN),
+            time_wait_substate: setting(&TIME_WAIT_SUBSTATE),
         }
     }
 }

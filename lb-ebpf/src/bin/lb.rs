@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_redirect};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
@@ -26,6 +26,7 @@ use lb_common::lb::{self, Exit, Tables};
 use lb_common::packet::{Packet, Transit as _};
 use lb_common::rate::Rate;
 use lb_common::wire::Ethernet;
+use lb_ebpf::given::{jiffies, setting};
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 use lb_ebpf::shared::atomic_add;
@@ -122,8 +123,7 @@ impl<N: Next> Tables for Maps<N> {
         let Some(word) = BUCKETS.get_value_ptr_mut(service, &bucket) else {
             return true;
         };
-        // SAFETY: takes nothing, reads a counter.
-        let now = unsafe { bpf_jiffies64() } as u32;
+        let now = jiffies() as u32;
         // SAFETY: the pointer comes from an array: aligned, and valid while the program runs. Other CPUs use it as well, a whole
         // word at a time.
         let mut tokens = unsafe { word.read_volatile() };
@@ -154,14 +154,14 @@ impl<N: Next> Tables for Maps<N> {
 
     #[inline(always)]
     fn flow_buckets(&self) -> u32 {
-        read(&FLOW_BUCKETS)
+        setting(&FLOW_BUCKETS)
     }
 
     #[inline(always)]
     fn flow_bucket<R>(&self, number: u32, work: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
         // SAFETY: takes nothing.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let first = cpu.wrapping_mul(read(&FLOW_BUCKETS));
+        let first = cpu.wrapping_mul(setting(&FLOW_BUCKETS));
         let bucket = FLOWS.get_ptr_mut(first.wrapping_add(number))?;
         // SAFETY: the pointer comes from an array and stays valid while the program runs; the part of a CPU is written by nobody else,
         // and programs of packets do not preempt each other.
@@ -170,9 +170,7 @@ impl<N: Next> Tables for Maps<N> {
 
     #[inline(always)]
     fn tick(&self) -> u16 {
-        // SAFETY: takes nothing, reads a counter.
-        let jiffies = unsafe { bpf_jiffies64() };
-        (jiffies >> (read(&TICK_SHIFT) & 63)) as u16
+        (jiffies() >> (setting(&TICK_SHIFT) & 63)) as u16
     }
 
     #[inline(always)]
@@ -209,19 +207,11 @@ impl<N: Next> Tables for Maps<N> {
             return false;
         };
         let shared = &bank.shared;
-        // SAFETY: takes nothing, reads a counter.
-        let now = unsafe { bpf_jiffies64() };
+        let now = jiffies();
         // SAFETY: the pointer comes from a per-CPU array: valid while the program runs, written by nobody else meanwhile.
         let budget = unsafe { &mut *budget };
         budget.take(u32::from(shared.answers_per_jiffy), shared.answers_max, now)
     }
-}
-
-/// A value that the agent sets before the program is loaded: what is read is not what the compiler sees.
-#[inline(always)]
-fn read(value: &'static u32) -> u32 {
-    // SAFETY: a reference is valid.
-    unsafe { core::ptr::read_volatile(value) }
 }
 
 /// [`extra`], a global function: the verifier knows nothing of its argument, the number of the bank.

@@ -4,8 +4,8 @@
 
 use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::{error, info};
@@ -13,6 +13,7 @@ use lb_common::budget::Budget;
 use lb_common::lb::Exit;
 use lb_common::lb::trace::{Asked, CAPTURE_MAX, Desk, Head};
 use lb_common::packet::{Packet as _, Transit as _};
+use lb_ebpf::given::jiffies;
 use lb_ebpf::packet::{XdpPacket, opaque};
 
 /// As small as can be: the agent makes it larger where somebody watches.
@@ -95,8 +96,7 @@ fn tell(exit: u32) -> bool {
     if !asked.is_exit(exit) {
         return false;
     }
-    // SAFETY: takes nothing, reads a counter.
-    let now = unsafe { bpf_jiffies64() };
+    let now = jiffies();
     if !desk.budget.take(asked.per_jiffy, asked.burst, now) {
         desk.untold.limited += 1;
         return false;
@@ -136,8 +136,7 @@ fn write_line(context: *mut xdp_md, exit: u32) -> bool {
     let Some(budget) = LINES.get_ptr_mut(0) else {
         return false;
     };
-    // SAFETY: takes nothing, reads a counter.
-    let now = unsafe { bpf_jiffies64() };
+    let now = jiffies();
     // SAFETY: as above.
     if !unsafe { &mut *budget }.take(1, BURST, now >> PAUSE) {
         return false;
