@@ -5,6 +5,7 @@
 //!   BANKS[b].shared                       seeds, flow key, tunnel source
 //!           .vips[hash]       -> VIP id
 //!           .services[hash]   -> table, first backend, counters
+//!           .extras[counter]  -> what a service has beyond the common way
 //!   TABLES[table][row]        -> four pool-local backend indexes
 //!   BANKS[b].backends[first + index]      address, next hop
 //! ```
@@ -391,14 +392,12 @@ pub mod options {
     pub const HASH_SRC_DST: u16 = 0x0001;
     /// The row is that of the source alone.
     pub const HASH_SRC: u16 = 0x0002;
-    /// Flows go where the node remembers that they went.
-    pub const FLOW_TABLE: u16 = 0x0010;
-    /// Any hash but that of the whole flow.
-    pub const HASH: u16 = HASH_SRC_DST | HASH_SRC;
     /// It does not take everybody's packets.
     pub const FILTER: u16 = 0x0004;
     /// It does not take any number of them.
     pub const RATES: u16 = 0x0008;
+    /// Flows go where the node remembers that they went.
+    pub const FLOW_TABLE: u16 = 0x0010;
     /// It takes packets of known flows only.
     pub const ATTACK: u16 = 0x0020;
 }

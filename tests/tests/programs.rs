@@ -25,6 +25,9 @@ const OBJECTS: [(&str, &[u8]); 3] = [
     ("generator", objects::GENERATOR),
 ];
 
+/// Any but none: without a flow table the verifier would leave out what works on it.
+const FLOW_BUCKETS: u32 = 1;
+
 /// As the agent loads them: without the offsets the verifier would leave out what reads there.
 fn open(object: &'static [u8]) -> Result<Ebpf> {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
@@ -34,6 +37,7 @@ fn open(object: &'static [u8]) -> Result<Ebpf> {
         .override_global("SENT_ISN", &offsets.sent_isn, false)
         .override_global("TIME_WAIT_SUBSTATE", &offsets.time_wait_substate, false)
         .override_global("FRAGS", &*objects::FRAGS, false)
+        .override_global("FLOW_BUCKETS", &FLOW_BUCKETS, false)
         .load(&objects::loadable(object))?;
     Ok(object)
 }

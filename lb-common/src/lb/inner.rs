@@ -111,8 +111,8 @@ impl Transport for Udp {
     }
 }
 
-/// Ports of a packet, and whether it opens or closes a flow, whose IP header is sound; the transport header lies inside the IP packet, at the constant
-/// offset `usual` where there are no options.
+/// Ports of a packet whose IP header is sound, and whether it opens or closes a flow. The transport header lies inside the IP packet,
+/// at the constant offset `usual` where there are no options.
 #[inline(always)]
 pub(super) fn transport<H: Transport, P: Packet>(
     packet: &P,

@@ -297,16 +297,20 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
 ) -> Result<Exit, Exit> {
     let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V4)?;
     let new_flow = about & u64::from(about::OPENS);
-    let key = &bank.shared.flow;
-    let hash = key.ipv4(source, destination, ports, H::PROTOCOL);
-    let flow = || Flow {
-        source: v4_mapped(source),
-        destination: v4_mapped(destination),
-        ports,
-        protocol: H::PROTOCOL,
-    };
+    let hash = bank
+        .shared
+        .flow
+        .ipv4(source, destination, ports, H::PROTOCOL);
     let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
-    let case = |service: &ServiceEntry, hash| Case::new(service, &flow(), hash, about as u8, mark);
+    let case = |service: &ServiceEntry, hash| {
+        let flow = Flow {
+            source: v4_mapped(source),
+            destination: v4_mapped(destination),
+            ports,
+            protocol: H::PROTOCOL,
+        };
+        Case::new(service, &flow, hash, about as u8, mark)
+    };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
@@ -325,16 +329,20 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
 ) -> Result<Exit, Exit> {
     let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V6)?;
     let new_flow = about & u64::from(about::OPENS);
-    let key = &bank.shared.flow;
-    let hash = key.ipv6(source, destination, ports, H::PROTOCOL);
-    let flow = || Flow {
-        source,
-        destination,
-        ports,
-        protocol: H::PROTOCOL,
-    };
+    let hash = bank
+        .shared
+        .flow
+        .ipv6(source, destination, ports, H::PROTOCOL);
     let key = abi::service_key(vip.id, H::PROTOCOL, ports.destination.value());
-    let case = |service: &ServiceEntry, hash| Case::new(service, &flow(), hash, about as u8, mark);
+    let case = |service: &ServiceEntry, hash| {
+        let flow = Flow {
+            source,
+            destination,
+            ports,
+            protocol: H::PROTOCOL,
+        };
+        Case::new(service, &flow, hash, about as u8, mark)
+    };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;

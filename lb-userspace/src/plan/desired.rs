@@ -134,20 +134,15 @@ impl ServiceOptions {
             HashScope::Pair => abi::options::HASH_SRC_DST,
             HashScope::Source => abi::options::HASH_SRC,
         };
-        let filter = match self.filter {
-            Some(_) => abi::options::FILTER,
-            None => 0,
-        };
-        let rates = match (self.rate, self.source_rate) {
-            (None, None) => 0,
-            _ => abi::options::RATES,
-        };
-        let table = match self.flow_timeout {
-            Some(_) => abi::options::FLOW_TABLE,
-            None => 0,
-        };
-        let attack = if self.attack { abi::options::ATTACK } else { 0 };
-        hash | table | filter | rates | attack
+        let is_limited = self.rate.is_some() || self.source_rate.is_some();
+        let has = [
+            (self.filter.is_some(), abi::options::FILTER),
+            (is_limited, abi::options::RATES),
+            (self.flow_timeout.is_some(), abi::options::FLOW_TABLE),
+            (self.attack, abi::options::ATTACK),
+        ];
+        let bits = has.into_iter().filter_map(|(is, bit)| is.then_some(bit));
+        bits.fold(hash, |all, bit| all | bit)
     }
 
     /// For the backends of a pool of this mode; with a flow table it is the node that knows the flows.
@@ -291,11 +286,8 @@ impl Desired {
                 image.extras.insert(service_counter, extra);
             }
             if let Some(filter) = &service.options.filter {
-                let fingerprint = filter.tree.place().fingerprint;
-                image
-                    .trees
-                    .0
-                    .insert(fingerprint, Arc::clone(filter.tree.elements()));
+                let elements = Arc::clone(filter.tree.elements());
+                image.trees.0.insert(extra.filter.fingerprint, elements);
             }
             let vip = vip_ids[&words(service.vip)];
             let ports = service.ports.iter().copied();
@@ -370,12 +362,11 @@ impl Desired {
             .source_v4
             .map_or(0, |address| u32::from_ne_bytes(address.octets()));
         let gone = if member.gone { backend_flags::GONE } else { 0 };
-        let verdict = gone
-            | match member.health {
-                Health::Unknown => 0,
-                Health::Up => backend_flags::JUDGED | backend_flags::UP,
-                Health::Down => backend_flags::JUDGED,
-            };
+        let verdict = match member.health {
+            Health::Unknown => gone,
+            Health::Up => gone | backend_flags::JUDGED | backend_flags::UP,
+            Health::Down => gone | backend_flags::JUDGED,
+        };
         let Some(hop) = member.next_hop else {
             return Backend {
                 address,

@@ -50,6 +50,9 @@ pub(super) fn find<T: Tables>(
 }
 
 /// Notes or enters a flow that nobody has, and whose row's first hop is `first`.
+///
+/// Its place is computed anew: handed over from [`find`], the compiler would leave it undefined on ways that do not come here, and the
+/// verifier refuses to copy that.
 #[inline(always)]
 pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unknown, first: u16) {
     if first == abi::ABSENT {
