@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use aya::maps::MapData;
 use crate::bench::bpf;
 use crate::harness::process::Process;
 use crate::harness::star::{Node, Star};
-use crate::harness::{leftovers, poll};
+use crate::harness::{hash_key, leftovers, poll};
 use crate::lab::agent::Agent;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -62,9 +62,7 @@ impl Lone {
         for number in 1..=backends {
             lone.start_web(number).await?;
         }
-        let key = lone.node().dir.join("hash.key");
-        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        hash_key::write_into(&lone.node().dir)?;
         Ok(lone)
     }
 
@@ -130,14 +128,11 @@ impl Lone {
     /// its configuration has beside the usual.
     pub async fn start_backend(&self, number: u8, sections: &str) -> Result<Agent> {
         let backend = &self.star.backends[usize::from(number) - 1];
-        let dir = backend.dir.display();
-        let pins = backend.bpffs.path().display();
         let file = format!(
-            "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
-             runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n{sections}\n\
+            "{}{sections}\n\
              [backend]\ntrusted_lbs = [\"10.0.0.0/16\"]\ntrusted_backends = [\"10.1.0.0/16\"]\n\
              [[service]]\nname = \"web\"\nvip = \"198.51.100.1\"\nprotocol = \"tcp\"\nports = [{PORT}]\n",
-            backend.name,
+            backend.section(),
         );
         std::fs::write(backend.dir.join("anylb.toml"), file)?;
         let mut agent = Agent::backend(&self.anylb, backend)?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use anylb::status::Counters;
 use lb_tests::harness::process::Process;
 use lb_tests::harness::star::{Node, Star};
-use lb_tests::harness::{leftovers, privileged};
+use lb_tests::harness::{hash_key, leftovers, privileged};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone;
 
@@ -39,14 +39,7 @@ impl Boxes {
             command.args(["serve", "--name", &node.name, "--port"]);
             command.arg(PORT.to_string());
             webs.push(Process::spawn("web", command, &node.dir)?);
-            std::fs::write(
-                node.dir.join("hash.key"),
-                "000102030405060708090a0b0c0d0e0f\n",
-            )?;
-            std::fs::set_permissions(
-                node.dir.join("hash.key"),
-                std::os::unix::fs::PermissionsExt::from_mode(0o600),
-            )?;
+            hash_key::write_into(&node.dir)?;
         }
         Ok(Self {
             _webs: webs,
@@ -136,12 +129,9 @@ impl Connection {
 }
 
 fn file(node: &Node, drained: Option<u8>, hops: u8) -> String {
-    let (dir, pins) = (node.dir.display(), node.bpffs.path().display());
-    let mut text = format!(
-        "version = 1\n[node]\nname = \"{}\"\nrouter_id = \"{}\"\ninterfaces = [\"eth0\"]\nhash_key_file = \"hash.key\"\n\
-         state_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\ndrain_wait = \"0s\"\nlinger = \"0s\"\n\
-         [backend]\ntrusted_lbs = [\"10.0.0.0/16\", \"fd00::/32\"]\ntrusted_backends = [\"10.0.0.0/16\", \"fd00::/32\"]\n",
-        node.name, node.v4,
+    let mut text = node.lb_section();
+    text.push_str(
+        "[backend]\ntrusted_lbs = [\"10.0.0.0/16\", \"fd00::/32\"]\ntrusted_backends = [\"10.0.0.0/16\", \"fd00::/32\"]\n",
     );
     for (family, vip) in [("4", VIPS[0]), ("6", VIPS[1])] {
         text.push_str(&format!(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_tests::harness::raw::{Sender, Tap};
 use lb_tests::harness::star::{CLIENT_V4, CLIENT_V6, Node, Star};
-use lb_tests::harness::{leftovers, privileged};
+use lb_tests::harness::{hash_key, leftovers, privileged};
 use lb_tests::lab::agent::Agent;
 use lb_tests::packet::{destination_of, fragments, mend, message};
 use socket2::{Domain, Socket, Type};
@@ -80,9 +80,7 @@ impl Site {
             agents.push(agent);
         }
         for node in &star.lbs {
-            let key = node.dir.join("hash.key");
-            std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-            std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            hash_key::write_into(&node.dir)?;
             std::fs::write(node.dir.join("anylb.toml"), lb_file(node, ways))?;
             let mut agent = Agent::lb(&anylb, node)?;
             agent.ready().await?;
@@ -175,15 +173,6 @@ fn route(star: &Star, ways: &[Way]) -> Result<()> {
     Ok(())
 }
 
-fn node_section(node: &Node) -> String {
-    let (dir, pins) = (node.dir.display(), node.bpffs.path().display());
-    format!(
-        "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
-         runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n",
-        node.name
-    )
-}
-
 fn services(ways: &[Way], more: impl Fn(&Way) -> String) -> String {
     let mut text = String::new();
     for way in ways {
@@ -199,17 +188,13 @@ fn services(ways: &[Way], more: impl Fn(&Way) -> String) -> String {
 }
 
 fn backend_file(node: &Node, ways: &[Way], udp: &str) -> String {
-    node_section(node)
+    node.section()
         + "[backend]\ntrusted_lbs = [\"10.0.0.0/16\"]\ntrusted_backends = [\"10.1.0.0/16\"]\n"
         + &services(ways, |_| format!("udp = \"{udp}\""))
 }
 
 fn lb_file(node: &Node, ways: &[Way]) -> String {
-    let mut text = node_section(node);
-    text += &format!(
-        "router_id = \"{}\"\nhash_key_file = \"hash.key\"\ndrain_wait = \"0s\"\nlinger = \"0s\"\n",
-        node.v4
-    );
+    let mut text = node.lb_section();
     for way in ways {
         text += &format!(
             "[[pool]]\nname = \"{}\"\n{}\

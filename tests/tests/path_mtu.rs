@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use anylb::status::{BackendStatus, Counters, NodeStatus};
 use lb_tests::harness::star::{Node, Star};
-use lb_tests::harness::{leftovers, poll, privileged, shell};
+use lb_tests::harness::{hash_key, leftovers, poll, privileged, shell};
 use lb_tests::lab::agent::Agent;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -56,9 +56,7 @@ impl Site {
             agent.ready().await?;
         }
         let node = &star.lbs[0];
-        let key = node.dir.join("hash.key");
-        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        hash_key::write_into(&node.dir)?;
         std::fs::write(node.dir.join("anylb.toml"), lb_file(node))?;
         let mut lb = Agent::lb(&anylb, node)?;
         lb.ready().await?;
@@ -153,15 +151,6 @@ fn serve(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn node_section(node: &Node) -> String {
-    let (dir, pins) = (node.dir.display(), node.bpffs.path().display());
-    format!(
-        "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
-         runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n",
-        node.name
-    )
-}
-
 fn services(pools: bool) -> String {
     let mut text = String::new();
     for (name, port, _, _) in POOLS {
@@ -178,18 +167,14 @@ fn services(pools: bool) -> String {
 }
 
 fn backend_file(node: &Node) -> String {
-    node_section(node)
+    node.section()
         + "[backend]\ntrusted_lbs = [\"10.0.0.0/16\", \"fd00::/32\"]\n\
            trusted_backends = [\"10.1.0.0/16\", \"fd00:1::/32\"]\n"
         + &services(false)
 }
 
 fn lb_file(node: &Node) -> String {
-    let mut text = node_section(node);
-    text += &format!(
-        "router_id = \"{}\"\nhash_key_file = \"hash.key\"\ndrain_wait = \"0s\"\nlinger = \"0s\"\n",
-        node.v4
-    );
+    let mut text = node.lb_section();
     for (name, port, tunnel, backend) in POOLS {
         text += &format!(
             "[[pool]]\nname = \"{name}\"\n{tunnel}\
@@ -298,11 +283,7 @@ fn doctor_says_when_they_are_not_heard() -> Result<()> {
     let anylb = Path::new(LAB).with_file_name("anylb");
     let dir = std::env::temp_dir().join(format!("anylb-pmtu-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    std::fs::write(dir.join("hash.key"), "000102030405060708090a0b0c0d0e0f\n")?;
-    std::fs::set_permissions(
-        dir.join("hash.key"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )?;
+    hash_key::write_into(&dir)?;
     let file = dir.join("anylb.toml");
     std::fs::write(
         &file,

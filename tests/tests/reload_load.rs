@@ -36,13 +36,8 @@ const RATE: u64 = 4;
 /// A thousand services, every pool's first over UDP; in the pool that changes the backend `spare` is missing.
 fn configuration(lone: &Lone, spare: u32) -> String {
     let node = lone.node();
-    let dir = node.dir.display();
-    let mut text = format!(
-        "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.0.1.2\"\ninterfaces = [\"eth0\"]\n\
-         hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
-         drain_wait = \"0s\"\nlinger = \"0s\"\n[bgp]\nasn = 65001\n[[bgp.peer]]\naddress = \"10.0.1.1\"\nasn = 65000\n",
-        node.bpffs.path().join("anylb").display()
-    );
+    let mut text = node.lb_section();
+    text += "[bgp]\nasn = 65001\n[[bgp.peer]]\naddress = \"10.0.1.1\"\nasn = 65000\n";
     // Writing to a string cannot fail.
     for pool in 0..POOLS {
         let _ = writeln!(

@@ -11,7 +11,7 @@ use lb_tests::harness::netns::Netns;
 use lb_tests::harness::router::Router;
 use lb_tests::harness::second_router::SecondRouter;
 use lb_tests::harness::star::Node;
-use lb_tests::harness::{poll, privileged, shell};
+use lb_tests::harness::{hash_key, poll, privileged, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::Lone;
 
@@ -45,19 +45,12 @@ fn write_node(lone: &Lone, number: u8) -> Result<()> {
             &format!("correct-horse-{router}\n"),
         )?;
     }
-    let key = node.dir.join("hash.key");
-    secret(&key, "000102030405060708090a0b0c0d0e0f\n")?;
+    hash_key::write_into(&node.dir)?;
     let dir = node.dir.display().to_string();
     let bgp = block("toml")?
         .replace("10.0.1.", &format!("10.0.{number}."))
         .replace("/etc/anylb", &dir);
-    let pins = node.bpffs.path().join("anylb");
-    let mut text = format!(
-        "version = 1\n[node]\nname = \"lb{number}\"\nrouter_id = \"10.0.{number}.2\"\ninterfaces = [\"eth0\"]\n\
-         hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
-         drain_wait = \"0s\"\nlinger = \"0s\"\n{bgp}\n",
-        pins.display()
-    );
+    let mut text = node.lb_section() + &bgp + "\n";
     for (pool, backend) in [("v4", "10.1.1.2"), ("v6", "fd00:1:1::2")] {
         text += &format!(
             "[[pool]]\nname = \"{pool}\"\n\

@@ -14,7 +14,7 @@ use lb_tests::harness::netns::Netns;
 use lb_tests::harness::raw::Tap;
 use lb_tests::harness::star::Node;
 use lb_tests::harness::xdp_pass::XdpPass;
-use lb_tests::harness::{leftovers, poll, privileged, shell};
+use lb_tests::harness::{hash_key, leftovers, poll, privileged, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::packet::source_of;
 
@@ -83,9 +83,7 @@ impl Link {
             bpffs: Bpffs::mount(&dir.join("bpf"))?,
             dir,
         };
-        let key = node.dir.join("hash.key");
-        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        hash_key::write_into(&node.dir)?;
         std::fs::write(node.dir.join("anylb.toml"), file(&node))?;
         let mut lb = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &node)?;
         lb.ready().await?;
@@ -231,14 +229,10 @@ fn route_vips(netns: &Netns, to: u8) -> Result<()> {
 }
 
 fn file(node: &Node) -> String {
-    let (dir, pins) = (node.dir.display(), node.bpffs.path().display());
-    let mut text = format!(
-        "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"{}\"\ninterfaces = [\"eth0\"]\nhash_key_file = \"hash.key\"\n\
-         state_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n\
-         drain_wait = \"0s\"\nlinger = \"0s\"\n\
-         [[pool]]\nname = \"web\"\nencap = \"l2\"\nmode = \"stateless\"\n\
-         check = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n",
-        node.v4
+    let mut text = node.lb_section();
+    text += &format!(
+        "[[pool]]\nname = \"web\"\nencap = \"l2\"\nmode = \"stateless\"\n\
+         check = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n"
     );
     for number in 0..BACKENDS {
         let address = v4(FIRST_BACKEND + number);

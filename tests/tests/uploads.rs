@@ -12,7 +12,7 @@ use anylb::status::Counters;
 use lb_tests::harness::filter::Filter;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::star::{Node, Star};
-use lb_tests::harness::{leftovers, privileged, shell};
+use lb_tests::harness::{hash_key, leftovers, privileged, shell};
 use lb_tests::lab::agent::Agent;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
@@ -113,9 +113,7 @@ impl Site {
             agent.ready().await?;
         }
         let node = &star.lbs[0];
-        let key = node.dir.join("hash.key");
-        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        hash_key::write_into(&node.dir)?;
         write(node, &lb_file(node, plan.backends, plan.lb))?;
         let mut lb = Agent::lb(&anylb, node)?;
         lb.ready().await?;
@@ -214,15 +212,6 @@ fn config(node: &Node) -> PathBuf {
     node.dir.join("anylb.toml")
 }
 
-fn node_section(node: &Node) -> String {
-    let (dir, pins) = (node.dir.display(), node.bpffs.path().display());
-    format!(
-        "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
-         runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n",
-        node.name
-    )
-}
-
 fn services(pool: bool) -> String {
     let mut text = String::new();
     for way in WAYS {
@@ -242,7 +231,7 @@ fn services(pool: bool) -> String {
 }
 
 fn backend_file(node: &Node, [lines, role]: [&str; 2]) -> String {
-    let mut text = node_section(node) + lines;
+    let mut text = node.section() + lines;
     text += "[backend]\ntrusted_lbs = [\"10.0.0.0/16\", \"fd00::/32\"]\n\
              trusted_backends = [\"10.1.0.0/16\", \"fd00:1::/32\"]\n";
     text += role;
@@ -250,11 +239,7 @@ fn backend_file(node: &Node, [lines, role]: [&str; 2]) -> String {
 }
 
 fn lb_file(node: &Node, backends: u8, lines: &str) -> String {
-    let mut text = node_section(node);
-    text += &format!(
-        "router_id = \"{}\"\nhash_key_file = \"hash.key\"\ndrain_wait = \"0s\"\nlinger = \"0s\"\n{lines}",
-        node.v4
-    );
+    let mut text = node.lb_section() + lines;
     for way in WAYS {
         text += &format!(
             "[[pool]]\nname = \"{}\"\n{}check = {{ type = \"tcp\", port = {}, interval = \"200ms\", timeout = \"150ms\" }}\n",

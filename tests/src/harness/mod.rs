@@ -8,6 +8,7 @@ pub mod bpffs;
 pub mod counters;
 pub mod filter;
 pub mod flows;
+pub mod hash_key;
 pub mod leftovers;
 pub mod netns;
 pub mod poll;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{bpffs::Bpffs, netns::Netns, shell, xdp_pass::XdpPass};
+use super::{bpffs::Bpffs, hash_key, netns::Netns, shell, xdp_pass::XdpPass};
 
 /// Room for a GUE header with four IPv6 hops around a full packet.
 pub const UNDERLAY_MTU: u32 = 1700;
@@ -63,6 +63,26 @@ impl Node {
         } else {
             self.v6.into()
         }
+    }
+
+    /// The head of its file: `[node]` with its folders, and open to more of its keys.
+    pub fn section(&self) -> String {
+        let (dir, pins) = (self.dir.display(), self.bpffs.path().display());
+        format!(
+            "version = 1\n[node]\nname = \"{}\"\ninterfaces = [\"eth0\"]\nstate_dir = \"{dir}/state\"\n\
+             runtime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\n",
+            self.name
+        )
+    }
+
+    /// The same of an LB node that leaves at once.
+    pub fn lb_section(&self) -> String {
+        format!(
+            "{}router_id = \"{}\"\nhash_key_file = \"{}\"\ndrain_wait = \"0s\"\nlinger = \"0s\"\n",
+            self.section(),
+            self.v4,
+            hash_key::FILE
+        )
     }
 }
 

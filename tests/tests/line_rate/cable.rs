@@ -2,15 +2,14 @@
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::harness::bpffs::Bpffs;
-use lb_tests::harness::leftovers;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::process::Process;
 use lb_tests::harness::star::Node;
+use lb_tests::harness::{hash_key, leftovers};
 use lb_tests::lab::agent::Agent;
 use serde_json::Value;
 
@@ -79,9 +78,7 @@ impl Cable {
     /// Starts the node's agent with these ports in service, and waits until it would send.
     pub async fn serve(&self, ports: &str) -> Result<Agent> {
         let dir = &self.node.dir;
-        let key = dir.join("hash.key");
-        std::fs::write(&key, "000102030405060708090a0b0c0d0e0f\n")?;
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        hash_key::write_into(dir)?;
         self.configure(ports)?;
         let mut agent = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &self.node)?;
         agent.ready().await?;
@@ -157,13 +154,7 @@ impl Cable {
 
 /// A pool of the generator for each family, a service of each.
 fn file(node: &Node, ports: &str) -> String {
-    let dir = node.dir.display();
-    let pins = node.bpffs.path().display();
-    let mut text = format!(
-        "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.9.0.2\"\ninterfaces = [\"eth0\"]\nhash_key_file = \"hash.key\"\n\
-         state_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{pins}/anylb\"\ndrain_wait = \"0s\"\n\
-         linger = \"0s\"\n"
-    );
+    let mut text = node.lb_section();
     for (family, vip, backend) in [
         ("v4", "198.51.100.1", "10.9.0.1"),
         ("v6", "2001:db8:100::1", "fd09::1"),
