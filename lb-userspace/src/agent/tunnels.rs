@@ -22,13 +22,15 @@ pub fn tunnels(settings: &Settings, ways: &Ways) -> Tunnels {
         sources: v4.into_iter().chain(v6).collect(),
         ..Tunnels::default()
     };
+    let of_ipv6 = settings.services.iter().filter(|one| one.vip.is_ipv6());
+    let with_ipv6: BTreeSet<_> = of_ipv6.filter_map(|one| one.pool.as_ref()).collect();
     for pool in settings.pools.values() {
         let carrier = match pool.encap {
             Encap::Gue => Carrier::Udp(tunnel::PORT),
             Encap::IpIp => Carrier::Ip,
             Encap::L2 => continue,
         };
-        let least = floor(pool, settings);
+        let least = floor(pool, with_ipv6.contains(&pool.name));
         for backend in &pool.backends {
             let to = tunnels.ends.entry(backend.address);
             let to = to.or_insert_with(|| Tunnel {
@@ -43,10 +45,7 @@ pub fn tunnels(settings: &Settings, ways: &Ways) -> Tunnels {
 }
 
 /// Below so many bytes the pool's tunnel takes not even what nobody makes smaller.
-fn floor(pool: &Pool, settings: &Settings) -> u32 {
-    let mut services = settings.services.iter();
-    let carries_v6 =
-        services.any(|service| service.pool.as_ref() == Some(&pool.name) && service.vip.is_ipv6());
+fn floor(pool: &Pool, carries_v6: bool) -> u32 {
     let inner = if carries_v6 { IPV6_LEAST } else { IPV4_LEAST };
     let over_v6 = pool
         .backends

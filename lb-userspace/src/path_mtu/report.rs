@@ -20,9 +20,10 @@
 //! +---------------------------------------------------------------+
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use lb_common::wire::protocol;
+use lb_common::wire::{IPV4_FRAGMENT_MASK, Icmp, Ipv4, Ipv6, Ports, protocol};
+use zerocopy::{FromBytes as _, transmute};
 
 /// "Packet of this tunnel is too big: so much would fit".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,32 +53,30 @@ const PLATEAUS: [u32; 10] = [
 ];
 /// Every link of IPv6 takes so much (RFC 8200, section 5); who says less lies.
 const IPV6_MIN: u32 = 1280;
-const IPV6_HEADER: usize = 40;
 
 impl Report {
     /// From a message over IPv4, from its IP header on. The kernel has looked at that header, not at the checksum behind it.
     pub fn v4(packet: &[u8]) -> Option<Self> {
         let message = packet.get(header_length(packet)?..)?;
-        let &[3, 4, _, _, _, _, mtu_high, mtu_low, ref quote @ ..] = message else {
-            return None;
-        };
-        if checksum(message) != 0xffff {
+        let (icmp, quote) = Icmp::ref_from_prefix(message).ok()?;
+        if (icmp.kind, icmp.code) != (3, 4) || checksum(message) != 0xffff {
             return None;
         }
-        let length = u32::from(word(quote, 2)?);
+        let (ip, _) = Ipv4::ref_from_prefix(quote).ok()?;
         // A later fragment is none of ours, which are not to be fragmented, and has no ports.
-        if quote.first()? >> 4 != 4 || word(quote, 6)? & 0x3fff != 0 {
+        if ip.version_ihl >> 4 != 4 || ip.fragment.value() & IPV4_FRAGMENT_MASK != 0 {
             return None;
         }
-        let mtu = match u32::from(u16::from_be_bytes([mtu_high, mtu_low])) {
+        let length = u32::from(ip.total_length.value());
+        let mtu = match icmp.rest.value() & 0xffff {
             0 => PLATEAUS.into_iter().find(|&plateau| plateau < length)?,
             mtu => mtu,
         };
         let carried = quote.get(header_length(quote)?..)?;
         Self {
-            source: IpAddr::V4(Ipv4Addr::from(*quote.get(12..)?.first_chunk::<4>()?)),
-            destination: IpAddr::V4(Ipv4Addr::from(*quote.get(16..)?.first_chunk::<4>()?)),
-            carrier: Carrier::of(*quote.get(9)?, carried)?,
+            source: IpAddr::V4(ip.source.to_ne_bytes().into()),
+            destination: IpAddr::V4(ip.destination.to_ne_bytes().into()),
+            carrier: Carrier::of(ip.protocol, carried)?,
             mtu,
         }
         .about_less_than(length)
@@ -85,21 +84,21 @@ impl Report {
 
     /// From a message over IPv6, from its ICMP header on. The kernel has compared its checksum.
     pub fn v6(message: &[u8]) -> Option<Self> {
-        let &[2, _, _, _, a, b, c, d, ref quote @ ..] = message else {
-            return None;
-        };
-        let mtu = u32::from_be_bytes([a, b, c, d]);
-        if quote.first()? >> 4 != 6 || mtu < IPV6_MIN {
+        let (icmp, quote) = Icmp::ref_from_prefix(message).ok()?;
+        let (ip, carried) = Ipv6::ref_from_prefix(quote).ok()?;
+        let mtu = icmp.rest.value();
+        if icmp.kind != 2 || ip.version_class_label.value() >> 28 != 6 || mtu < IPV6_MIN {
             return None;
         }
+        let octets = |address: [u64; 2]| -> [u8; 16] { transmute!(address) };
         Self {
-            source: IpAddr::V6(Ipv6Addr::from(*quote.get(8..)?.first_chunk::<16>()?)),
-            destination: IpAddr::V6(Ipv6Addr::from(*quote.get(24..)?.first_chunk::<16>()?)),
+            source: IpAddr::V6(octets(ip.source).into()),
+            destination: IpAddr::V6(octets(ip.destination).into()),
             // Ours have no extension headers.
-            carrier: Carrier::of(*quote.get(6)?, quote.get(IPV6_HEADER..)?)?,
+            carrier: Carrier::of(ip.next_header, carried)?,
             mtu,
         }
-        .about_less_than(IPV6_HEADER as u32 + u32::from(word(quote, 4)?))
+        .about_less_than(size_of::<Ipv6>() as u32 + u32::from(ip.payload_length.value()))
     }
 
     /// A router that drops what would have fit is none (RFC 1191, section 5).
@@ -111,7 +110,10 @@ impl Report {
 impl Carrier {
     fn of(number: u8, carried: &[u8]) -> Option<Self> {
         match number {
-            protocol::UDP => Some(Self::Udp(word(carried, 2)?)),
+            protocol::UDP => {
+                let (ports, _) = Ports::ref_from_prefix(carried).ok()?;
+                Some(Self::Udp(ports.destination.value()))
+            }
             protocol::IPV4 | protocol::IPV6 => Some(Self::Ip),
             _ => None,
         }
@@ -122,10 +124,6 @@ impl Carrier {
 fn header_length(packet: &[u8]) -> Option<usize> {
     let length = usize::from(packet.first()? & 0x0f) * 4;
     (length >= 20).then_some(length)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// One's complement sum of everything: all ones where the checksum in it is right.
@@ -140,6 +138,8 @@ fn checksum(message: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use proptest::prelude::*;
 
     use super::*;
