@@ -1,21 +1,23 @@
 //! A node without a kernel, for the tests of API and commands.
 
+mod counters;
+
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub(crate) use counters::{backend_counters, lb_counters};
+
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
-    BackendCount, BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState,
-    CheckCount, Command, Compared, ConfigDiff, ConfigStatus, Count, Counters, DiffRequest,
-    Envelope, ExitCount, ExplainRequest, Explanation, Fate, FlowTableCount, Health, HealthList,
-    Histogram, HopStatus, IcmpErrorCount, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
-    NodeStatus, PathMtuMessages, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport,
-    ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SecondChanceCount, SentRoute,
-    ServiceCount, ServiceDiff, ServiceLimits, ServiceStatus, TraceBatch, TraceNext, TraceRequest,
-    TraceStarted, TracedPacket, ValueDiff, Verification,
+    BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
+    ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
+    Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
+    NodeStatus, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal,
+    Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute, ServiceDiff, ServiceLimits, ServiceStatus,
+    TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -448,102 +450,6 @@ pub(crate) fn backend() -> NodeStatus {
     }
 }
 
-/// What the LB node counted.
-pub(crate) fn lb_counters() -> Counters {
-    let web = ServiceCount {
-        count: count(1_000, 64_000),
-        new_flows: 40,
-    };
-    Counters {
-        flow_table: Some(FlowTableCount {
-            entries: 700,
-            capacity_entries: 131_080,
-            hits: 800,
-            misses: 90,
-            evictions: 3,
-            expirations: 2,
-            releases: 1,
-        }),
-        events_lost: Some(2),
-        path_mtu_messages: Some(PathMtuMessages {
-            lowered: 1,
-            known: 3,
-            foreign: 2,
-            malformed: 0,
-        }),
-        received: BTreeMap::from([("eth0".into(), count(1_500, 96_000))]),
-        icmp_errors: vec![IcmpErrorCount {
-            family: "ipv6".into(),
-            kind: "too_big".into(),
-            packets: 12,
-        }],
-        exits: vec![
-            exit("not_vip", "pass", 490, None),
-            exit("sent", "tx", 900, None),
-            exit("redirected", "redirect", 100, None),
-            exit("malformed", "drop", 0, Some("broken sender, or an attack")),
-            exit(
-                "no_service",
-                "drop",
-                7,
-                Some("clients use a port or protocol that no [[service]] has"),
-            ),
-            exit(
-                "bad_source",
-                "drop",
-                3,
-                Some(
-                    "spoofed sources: filter them at the edge; nodes and backends cannot be clients of a VIP",
-                ),
-            ),
-        ],
-        services: BTreeMap::from([("web-v4".into(), web)]),
-        backends: vec![BackendCount {
-            service: "web-v4".into(),
-            backend: "10.1.0.1".parse().unwrap(),
-            count: count(600, 38_400),
-        }],
-        checks: BTreeMap::from([(
-            "tcp".into(),
-            CheckCount {
-                results: BTreeMap::from([("failure".into(), 3), ("success".into(), 97)]),
-                duration: Histogram {
-                    buckets: vec![(0.001, 60), (0.01, 97)],
-                    sum_secs: 3.25,
-                    count: 100,
-                },
-            },
-        )]),
-        health_state_changes: 4,
-        ..Counters::default()
-    }
-}
-
-/// What the backend counted.
-pub(crate) fn backend_counters() -> Counters {
-    Counters {
-        received: BTreeMap::from([("eth0".into(), count(300, 30_000))]),
-        exits: vec![
-            exit("accepted", "pass", 290, None),
-            exit("passed_on", "tx", 10, None),
-            exit(
-                "untrusted",
-                "drop",
-                0,
-                Some("add the LB's prefix to trusted_lbs"),
-            ),
-        ],
-        vip_connections: Some(BTreeMap::from([("web-v4".into(), 25)])),
-        second_chance: Some(SecondChanceCount {
-            decapsulated: 300,
-            forwarded: BTreeMap::from([("ipv4".into(), 10), ("ipv6".into(), 0)]),
-            accepted: BTreeMap::from([("socket".into(), 250), ("syn".into(), 40)]),
-            blind: 1,
-        }),
-        ..Counters::default()
-    }
-}
-
 fn web() -> PoolStatus {
     let down = Some("connection refused by 10.1.0.3 port 8080");
     PoolStatus {
@@ -796,17 +702,4 @@ fn hop(address: &str, name: Option<&str>, health: Health, admin: AdminState) -> 
         health,
         admin,
     }
-}
-
-fn exit(name: &str, action: &str, packets: u64, advice: Option<&str>) -> ExitCount {
-    ExitCount {
-        name: name.into(),
-        action: action.into(),
-        packets,
-        advice: advice.map(str::to_string),
-    }
-}
-
-fn count(packets: u64, bytes: u64) -> Count {
-    Count { packets, bytes }
 }

@@ -1,0 +1,122 @@
+//! `[bgp]` and its peers.
+
+use super::{COMMUNITIES, Section, optional, required, reserved};
+
+/// `[bgp]`.
+pub static BGP: Section = Section {
+    header: "[bgp]",
+    about: "The BGP speaker that announces the VIPs. It announces only; routes it receives are dropped.",
+    keys: &[
+        required("asn", "AS number", "asn = 65001", "Our AS number."),
+        optional(
+            "hold_time",
+            "duration, \"0s\" or 3s to 65535s",
+            "\"9s\"",
+            "Hold time proposed to peers; the smaller of both proposals holds. `0s` switches it off: a peer that dies \
+             is then noticed by nobody.",
+        ),
+        optional(
+            "communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on every route to every peer, at most 64. The names are `graceful-shutdown`, `blackhole`, \
+             `no-export`, `no-advertise`, `no-export-subconfed` and `no-peer`.",
+        ),
+        optional(
+            "graceful_restart",
+            "\"with-bfd\", \"always\" or \"off\"",
+            "\"with-bfd\"",
+            "To which peers graceful restart (RFC 4724) is offered, which keeps routes while the agent restarts. \
+             `with-bfd`: to peers with BFD, which this version has none of. `always`: to every peer; a node that dies \
+             without its link going down then swallows traffic for up to the hold time and the restart time of 15 s.",
+        ),
+        optional(
+            "listen",
+            "list of addresses and ports",
+            "[]",
+            "Where sessions from peers are accepted, e.g. `[\"0.0.0.0:179\", \"[::]:179\"]`. By default the speaker \
+             only dials: nothing of it can then be reached from outside, it needs no privileged port, and every \
+             router takes a session that is dialled. Required where a peer is `passive`.",
+        ),
+        optional(
+            "peer",
+            "tables",
+            "none",
+            "See `[[bgp.peer]]`; at least one.",
+        ),
+    ],
+};
+
+/// `[[bgp.peer]]`.
+pub static PEER: Section = Section {
+    header: "[[bgp.peer]]",
+    about: "A router that VIPs are announced to.",
+    keys: &[
+        required(
+            "address",
+            "address",
+            r#"address = "10.0.0.1""#,
+            "Address of the session, IPv4 or IPv6.",
+        ),
+        required("asn", "AS number", "asn = 65000", "AS number of the peer."),
+        optional("port", "port", "179", "TCP port of the peer."),
+        optional(
+            "password_file",
+            "path",
+            "no password",
+            "File with the TCP MD5 secret (RFC 2385) on one line, at most 80 bytes, not readable by everybody.",
+        ),
+        optional(
+            "ttl_security",
+            "1 to 254",
+            "off",
+            "Accept packets from at most so many hops away (RFC 5082); 1 for a directly connected peer. The peer must \
+             have it on as well.",
+        ),
+        optional(
+            "passive",
+            "true or false",
+            "false",
+            "Wait for the peer to connect, never dial. Needs `bgp.listen`.",
+        ),
+        optional(
+            "next_hop_v4",
+            "IPv4 address",
+            "our address on the session's interface",
+            "Next hop of IPv4 VIPs.",
+        ),
+        optional(
+            "next_hop_v6",
+            "IPv6 address",
+            "our address on the session's interface",
+            "Next hop of IPv6 VIPs.",
+        ),
+        optional(
+            "communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on every route to this peer, beside those of `[bgp]` and of the VIP.",
+        ),
+        optional(
+            "med",
+            "0 to 4294967295",
+            "none",
+            "MULTI_EXIT_DISC of routes to this peer, where the VIP has none of its own. Only for a peer of another AS.",
+        ),
+        optional(
+            "prepend",
+            "0 to 10",
+            "0",
+            "How often our AS is put into the AS path of routes to this peer beyond once; added to the VIP's, together \
+             at most 10. Only for a peer of another AS.",
+        ),
+        optional(
+            "services",
+            "list of names of services",
+            "all",
+            "The peer hears of the VIPs of these services only. A VIP is announced as a whole: with one of its \
+             services, all must be named.",
+        ),
+        reserved("bfd", "Fast failure detection beside the session."),
+    ],
+};
