@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod vip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,6 +24,7 @@ use crate::filter::Filter;
 pub use check::{
     Check, CheckKind, Expect, HttpCheck, HttpMethod, Roots, StatusRange, TlsCheck, Trust,
 };
+pub use vip::Vip;
 
 /// A whole checked configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -289,7 +291,7 @@ pub struct Service {
     /// Unique name, a label of metrics.
     pub name: String,
     /// The address clients use.
-    pub vip: IpAddr,
+    pub vip: Vip,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Destination ports, in ascending order; none meet.
@@ -600,17 +602,17 @@ pub enum Need {
 }
 
 impl Service {
-    /// Of `services`, the one that a packet to this port of a VIP belongs to: as in the datapath, the one whose entry around the
+    /// Of `services`, the one that a packet to this port of an address belongs to: as in the datapath, the one whose entry around the
     /// port is the narrowest.
     pub fn at(
         services: &[Service],
-        vip: IpAddr,
+        address: IpAddr,
         protocol: Protocol,
         port: u16,
     ) -> Option<&Service> {
         let at_vip = services
             .iter()
-            .filter(|service| service.vip == vip && service.protocol == protocol);
+            .filter(|service| service.vip.address() == address && service.protocol == protocol);
         let around = at_vip.filter_map(|service| {
             let around = service.ports.iter().filter(|ports| ports.contains(port));
             Some((around.map(|ports| ports.width()).min()?, service))

@@ -29,7 +29,7 @@ pub use self::diff::{
 pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 pub use self::drain::{DrainOutcome, Drained};
 pub use self::trace::{TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket};
-use crate::model::{AdminState, PoolName, Ports, Protocol};
+use crate::model::{AdminState, PoolName, Ports, Protocol, Vip};
 
 /// Name and version of every JSON answer.
 pub const SCHEMA: &str = "anylb/v1";
@@ -175,7 +175,7 @@ pub struct ServiceStatus {
     /// `service.name`.
     pub name: String,
     /// The address clients use.
-    pub vip: IpAddr,
+    pub vip: Vip,
     /// Transport.
     pub protocol: Protocol,
     /// Ports.

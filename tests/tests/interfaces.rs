@@ -130,7 +130,7 @@ fn desired(stage: &Stage) -> Result<Desired> {
         state.pools.insert(name.clone(), pool);
         state.services.push(DesiredService {
             name: format!("service{port}"),
-            vip: ip("198.51.100.1"),
+            vip: ip("198.51.100.1").into(),
             protocol: Protocol::Tcp,
             ports: vec![Ports::one(port)],
             pool: name,

@@ -248,7 +248,7 @@ fn desired(encap: Encap, backend: &str) -> Desired {
     let row = [0, abi::ABSENT, abi::ABSENT, abi::ABSENT];
     let services = FLOWS.map(|(_, vip)| DesiredService {
         name: vip.into(),
-        vip: at(vip).ip(),
+        vip: at(vip).ip().into(),
         protocol: Protocol::Udp,
         ports: vec![Ports::one(PORT)],
         pool: pool.clone(),

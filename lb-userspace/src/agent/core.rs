@@ -259,7 +259,12 @@ impl Core {
         let taken: BTreeSet<IpAddr> = self
             .next_hop_targets()
             .into_iter()
-            .chain(self.settings.services.iter().map(|service| service.vip))
+            .chain(
+                self.settings
+                    .services
+                    .iter()
+                    .map(|service| service.vip.address()),
+            )
             .chain(self.ways.source_v4.map(IpAddr::V4))
             .chain(self.ways.source_v6.map(IpAddr::V6))
             .collect();

@@ -14,7 +14,7 @@ use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::filter::PrefixList;
 use crate::health::{Stats, Target, Verdicts};
-use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
+use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service, Vip};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
@@ -32,7 +32,7 @@ pub struct Facts<'a> {
     /// Services with what they can.
     pub services: &'a [(Service, Servable)],
     /// Per VIP: announced, or why not.
-    pub announced: &'a BTreeMap<IpAddr, Result<(), String>>,
+    pub announced: &'a BTreeMap<Vip, Result<(), String>>,
     /// The interfaces that carry the program, and how.
     pub attached: BTreeMap<String, &'static str>,
     /// Whether the datapath was taken over.
@@ -443,7 +443,7 @@ mod tests {
             core,
             world,
             services: &services,
-            announced: &[(address("198.51.100.1"), vip)].into(),
+            announced: &[(address("198.51.100.1").into(), vip)].into(),
             attached: BTreeMap::from([("eth0".into(), "native")]),
             adopted: true,
             config: &ConfigStatus::default(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::capacity::Servable;
 use crate::bgp::{Communities, Community, Policy, Route, RouteSet};
-use crate::model::{Bgp, BgpPeer, Service};
+use crate::model::{Bgp, BgpPeer, Service, Vip};
 
 /// Announcing, and the two steps of leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Mode {
 }
 
 /// Per VIP: it may be announced, or why not.
-pub type Vips = BTreeMap<IpAddr, Result<(), String>>;
+pub type Vips = BTreeMap<Vip, Result<(), String>>;
 
 /// All services of a VIP must be servable, and it must be here to stay: not among the services of `next`, the configuration
 /// that will replace this one.
@@ -60,14 +60,14 @@ pub fn route_set(
         ..Policy::default()
     };
     let peers = bgp.map_or(&[][..], |bgp| &bgp.peers);
-    let mut by_vip: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
+    let mut by_vip: BTreeMap<Vip, Vec<&Service>> = BTreeMap::new();
     for service in services {
         by_vip.entry(service.vip).or_default().push(service);
     }
     let announced = vips.iter().filter(|(_, state)| state.is_ok());
     let routes = announced.map(|(&vip, _)| {
         let services = by_vip.remove(&vip).unwrap_or_default();
-        let prefix = ipnet::IpNet::from(vip);
+        let prefix = vip.net();
         let route = Route {
             prefix,
             policy: policy(&services).and(&everywhere),
@@ -112,7 +112,7 @@ fn audience(services: &[&Service], peers: &[BgpPeer]) -> Option<BTreeSet<IpAddr>
 pub fn changes<'a>(
     before: &'a Vips,
     after: &'a Vips,
-) -> impl Iterator<Item = (IpAddr, Result<(), &'a str>)> {
+) -> impl Iterator<Item = (Vip, Result<(), &'a str>)> {
     let changed = after
         .iter()
         .filter(|(vip, state)| before.get(*vip).map(Result::is_ok) != Some(state.is_ok()))
@@ -182,10 +182,13 @@ mod tests {
             None,
         );
         assert_eq!(
-            vips[&address("198.51.100.1")],
+            vips[&Vip::from(address("198.51.100.1"))],
             Err("tls: no backend".into())
         );
-        assert_eq!(vips[&address("198.51.100.2")], Err("other: y".into()));
+        assert_eq!(
+            vips[&Vip::from(address("198.51.100.2"))],
+            Err("other: y".into())
+        );
     }
 
     #[test]
@@ -202,7 +205,7 @@ mod tests {
             "one of its services stays"
         );
         assert_eq!(
-            vips[&address("198.51.100.2")],
+            vips[&Vip::from(address("198.51.100.2"))],
             Err("it is being removed".into())
         );
     }
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn changes_are_told_once_and_with_their_reason() {
         let state = |state: Result<(), &str>| -> Vips {
-            [(address("198.51.100.1"), state.map_err(str::to_owned))].into()
+            [(address("198.51.100.1").into(), state.map_err(str::to_owned))].into()
         };
         let told = |before: &Vips, after: &Vips| -> Vec<Result<(), String>> {
             changes(before, after)

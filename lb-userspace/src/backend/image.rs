@@ -12,7 +12,7 @@ use lb_common::backend_abi::{
 };
 use lb_common::wire::{Be16, address_words, v4_of};
 
-use crate::model::{Ports, Protocol};
+use crate::model::{Ports, Protocol, Vip};
 use crate::plan::desired::{service_key, words};
 
 /// Seeds tried before the index counts as too full.
@@ -26,7 +26,7 @@ const CACHE_SECS: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The address clients use.
-    pub vip: IpAddr,
+    pub vip: Vip,
     /// Transport.
     pub protocol: Protocol,
     /// Destination ports.
@@ -110,10 +110,10 @@ impl Image {
         let services = services(wanted, &vips);
         let (vip_seed, vips) = index(
             &vips,
-            |seed, vip| backend_abi::vip_bucket(seed, words(vip.0)),
+            |seed, vip| backend_abi::vip_bucket(seed, words(vip.0.address())),
             |members| VipBucket {
                 entries: filled(members, |vip| VipEntry {
-                    address: words(vip.0),
+                    address: words(vip.0.address()),
                     kind: kind::VIP,
                     id: vip.1,
                 }),
@@ -142,8 +142,8 @@ impl Image {
 }
 
 /// VIPs with their numbers, from 1.
-fn numbered_vips(wanted: &Wanted) -> Vec<(IpAddr, u32)> {
-    let addresses: BTreeSet<IpAddr> = wanted
+fn numbered_vips(wanted: &Wanted) -> Vec<(Vip, u32)> {
+    let addresses: BTreeSet<Vip> = wanted
         .endpoints
         .iter()
         .map(|endpoint| endpoint.vip)
@@ -151,8 +151,8 @@ fn numbered_vips(wanted: &Wanted) -> Vec<(IpAddr, u32)> {
     addresses.into_iter().zip(1..).collect()
 }
 
-fn services(wanted: &Wanted, vips: &[(IpAddr, u32)]) -> Vec<Service> {
-    let numbers: BTreeMap<IpAddr, u32> = vips.iter().copied().collect();
+fn services(wanted: &Wanted, vips: &[(Vip, u32)]) -> Vec<Service> {
+    let numbers: BTreeMap<Vip, u32> = vips.iter().copied().collect();
     let service = |endpoint: &Endpoint| Service {
         key: endpoint.key(numbers[&endpoint.vip]),
         first_port: endpoint.ports.first(),
@@ -170,7 +170,7 @@ impl Endpoint {
     /// A TCP service on one port.
     pub fn tcp(at: SocketAddr) -> Self {
         Self {
-            vip: at.ip(),
+            vip: at.ip().into(),
             protocol: Protocol::Tcp,
             ports: Ports::one(at.port()),
             has_sockets: true,
@@ -373,7 +373,7 @@ mod tests {
         wanted.blind.insert(blind);
         let image = Image::new(&wanted).unwrap();
         for endpoint in &wanted.endpoints {
-            let vip = endpoint.vip;
+            let vip = endpoint.vip.address();
             let bucket = backend_abi::vip_bucket(image.config.vip_seed, words(vip));
             let entries = image.vips[&bucket].entries;
             let entry = entries.iter().find(|entry| entry.address == words(vip));

@@ -11,7 +11,7 @@ use super::datapath::Entry;
 use super::error::Error;
 use super::host::Facts;
 use super::image::{Endpoint, Wanted};
-use crate::model::{BackendHook, BackendRole, Mss, Protocol, Service, Settings, UdpFlows};
+use crate::model::{BackendHook, BackendRole, Mss, Protocol, Service, Settings, UdpFlows, Vip};
 
 /// IP and TCP headers without options.
 const HEADERS_V4: u16 = 40;
@@ -72,7 +72,7 @@ impl Role {
     /// What `lo` must have.
     pub fn vip_addresses(&self) -> BTreeSet<IpNet> {
         let vips = self.settings.services.iter().map(|service| service.vip);
-        vips.map(IpNet::from).collect()
+        vips.map(Vip::net).collect()
     }
 
     /// Whether a box with these addresses is to serve it: on an LB node, which has services of other boxes as well, its pool says so.
@@ -137,7 +137,12 @@ impl Role {
             node.tunnel_source_v4.map(IpAddr::V4),
             node.tunnel_source_v6.map(IpAddr::V6),
         ];
-        let vips: BTreeSet<IpAddr> = self.settings.services.iter().map(|s| s.vip).collect();
+        let vips: BTreeSet<IpAddr> = self
+            .settings
+            .services
+            .iter()
+            .map(|s| s.vip.address())
+            .collect();
         let found = |v4: bool| {
             let family = move |address: &&IpAddr| address.is_ipv4() == v4;
             facts.addresses.iter().filter(family).copied()
@@ -201,8 +206,8 @@ pub fn connections(services: &[Service], by_local: &ByLocal) -> BTreeMap<String,
         .iter()
         .map(|service| (service.name.clone(), 0))
         .collect();
-    for (&(protocol, vip, port), count) in by_local {
-        if let Some(service) = Service::at(services, vip, protocol, port) {
+    for (&(protocol, address, port), count) in by_local {
+        if let Some(service) = Service::at(services, address, protocol, port) {
             *counts.entry(service.name.clone()).or_default() += count;
         }
     }

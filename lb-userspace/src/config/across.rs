@@ -229,7 +229,7 @@ impl Draft {
             .iter()
             .filter_map(|service| service.vip.as_ref())
         {
-            let Some((owner, span)) = taken.get(&vip.value) else {
+            let Some((owner, span)) = taken.get(&vip.value.address()) else {
                 continue;
             };
             if reported.contains(&vip.value) {

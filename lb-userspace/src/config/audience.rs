@@ -13,6 +13,7 @@ use super::policy::COMMUNITIES_MAX;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
 use crate::bgp::Policy;
+use crate::model;
 
 /// A peer, and where it names each service it takes; `None`: it takes all.
 struct Peer<'a> {
@@ -197,7 +198,7 @@ fn check_agreement(service: &ServiceDraft, peer: &Peer<'_>, errors: &Errors) {
 
 /// A VIP and its services, in the order of the file.
 struct Vip<'a> {
-    address: IpAddr,
+    address: model::Vip,
     services: Vec<&'a ServiceDraft>,
 }
 

@@ -1,7 +1,6 @@
 //! Ports of the services at one VIP: none may hide another, and the datapath holds so many ranges.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use lb_common::abi::BUCKET_ENTRIES;
 
@@ -9,11 +8,11 @@ use super::diagnostic::Diagnostic;
 use super::fields::Errors;
 use super::place::Placed;
 use super::service::ServiceDraft;
-use crate::model::{Ports, Protocol};
+use crate::model::{Ports, Protocol, Vip};
 
 /// Reports ports of two services that meet, and a VIP's ranges that are too many.
 pub fn check(services: &[ServiceDraft], errors: &Errors) {
-    let mut vips: HashMap<(IpAddr, Protocol), Entries<'_, &ServiceDraft>> = HashMap::new();
+    let mut vips: HashMap<(Vip, Protocol), Entries<'_, &ServiceDraft>> = HashMap::new();
     for service in services {
         let (Some(vip), Some(protocol)) = (&service.vip, service.protocol) else {
             continue;

@@ -1,6 +1,5 @@
 //! `[[service]]`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use super::value::{self, Read, Reject};
 use crate::filter::{Filter, PrefixList};
 use crate::model::{
     Announce, HashScope, Mode, Need, PoolName, Ports, Protocol, RateLimit, Service, SourceLimit,
-    UdpFlows,
+    UdpFlows, Vip,
 };
 
 /// `[[service]]` as far as it could be read.
@@ -29,7 +28,7 @@ pub struct ServiceDraft {
     /// Unique name.
     pub name: Option<Placed<String>>,
     /// The address clients use.
-    pub vip: Option<Placed<IpAddr>>,
+    pub vip: Option<Placed<Vip>>,
     /// Transport protocol.
     pub protocol: Option<Protocol>,
     /// Destination ports.
@@ -155,7 +154,7 @@ const UDP_TIMEOUT: Duration = Duration::from_secs(120);
 const UDP_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
-fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
+fn vip(value: &DeValue<'_>) -> Read<Vip> {
     let net = value
         .as_str()
         .and_then(|written| written.parse::<ipnet::IpNet>().ok());
@@ -164,7 +163,7 @@ fn vip(value: &DeValue<'_>) -> Read<IpAddr> {
             Err(Reject::not_supported(&format!("a prefix, \"{net}\","))
                 .help("write one service per address"))
         }
-        _ => value::address(value),
+        _ => value::address(value).map(Vip::from),
     }
 }
 

@@ -19,7 +19,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::{Image, Op, PlanError, Slots};
 use crate::filter::Filter;
 use crate::model::{
-    Encap, HashScope, Mode, PoolName, Ports, Protocol, RateLimit, SourceLimit, Vlan,
+    Encap, HashScope, Mode, PoolName, Ports, Protocol, RateLimit, SourceLimit, Vip, Vlan,
 };
 use crate::status::Health;
 
@@ -97,7 +97,7 @@ pub struct DesiredService {
     /// Unique name.
     pub name: String,
     /// Client-facing address.
-    pub vip: IpAddr,
+    pub vip: Vip,
     /// Transport.
     pub protocol: Protocol,
     /// Destination ports.
@@ -289,7 +289,7 @@ impl Desired {
                 let elements = Arc::clone(filter.tree.elements());
                 image.trees.0.insert(extra.filter.fingerprint, elements);
             }
-            let vip = vip_ids[&words(service.vip)];
+            let vip = vip_ids[&words(service.vip.address())];
             let ports = service.ports.iter().copied();
             let keys = ports.map(|ports| {
                 let key = service_key(vip, service.protocol, ports);
@@ -342,7 +342,11 @@ impl Desired {
 
     /// VIPs are numbered in the order of their addresses; an address that is both is a VIP.
     fn vip_entries(&self) -> Vec<VipEntry> {
-        let vips: BTreeSet<_> = self.services.iter().map(|service| service.vip).collect();
+        let vips: BTreeSet<_> = self
+            .services
+            .iter()
+            .map(|service| service.vip.address())
+            .collect();
         let own = self.own.difference(&vips).map(|&address| VipEntry {
             address: words(address),
             kind: kind::OWN,

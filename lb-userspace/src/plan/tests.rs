@@ -60,7 +60,7 @@ fn desired(pools: &[(&str, &[&str])]) -> Desired {
         .collect();
     let services = (1..).zip(pools.keys()).map(|(n, pool)| DesiredService {
         name: format!("service of {pool}"),
-        vip: IpAddr::from([198, 51, 100, n]),
+        vip: [198, 51, 100, n].into(),
         protocol: Protocol::Tcp,
         ports: vec![Ports::one(80), Ports::one(443)],
         pool: pool.clone(),

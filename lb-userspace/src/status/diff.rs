@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::PoolName;
+use crate::model::{PoolName, Vip};
 
 /// `anylb diff`: the configuration in force against another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub struct ServiceDiff {
     /// Its name.
     pub name: String,
     /// Its VIP, the new one where that changes.
-    pub vip: IpAddr,
+    pub vip: Vip,
     /// What happens to it.
     pub fate: Fate,
     /// What is not as it was.

@@ -287,7 +287,7 @@ fn desired(ways: &[Way]) -> Result<Desired> {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 services.push(DesiredService {
                     name: format!("{pool}-{protocol}"),
-                    vip: family.vip()?.ip(),
+                    vip: family.vip()?.ip().into(),
                     protocol,
                     ports: vec![Ports::one(way.port)],
                     pool: pool.clone(),

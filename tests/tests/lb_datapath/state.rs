@@ -38,7 +38,7 @@ fn an_equal_state_needs_nothing_and_a_change_swaps_the_bank() {
     assert_eq!(hops, BTreeSet::from([ip("10.1.0.1"), ip("10.1.0.9")]));
     state
         .services
-        .retain(|service| service.vip != ip("198.51.100.1"));
+        .retain(|service| service.vip != ip("198.51.100.1").into());
     loaded.apply(&state);
     let result = loaded
         .plane()

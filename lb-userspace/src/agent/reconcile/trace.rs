@@ -114,7 +114,7 @@ impl Reconciler {
     fn asked(&self, request: &TraceRequest) -> Result<Asked, Refusal> {
         let services = &self.parts.core.settings.services;
         if let Some(vip) = request.vip
-            && !services.iter().any(|service| service.vip == vip)
+            && !services.iter().any(|service| service.vip.address() == vip)
         {
             return Err(Refusal::not_found(format!(
                 "there is no VIP {vip}: see `anylb service list`"
