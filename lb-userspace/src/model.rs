@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attack;
 mod check;
 mod vip;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::bgp::{Communities, Policy};
 use crate::filter::Filter;
 
+pub use attack::NobodyKnows;
 pub use check::{
     Check, CheckKind, Expect, HttpCheck, HttpMethod, Roots, StatusRange, TlsCheck, Trust,
 };

@@ -218,6 +218,9 @@ pub struct ServiceLimits {
     /// It takes packets of known flows only.
     #[serde(default)]
     pub attack: bool,
+    /// The same without the operator's word.
+    #[serde(default)]
+    pub attack_configured: bool,
 }
 
 /// A list of prefixes.
@@ -578,6 +581,13 @@ pub enum Command {
     Announce {
         /// Name of the service.
         service: String,
+    },
+    /// `service attack`: whether known flows alone get through, whatever the configuration says.
+    Attack {
+        /// Name of the service.
+        service: String,
+        /// They alone.
+        on: bool,
     },
     /// `reload`: read the configuration file again.
     Reload,

@@ -1,7 +1,8 @@
 //! The agent of an LB node in a network of its own: cold start, adoption, stop, reload, drain. No router: what would be
 //! announced is what its status says.
 
-use std::net::Ipv4Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,9 @@ use tokio::net::TcpStream;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(10);
+/// Long enough for a connection to be made here.
+const A_MOMENT: Duration = Duration::from_millis(500);
+const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 fn announced(status: &NodeStatus) -> Vec<&str> {
     let services = status.services.iter();
@@ -451,6 +455,80 @@ async fn a_withdrawn_service_stays_so_over_a_crash_and_its_datapath_goes_on() ->
         .await?;
     agent.tell(&["service", "announce", "web"])?;
     assert_eq!(announced(&agent.status()?), ["web"]);
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// Connects from the client to the VIP, in a moment or not at all.
+fn connect(lone: &Lone) -> Result<std::net::TcpStream> {
+    let vip = SocketAddr::from((VIP, lone::PORT));
+    let connect = || Ok(std::net::TcpStream::connect_timeout(&vip, A_MOMENT)?);
+    let stream = lone.star.client.run(connect)?;
+    stream.set_read_timeout(Some(SOON))?;
+    Ok(stream)
+}
+
+/// A request on a connection, and the beginning of its answer.
+fn ask(stream: &mut std::net::TcpStream) -> Result<()> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+    let mut answer = String::new();
+    let mut piece = [0; 1024];
+    while !answer.contains('}') {
+        let length = stream.read(&mut piece)?;
+        ensure!(length > 0, "it ends with {answer:?}");
+        answer.push_str(std::str::from_utf8(&piece[..length])?);
+    }
+    Ok(())
+}
+
+async fn dropped(agent: &Agent, name: &str) -> Result<u64> {
+    let counters = agent.counters().await?;
+    let exit = counters.exits.iter().find(|exit| exit.name == name);
+    Ok(exit.context("no such exit")?.packets)
+}
+
+#[tokio::test]
+async fn under_attack_a_connection_goes_on_and_none_begins_until_the_operator_says_so() -> Result<()>
+{
+    if !privileged::available(
+        "under_attack_a_connection_goes_on_and_none_begins_until_the_operator_says_so",
+    ) {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-a-attack", LAB, 1).await?;
+    lone.write(&File::with(&[1]))?;
+    let role = lone.start_backend(1, "").await?;
+    let agent = serving(&lone, 1).await?;
+    let via = lone.node().v4;
+    lone.star.r1.ip(&format!("route add {VIP}/32 via {via}"))?;
+    let mut known = connect(&lone)?;
+    ask(&mut known)?;
+
+    let attacked = |status: &NodeStatus| {
+        let limits = status.services.first().map(|service| &service.limits);
+        limits.is_some_and(|limits| limits.attack && !limits.attack_configured)
+    };
+    agent.tell(&["service", "attack", "web", "on"])?;
+    let status = agent.status()?;
+    ensure!(attacked(&status), "at once: {status:?}");
+    ensure!(connect(&lone).is_err(), "a connection has begun");
+    ensure!(dropped(&agent, "attack_syn").await? > 0, "no SYN dropped");
+    ask(&mut known)?;
+    assert_eq!(announced(&agent.status()?), ["web"]);
+
+    agent.kill()?;
+    let agent = lone.start().await?;
+    agent
+        .until("under attack after a crash", SOON, |status| {
+            status.adopted && attacked(status)
+        })
+        .await?;
+    ask(&mut known)?;
+    ensure!(connect(&lone).is_err(), "a connection has begun");
+    agent.tell(&["service", "attack", "web", "off"])?;
+    ask(&mut connect(&lone)?)?;
+    ask(&mut known)?;
+    role.stop(SOON).await?;
     agent.stop(SOON).await?;
     Ok(())
 }

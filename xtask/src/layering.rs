@@ -15,6 +15,7 @@ use code::Mention;
 const PURE: &[&str] = &[
     "lb-common/src",
     "lb-userspace/src/agent/adopt.rs",
+    "lb-userspace/src/agent/attacked.rs",
     "lb-userspace/src/agent/checks.rs",
     "lb-userspace/src/agent/core.rs",
     "lb-userspace/src/agent/diff",

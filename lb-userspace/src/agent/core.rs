@@ -106,7 +106,8 @@ impl Core {
         self.ways.path_mtus.clone_from(world.path_mtus);
         self.forget_pools();
         self.forget_overrides();
-        self.forget_services();
+        self.forget_withdrawn();
+        self.forget_attacks();
         let mut changed = self.said != self.state.overrides;
         self.said.clone_from(&self.state.overrides);
         for (name, pool) in &self.settings.pools {
@@ -191,7 +192,7 @@ impl Core {
                     rate: service.rate,
                     source_rate: service.source_rate,
                     flow_timeout: flow_timeout(&self.settings, service),
-                    attack: service.attack,
+                    attack: self.is_attacked(service),
                 },
             })
         });

@@ -9,6 +9,7 @@
 //! | [`tunnels`] | what routers may speak of | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
 //! | [`overrides`] | what the operator says about backends | yes |
+//! | [`attacked`] | services whose attack mode the operator has switched | yes |
 //! | [`withdrawn`] | services that the operator has withdrawn | yes |
 //! | [`serving`] | from what services can to what is announced | yes |
 //! | [`diff`] | what another configuration would change | yes |
@@ -32,6 +33,7 @@
 
 pub mod adopt;
 pub mod announce;
+pub mod attacked;
 pub mod both;
 pub mod capacity;
 pub mod checks;

@@ -514,6 +514,10 @@ impl Reconciler {
                 let answer = self.parts.core.announce(&service);
                 self.operators_word(answer)
             }
+            Command::Attack { service, on } => {
+                let answer = self.parts.core.attack(&service, on);
+                self.operators_word(answer)
+            }
             Command::Reload => {
                 // A caller that went away needs no answer.
                 let tell = |done: Result<Reloaded, Refusal>| {

@@ -96,11 +96,11 @@ fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> 
             _ if facts.core.settings.bgp.is_none() => Some("the configuration has no [bgp]".into()),
             _ => None,
         },
-        limits: limits(service),
+        limits: limits(facts.core, service),
     }
 }
 
-fn limits(service: &Service) -> ServiceLimits {
+fn limits(core: &Core, service: &Service) -> ServiceLimits {
     let filter = service.filter.as_ref();
     let list = |list: Option<&Arc<PrefixList>>| {
         list.map(|list| ListStatus {
@@ -109,7 +109,8 @@ fn limits(service: &Service) -> ServiceLimits {
         })
     };
     ServiceLimits {
-        attack: service.attack,
+        attack: core.is_attacked(service),
+        attack_configured: service.attack,
         allow: list(filter.and_then(|filter| filter.allow.as_ref())),
         deny: list(filter.and_then(|filter| filter.deny.as_ref())),
         rate: service.rate.map(|rate| rate.to_string()),

@@ -31,6 +31,9 @@ pub struct State {
     /// Services that the operator has withdrawn, by name.
     #[serde(default)]
     pub withdrawn: BTreeSet<String>,
+    /// Services whose `attack` the operator has switched, by name: what it is instead of the configured one.
+    #[serde(default)]
+    pub attack: BTreeMap<String, bool>,
     /// Numbers of services, pools and their members in the datapath.
     pub slots: Slots,
 }
@@ -44,6 +47,7 @@ impl Default for State {
             overrides: Overrides::new(),
             boot_id: None,
             withdrawn: BTreeSet::new(),
+            attack: BTreeMap::new(),
             slots: Slots::default(),
         }
     }
@@ -112,8 +116,8 @@ impl StateFile {
             Err(error) => format!("cannot be put aside: {error}"),
         };
         let reason = format!(
-            "{}; {fate}: earlier table inputs, drains and withdrawals are forgotten, repeat `anylb backend drain` and \
-             `anylb service withdraw` where they must hold",
+            "{}; {fate}: earlier table inputs, drains, withdrawals and attack modes are forgotten, repeat `anylb backend drain`, \
+             `anylb service withdraw` and `anylb service attack` where they must hold",
             unusable.reason
         );
         (State::default(), Some(StateError { reason, ..unusable }))
@@ -179,6 +183,7 @@ mod tests {
             generation: 7,
             overrides: [(PoolName("web".into()), drained.into())].into(),
             withdrawn: ["mail".to_owned()].into(),
+            attack: [("mail".to_owned(), true)].into(),
             ..State::default()
         }
     }
@@ -197,17 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_withdrawals_is_one_of_an_agent_that_had_none() {
+    fn a_file_that_lacks_the_word_about_services_is_one_of_an_agent_that_heard_none() {
         let scratch = Scratch::new();
         let file = StateFile::in_directory(scratch.path()).expect("a directory");
         let mut state = drained();
         file.save(&state).expect("written");
         let path = scratch.path().join("state.json");
         let text = fs::read_to_string(&path).expect("readable");
-        let older = text.replace(r#""withdrawn":["mail"],"#, "");
+        let older = text.replace(r#""withdrawn":["mail"],"attack":{"mail":true},"#, "");
         assert_ne!(older, text);
         fs::write(&path, older).expect("written");
         state.withdrawn.clear();
+        state.attack.clear();
         assert_eq!(file.load_or_begin(), (state, None));
     }
 
@@ -239,6 +245,7 @@ mod tests {
         let left = state.overrides[&PoolName("web".into())][&address("10.1.0.1")];
         assert_eq!((left.admin(), left.weight), (AdminState::Draining, None));
         assert_eq!(state.withdrawn, drained().withdrawn);
+        assert_eq!(state.attack, drained().attack);
         assert!(!state.go_on(Some("third".into())), "nothing more to forget");
     }
 

@@ -52,24 +52,26 @@ impl Core {
     }
 
     /// A service that left the configuration is forgotten.
-    pub(super) fn forget_services(&mut self) {
+    pub(super) fn forget_withdrawn(&mut self) {
         let services = &self.settings.services;
         self.state
             .withdrawn
             .retain(|name| services.iter().any(|service| service.name == *name));
     }
 
-    fn announceable(&self, name: &str) -> Result<&Service, Refusal> {
-        let service = self
-            .settings
-            .services
-            .iter()
-            .find(|service| service.name == name);
-        let service = service.ok_or_else(|| {
+    /// The service of that name.
+    pub(super) fn service_named(&self, name: &str) -> Result<&Service, Refusal> {
+        let mut services = self.settings.services.iter();
+        let service = services.find(|service| service.name == name);
+        service.ok_or_else(|| {
             Refusal::not_found(format!(
                 "there is no service {name}: see `anylb service list`"
             ))
-        })?;
+        })
+    }
+
+    fn announceable(&self, name: &str) -> Result<&Service, Refusal> {
+        let service = self.service_named(name)?;
         match self.settings.bgp {
             Some(_) => Ok(service),
             None => Err(Refusal::refused(

@@ -82,7 +82,12 @@ impl FakeNode {
 }
 
 impl FakeNode {
-    fn set_withdrawn(&self, name: &str, withdrawn: bool) -> Result<String, Refusal> {
+    fn set_service(
+        &self,
+        name: &str,
+        what: &str,
+        change: impl Fn(&mut ServiceStatus),
+    ) -> Result<String, Refusal> {
         let mut status = self.status.lock().unwrap();
         let mut next = Envelope::clone(&status);
         let mut services = next.body.services.iter_mut();
@@ -91,13 +96,24 @@ impl FakeNode {
                 "there is no service {name}: see `anylb service list`"
             )));
         };
-        service.withdrawn = withdrawn;
-        service.announced = !withdrawn;
-        service.reason = withdrawn.then(|| format!("{name}: withdrawn by operator"));
+        change(service);
         next.generation += 1;
         *status = Arc::new(next);
+        Ok(format!("{name} is {what}, on this node only"))
+    }
+
+    fn set_withdrawn(&self, name: &str, withdrawn: bool) -> Result<String, Refusal> {
         let state = if withdrawn { "withdrawn" } else { "announced" };
-        Ok(format!("{name} is {state}, on this node only"))
+        self.set_service(name, state, |service| {
+            service.withdrawn = withdrawn;
+            service.announced = !withdrawn;
+            service.reason = withdrawn.then(|| format!("{name}: withdrawn by operator"));
+        })
+    }
+
+    fn set_attack(&self, name: &str, on: bool) -> Result<String, Refusal> {
+        let state = if on { "attacked" } else { "not attacked" };
+        self.set_service(name, state, |service| service.limits.attack = on)
     }
 }
 
@@ -270,6 +286,7 @@ impl Node for FakeNode {
             }),
             Command::Withdraw { service } => self.set_withdrawn(&service, true),
             Command::Announce { service } => self.set_withdrawn(&service, false),
+            Command::Attack { service, on } => self.set_attack(&service, on),
             Command::Reload => Err(Refusal::invalid(
                 "error: unknown key `vipp`\n --> anylb.toml:3:1\n",
             )),

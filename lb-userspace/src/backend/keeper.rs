@@ -312,6 +312,9 @@ impl Keeper {
             Command::Withdraw { .. } | Command::Announce { .. } => Err(Refusal::refused(
                 "a backend announces nothing: `anylb service` withdraws and announces on LB nodes",
             )),
+            Command::Attack { .. } => Err(Refusal::refused(
+                "a backend hears of an attack from LB nodes: `anylb service attack` on each of them",
+            )),
             Command::Handover => Err(Refusal::refused("the agent is ending")),
         }
     }

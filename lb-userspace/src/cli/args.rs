@@ -26,7 +26,7 @@ pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::reload::{DiffArgs, ReloadArgs};
-pub use self::service::{ServiceArgs, ServiceCommand};
+pub use self::service::{ServiceArgs, ServiceCommand, Switch};
 pub use self::trace::TraceArgs;
 use crate::dataplane::BpfLog;
 use crate::model::Protocol;
@@ -175,7 +175,7 @@ pub enum Ask {
     /// Exits 7 when the node is degraded: a datapath is not attached, a BGP session is down, a VIP is not
     /// announced although there is a BGP peer, or the agent reports a problem. The answer is printed all the same.
     Status,
-    /// List, show, withdraw and announce services
+    /// List, show, withdraw and announce services, and let known flows alone through
     #[command(subcommand)]
     Service(ServiceCommand),
     /// Show how the health checks do, and check a backend out of turn

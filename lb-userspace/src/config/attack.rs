@@ -4,12 +4,13 @@ use super::across::Draft;
 use super::diagnostic::Diagnostic;
 use super::fields::Errors;
 use super::flow_table;
-use crate::model::{Mode, Protocol, UdpFlows};
+use crate::model::NobodyKnows;
 
 /// Reports services under attack whose flows nobody knows.
 pub fn check(draft: &Draft, errors: &Errors) {
     for service in &draft.services {
-        let Some(attack) = service.attack.as_ref().filter(|attack| attack.value) else {
+        let attack = service.attack.as_ref().filter(|attack| attack.value);
+        let (Some(attack), Some(protocol)) = (attack, service.protocol) else {
             continue;
         };
         let pool = service
@@ -17,25 +18,13 @@ pub fn check(draft: &Draft, errors: &Errors) {
             .as_ref()
             .and_then(|pool| draft.pool(&pool.value));
         let mode = pool.map(|pool| pool.mode);
-        let (message, help) = if mode == Some(Mode::Stateless) {
-            (
-                "`attack = true` at a pool with `mode = \"stateless\"`: nobody knows its flows",
-                "remove it, or let the pool have `mode = \"flow-table\"` or \"rows\"",
-            )
-        } else if service.protocol == Some(Protocol::Udp)
-            && flow_table::udp(service, mode) == UdpFlows::Stateless
-        {
-            (
-                "`attack = true` in a service with `udp = \"stateless\"`: nobody knows its flows",
-                if mode == Some(Mode::FlowTable) {
-                    "remove it, or `udp = \"stateless\"`"
-                } else {
-                    "remove it; with servers that open a socket per flow, say `udp = \"connected\"`"
-                },
-            )
-        } else {
+        let udp = flow_table::udp(service, mode);
+        let Some(NobodyKnows { reason, instead }) = NobodyKnows::of(mode, protocol, udp) else {
             continue;
         };
-        errors.add(Diagnostic::at(&attack.span, message).help(help));
+        errors.add(
+            Diagnostic::at(&attack.span, format!("`attack = true` {reason}"))
+                .help(format!("remove it, or {instead}")),
+        );
     }
 }

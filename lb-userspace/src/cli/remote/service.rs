@@ -1,6 +1,6 @@
 //! `anylb service`.
 
-use super::super::args::ServiceCommand;
+use super::super::args::{ServiceCommand, Switch};
 use super::super::client::Client;
 use super::super::error::CliError;
 use super::super::output::{Answer, Style};
@@ -26,6 +26,13 @@ pub(super) async fn answer(
         ServiceCommand::Announce(args) => {
             let service = args.service;
             change(client, Command::Announce { service }, style).await
+        }
+        ServiceCommand::Attack(args) => {
+            let command = Command::Attack {
+                service: args.service,
+                on: args.attack == Switch::On,
+            };
+            change(client, command, style).await
         }
     }
 }

@@ -5,20 +5,42 @@ use super::backend;
 use super::status::{SERVICE_HEAD, ports, service_cells, services};
 use crate::status::{BackendList, ListStatus, ServiceDetail, ServiceList, ServiceStatus};
 
-/// One line per service, and below why VIPs are not announced; wide: the reasons beside them.
+/// One line per service, and below why VIPs are not announced, and what is attacked; wide: the reasons beside them.
 pub(in super::super) fn table(list: &ServiceList, style: Style) -> String {
     if list.services.is_empty() {
         return "this node has no services\n".to_string();
     }
     if style.wide() && list.services.iter().any(|service| service.pool.is_some()) {
         let row = |service| (service_cells(service), reason(service));
-        return style.table_with_reasons(SERVICE_HEAD, list.services.iter().map(row).collect());
+        let rows = list.services.iter().map(row).collect();
+        let table = style.table_with_reasons(SERVICE_HEAD, rows);
+        return with_notes(table, attacks(&list.services));
     }
-    let table = services(&list.services, style);
     let reasons: String = list.services.iter().filter_map(line).collect();
-    match reasons.is_empty() {
+    let table = services(&list.services, style);
+    with_notes(table, reasons + &attacks(&list.services))
+}
+
+fn with_notes(table: String, notes: String) -> String {
+    match notes.is_empty() {
         true => table,
-        false => format!("{table}\n{reasons}"),
+        false => format!("{table}\n{notes}"),
+    }
+}
+
+/// Services that take known flows only, and those that do not though they are configured to: a line each.
+pub(in super::super) fn attacks(services: &[ServiceStatus]) -> String {
+    let line =
+        |service: &ServiceStatus| Some(format!("* {}: {}\n", service.name, attack(service)?));
+    services.iter().filter_map(line).collect()
+}
+
+fn attack(service: &ServiceStatus) -> Option<&'static str> {
+    match (service.limits.attack, service.limits.attack_configured) {
+        (false, false) => None,
+        (true, true) => Some("attack is on: known flows only, by configuration"),
+        (true, false) => Some("attack is on: known flows only, by operator on this node only"),
+        (false, true) => Some("attack is off, by operator on this node only"),
     }
 }
 
@@ -51,9 +73,8 @@ pub(in super::super) fn detail(detail: &ServiceDetail, style: Style) -> String {
         ));
         pairs.push(("announced", announcement(service)));
     }
-    if service.limits.attack {
-        pairs.push(("attack", "on: known flows only; this node".to_owned()));
-    }
+    let attack = attack(service).and_then(|words| words.strip_prefix("attack is "));
+    pairs.extend(attack.map(|words| ("attack", words.to_owned())));
     let list = |name, list: &Option<ListStatus>| Some((name, in_words(list.as_ref()?)));
     pairs.extend(list("allow", &service.limits.allow));
     pairs.extend(list("deny", &service.limits.deny));

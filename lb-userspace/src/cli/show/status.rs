@@ -3,6 +3,7 @@
 use comfy_table::Cell;
 
 use super::super::output::{Head, Style, notice, number, optional, span, text, verdict};
+use super::service::attacks;
 use crate::model::AdminState;
 use crate::status::{Health, InterfaceStatus, NodeStatus, PeerStatus, PoolStatus, ServiceStatus};
 
@@ -21,6 +22,8 @@ pub(in super::super) fn table(
     };
     push(node.interfaces.len(), interfaces(&node.interfaces, style));
     push(node.services.len(), services(&node.services, style));
+    let attacks = attacks(&node.services);
+    push(attacks.len(), attacks);
     push(node.pools.len(), pools(node, style));
     push(node.peers.len(), peers(&node.peers, style));
     let troubles = troubles(node);

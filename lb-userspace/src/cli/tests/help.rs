@@ -128,7 +128,7 @@ else: `curl --unix-socket /run/anylb/admin.sock http://anylb/v1/status`.
 | `POST /v1/trace/next` with `{\"trace\": NUMBER, \"last\": false}` | packets since the last time; a trace that nobody asks about for 5 s is over |
 | `POST /v1/diff` with `{\"file\": null}` or `{\"file\": {\"path\": \"/etc/anylb/next.toml\", \"text\": \"version = 1 ...\"}}` | as `anylb diff --json` |
 | `POST /v1/reload` with `{\"force\": false, \"wait_secs\": null}` | as `anylb reload --json` |
-| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\", \"persist\": false}`, `{\"command\": \"set_weight\", \"pool\": null, \"backend\": \"b1\", \"weight\": 50, \"persist\": false}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
+| `POST /v1/command` with `{\"command\": \"set_admin\", \"pool\": null, \"backend\": \"b1\", \"admin\": \"draining\", \"persist\": false}`, `{\"command\": \"set_weight\", \"pool\": null, \"backend\": \"b1\", \"weight\": 50, \"persist\": false}`, `{\"command\": \"withdraw\", \"service\": \"web\"}`, `{\"command\": \"announce\", \"service\": \"web\"}`, `{\"command\": \"attack\", \"service\": \"web\", \"on\": true}`, `{\"command\": \"reload\"}` or `{\"command\": \"handover\"}` | `{..., \"message\": \"what was done\"}` |
 
 The socket has mode 0660 and belongs to the group `anylb` where there is one. Root, the agent's user and that group may change
 things, have a probe made and see packets, whoever can open the socket may read. A change with the header `If-Match: GENERATION` is done only while the node is at that generation,

@@ -1,6 +1,7 @@
 use super::{Bench, same_as, too_wide};
-use crate::api::fake::FakeNode;
-use crate::status::Exit;
+use crate::api::fake::{FakeNode, lb};
+use crate::cli::show::service::attacks;
+use crate::status::{Exit, ServiceLimits};
 
 #[tokio::test]
 async fn every_view_of_services() {
@@ -88,4 +89,48 @@ async fn withdrawn_and_announced_again() {
     );
     let (list, _) = bench.run("service list").await;
     assert!(!list.contains("withdrawn"), "{list}");
+}
+
+#[tokio::test]
+async fn attacked_and_not_any_more() {
+    let bench = Bench::new(FakeNode::lb());
+    let said = bench.run("service attack web-v4 on").await;
+    let text = "web-v4 is attacked, on this node only\n".to_string();
+    assert_eq!(said, (text, Exit::Ok));
+    let note = "\n* web-v4: attack is on: known flows only, by operator on this node only\n";
+    for line in ["service list", "service list -o wide", "status"] {
+        let (shown, _) = bench.run(line).await;
+        assert!(shown.contains(note), "{line}: {shown}");
+    }
+    let (shown, _) = bench.run("service show web-v4").await;
+    let pair = "\nattack     on: known flows only, by operator on this node only\n";
+    assert!(shown.contains(pair), "{shown}");
+    bench.run("service attack web-v4 off").await;
+    let (list, _) = bench.run("service list").await;
+    assert!(!list.contains("attack"), "{list}");
+    let text = "anylb: there is no service mail: see `anylb service list`".to_string();
+    let said = bench.run("service attack mail on").await;
+    assert_eq!(said, (text, Exit::NotFound));
+}
+
+#[test]
+fn an_attack_is_on_or_off_by_the_operator_or_the_configuration() {
+    let words = |attack, attack_configured| {
+        let mut service = lb().services[0].clone();
+        service.limits = ServiceLimits {
+            attack,
+            attack_configured,
+            ..ServiceLimits::default()
+        };
+        attacks(&[service])
+    };
+    assert_eq!(words(false, false), "");
+    assert_eq!(
+        words(true, true),
+        "* web-v4: attack is on: known flows only, by configuration\n"
+    );
+    assert_eq!(
+        words(false, true),
+        "* web-v4: attack is off, by operator on this node only\n"
+    );
 }

@@ -104,7 +104,9 @@ pub static SERVICE: Section = Section {
             "false",
             "Whether known flows alone get through, on this node: SYNs are dropped as `attack_syn`, fragments as `attack_fragment`, \
              and packets of flows that no backend has a socket for as `attack_unknown`. Nobody opens a connection meanwhile. With \
-             `mode = \"flow-table\"` a flow is known to the CPU that it had come to. ICMP errors go on.",
+             `mode = \"flow-table\"` a flow is known to the CPU that it had come to. With `mode = \"rows\"` the tunnel's header asks the \
+             backends: those of an older version ignore that and accept what is unknown, and so do those that do not see their servers' \
+             sockets; there SYNs and fragments alone are stopped. ICMP errors go on. `anylb service attack` switches it at once.",
         ),
         optional(
             "rate_limit",
