@@ -23,6 +23,7 @@ use crate::filter::Filter;
 use crate::flow::FlowKey;
 use crate::flow_table::FlowCount;
 use crate::packet::{Packet, is_zero};
+use crate::prefix;
 use crate::rate::Rates;
 
 /// Raised with every change of a layout or of a map's meaning. An agent adopts pinned maps of its own version only.
@@ -107,12 +108,12 @@ values! {
         answers_max: u32,
         /// Number of the bank that this is in.
         bank: u32,
-        /// Zero.
-        reserved: u32,
+        /// Not zero: some VIPs are prefixes.
+        prefixes: u32,
     }
     /// An address that the datapath knows.
     VipEntry = 24 {
-        /// The address, v4-mapped, as it lies on the wire.
+        /// The address, or the first one of a prefix, v4-mapped, as it lies on the wire.
         address: [u64; 2],
         /// See [`kind`].
         kind: u32,
@@ -250,7 +251,7 @@ pub struct Bank {
     /// A bit for every bucket of the VIP index that is not empty, so that the addresses of clients, which are in none, cost
     /// no cache miss each.
     pub occupied: [u64; VIP_BUCKETS as usize / 64],
-    /// VIPs and own addresses, by [`vip_bucket`].
+    /// VIPs and own addresses, by [`vip_bucket`] of their [`prefix::place`].
     pub vips: [VipBucket; VIP_BUCKETS as usize],
     /// Services, by [`service_bucket`].
     pub services: [ServiceBucket; SERVICE_BUCKETS as usize],
@@ -258,6 +259,8 @@ pub struct Bank {
     pub backends: [Backend; BACKENDS_MAX as usize],
     /// By the number of the service's counter.
     pub extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
+    /// Lengths of VIPs that are prefixes.
+    pub prefixes: prefix::Lengths,
 }
 
 /// Linux allocates no larger copy of a map value for a system call (`KMALLOC_MAX_SIZE`).
@@ -300,11 +303,15 @@ impl Bank {
     /// What the datapath knows about an address, with its [`Self::mix`].
     #[inline(always)]
     pub fn find_address(&self, address: [u64; 2], mixed: u64) -> Option<&VipEntry> {
+        self.occupied_bucket(mixed)?.find(address)
+    }
+
+    /// The bucket of an address or a prefix that is mixed so; none where it is empty.
+    #[inline(always)]
+    pub fn occupied_bucket(&self, mixed: u64) -> Option<&VipBucket> {
         let index = vip_bucket(mixed);
-        if self.occupied[index as usize / 64] >> (index % 64) & 1 == 0 {
-            return None;
-        }
-        self.vips[index as usize].find(address)
+        let occupied = self.occupied[index as usize / 64] >> (index % 64) & 1 != 0;
+        occupied.then(|| &self.vips[index as usize])
     }
 
     /// The same for a packet's destination, which mostly is known: without a look at the bits before.
@@ -372,6 +379,28 @@ pub mod kind {
     pub const VIP: u32 = 1;
     /// A node's or backend's own address: traffic to it is not ours, traffic from it to a VIP is refused.
     pub const OWN: u32 = 2;
+
+    /// A VIP that is a prefix of so many bits; one of IPv4 has 96 more than it is written with.
+    pub const fn prefix(bits: u32) -> u32 {
+        PREFIX | bits << 8
+    }
+
+    /// Whether entries of this kind are prefixes.
+    pub const fn is_prefix(kind: u32) -> bool {
+        kind & 0xff == PREFIX
+    }
+
+    /// Whether they are VIPs.
+    pub const fn is_vip(kind: u32) -> bool {
+        kind == VIP || is_prefix(kind)
+    }
+
+    /// Bits of a prefix of this kind.
+    pub const fn length(kind: u32) -> u32 {
+        kind >> 8
+    }
+
+    const PREFIX: u32 = 3;
 }
 
 /// Values of [`ServiceEntry::encap`].
@@ -462,6 +491,12 @@ pub const fn mix(seed: u64, address: [u64; 2]) -> u64 {
     let word = address[0].wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ address[1] ^ seed;
     // A product carries upwards only, and the last octet lies on top.
     (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+/// What stands for the [`mix`]ed address in the service index where the VIP with this number is a prefix.
+#[inline(always)]
+pub const fn prefix_mixed(id: u32) -> u64 {
+    (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Bucket of a [`mix`]ed address in the VIP index.

@@ -14,7 +14,8 @@
 //! A changed configuration is a new set of maps under a new program, put in place of the old one by one link update: no
 //! packet meets half of each.
 
-use crate::abi::{self, BUCKET_ENTRIES, values};
+use crate::abi::{self, BUCKET_ENTRIES, VipEntry, values};
+use crate::prefix;
 
 /// Addresses per family that the tunnel may end at.
 pub const OWN_MAX: usize = 4;
@@ -33,7 +34,7 @@ pub const WANTED_BYTES: usize = 4096;
 
 values! {
     /// What every packet needs to know. All zero: nothing is a tunnel packet.
-    Config = 1400 {
+    Config = 1784 {
         /// Seed of the VIP index.
         vip_seed: u64,
         /// Seed of the service index.
@@ -64,6 +65,8 @@ values! {
         mss_v6: u16,
         /// Zero.
         padding: [u8; 6],
+        /// Lengths of VIPs that are prefixes.
+        prefixes: prefix::Lengths,
     }
     /// An IPv4 prefix. `address` has no bit outside `mask`, but for the prefix that holds nothing: [`PrefixV4::NONE`].
     PrefixV4 = 8 {
@@ -167,6 +170,12 @@ impl CachedMacs {
 #[inline(always)]
 pub const fn vip_bucket(seed: u64, address: [u64; 2]) -> u32 {
     abi::vip_bucket(abi::mix(seed, address)) & (BUCKETS - 1)
+}
+
+/// Bucket of an entry of the VIP index.
+#[inline(always)]
+pub const fn entry_bucket(seed: u64, entry: &VipEntry) -> u32 {
+    abi::vip_bucket(prefix::place(seed, entry)) & (BUCKETS - 1)
 }
 
 /// Bucket of an [`abi::service_key`].

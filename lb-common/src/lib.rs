@@ -15,6 +15,7 @@
 //! | [`backend_abi`] | values of the backend's BPF maps |
 //! | [`budget`] | a token bucket per CPU |
 //! | [`flow_table`] | which backend a flow has, remembered per CPU |
+//! | [`prefix`] | VIPs that are prefixes |
 //! | [`rate`] | a token bucket that all CPUs share |
 //! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
@@ -44,6 +45,7 @@ pub mod ipv6;
 pub mod lb;
 pub mod mss;
 pub mod packet;
+pub mod prefix;
 pub mod quote;
 pub mod rate;
 pub mod siphash;

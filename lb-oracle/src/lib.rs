@@ -30,6 +30,8 @@ pub mod tally;
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use lb_common::abi::{VipEntry, kind};
+use lb_common::prefix::Length;
 use lb_common::wire::{address_words, v4_mapped};
 
 /// An address as the datapath holds it.
@@ -46,6 +48,31 @@ pub(crate) fn mapped(address: IpAddr) -> Ipv6Addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     }
+}
+
+/// The entry of a VIP: of an address, or of the prefix of the length behind it.
+pub(crate) fn vip(text: &str, id: u32) -> VipEntry {
+    let address = words(target(text));
+    let Some((_, length)) = text.split_once('/') else {
+        return VipEntry {
+            address,
+            kind: kind::VIP,
+            id,
+        };
+    };
+    let length: u32 = length.parse().expect("as above");
+    let kind = kind::prefix(length + if address[0] == 0 { 96 } else { 0 });
+    let [high, low] = Length::of(kind).mask;
+    VipEntry {
+        address: [address[0] & high, address[1] & low],
+        kind,
+        id,
+    }
+}
+
+/// The address of a VIP that packets go to.
+pub(crate) fn target(vip: &str) -> IpAddr {
+    ip(vip.split_once('/').map_or(vip, |(address, _)| address))
 }
 
 /// An address of a scene.

@@ -604,17 +604,18 @@ pub enum Need {
 }
 
 impl Service {
-    /// Of `services`, the one that a packet to this port of an address belongs to: as in the datapath, the one whose entry around the
-    /// port is the narrowest.
+    /// Of `services`, the one that a packet to this port of an address belongs to: as in the datapath, of those at the longest VIP
+    /// around the address the one whose entry around the port is the narrowest.
     pub fn at(
         services: &[Service],
         address: IpAddr,
         protocol: Protocol,
         port: u16,
     ) -> Option<&Service> {
+        let vip = Vip::around(services.iter().map(|service| service.vip), address)?;
         let at_vip = services
             .iter()
-            .filter(|service| service.vip.address() == address && service.protocol == protocol);
+            .filter(|service| service.vip == vip && service.protocol == protocol);
         let around = at_vip.filter_map(|service| {
             let around = service.ports.iter().filter(|ports| ports.contains(port));
             Some((around.map(|ports| ports.width()).min()?, service))

@@ -17,7 +17,24 @@ use lb_tests::lone;
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(10);
 const PORT: u16 = 80;
-const VIPS: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
+/// As services have them, with the family of their pool.
+const VIPS: [(&str, &str); 4] = [
+    ("198.51.100.1", "4"),
+    ("2001:db8:100::1", "6"),
+    ("203.0.113.0/24", "4"),
+    ("2001:db8:1::/64", "6"),
+];
+/// Where clients connect to: the addresses, and some of each prefix.
+const TARGETS: [&str; 8] = [
+    "198.51.100.1",
+    "2001:db8:100::1",
+    "203.0.113.0",
+    "203.0.113.77",
+    "203.0.113.255",
+    "2001:db8:1::",
+    "2001:db8:1::77",
+    "2001:db8:1:0:ffff:ffff:ffff:ffff",
+];
 const BOXES: u8 = 2;
 
 /// The boxes, each with a web server that says its name.
@@ -66,7 +83,7 @@ impl Boxes {
             agent.ready().await?;
             agent
                 .until("both backends of both families", SOON, |status| {
-                    status.services.len() == 2
+                    status.services.len() == VIPS.len()
                         && status.services.iter().all(|service| service.healthy == 2)
                         && status
                             .pools
@@ -81,12 +98,15 @@ impl Boxes {
     /// Sends everything for the VIPs to one box.
     fn route_to(&self, number: u8) -> Result<()> {
         let node = &self.star.lbs[usize::from(number) - 1];
-        self.star
-            .r1
-            .ip(&format!("route replace {}/32 via {}", VIPS[0], node.v4))?;
-        self.star
-            .r1
-            .ip(&format!("-6 route replace {}/128 via {}", VIPS[1], node.v6))?;
+        for (vip, family) in VIPS {
+            let via = if family == "4" {
+                node.v4.to_string()
+            } else {
+                node.v6.to_string()
+            };
+            let route = format!("-{family} route replace {vip} via {via}");
+            self.star.r1.ip(&route)?;
+        }
         Ok(())
     }
 
@@ -133,7 +153,7 @@ fn file(node: &Node, drained: Option<u8>, hops: u8) -> String {
     text.push_str(
         "[backend]\ntrusted_lbs = [\"10.0.0.0/16\", \"fd00::/32\"]\ntrusted_backends = [\"10.0.0.0/16\", \"fd00::/32\"]\n",
     );
-    for (family, vip) in [("4", VIPS[0]), ("6", VIPS[1])] {
+    for family in ["4", "6"] {
         text.push_str(&format!(
             "[[pool]]\nname = \"web{family}\"\nhops = {hops}\n\
              check = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n",
@@ -145,8 +165,10 @@ fn file(node: &Node, drained: Option<u8>, hops: u8) -> String {
             };
             text.push_str(&format!("[[pool.backend]]\naddress = \"{address}\"\n"));
         }
+    }
+    for (number, (vip, family)) in (1..).zip(VIPS) {
         text.push_str(&format!(
-            "[[service]]\nname = \"web{family}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web{family}\"\n"
+            "[[service]]\nname = \"web{number}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web{family}\"\n"
         ));
     }
     text
@@ -175,7 +197,7 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
     // One box gets everything: some of it is for itself, some for the other, and both answer.
     boxes.route_to(1)?;
     let mut connections = Vec::new();
-    for vip in VIPS {
+    for vip in TARGETS {
         let before = connections.len();
         for _ in 0..24 {
             connections.push(boxes.connect(vip)?);
@@ -217,7 +239,7 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
     let counters = agents[1].counters().await?;
     ensure!(exits(&counters, "forwarded_ipv4") > 0 && exits(&counters, "forwarded_ipv6") > 0);
     let elsewhere = |connection: &Connection| connection.server == "lb2";
-    for vip in VIPS {
+    for vip in TARGETS {
         for _ in 0..8 {
             assert!(elsewhere(&boxes.connect(vip)?), "new ones go to the other");
         }
@@ -250,13 +272,13 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
     ensure!(lone::program(node)?.is_none(), "the program came off");
     let left = std::fs::read_dir(node.bpffs.path().join("anylb"))?;
     ensure!(left.count() == 0, "pins are left");
-    let lo = node.netns.ip("address show dev lo")?;
-    ensure!(VIPS.iter().all(|vip| !lo.contains(vip)), "{lo}");
+    let lo = own(node)?;
+    ensure!(VIPS.iter().all(|(vip, _)| !lo.contains(vip)), "{lo}");
 
     // The first was told to hand over. By its new file it is a backend no more.
     let node = &boxes.star.lbs[0];
-    let lo = node.netns.ip("address show dev lo")?;
-    ensure!(VIPS.iter().all(|vip| lo.contains(vip)), "{lo}");
+    let lo = own(node)?;
+    ensure!(VIPS.iter().all(|(vip, _)| lo.contains(vip)), "{lo}");
     let file = file(node, Some(1), 4);
     let (head, backend) = file.split_once("[backend]").context("a backend")?;
     let (_, pools) = backend.split_once("[[pool]]").context("pools")?;
@@ -266,13 +288,21 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
     agent.ready().await?;
     let status = agent.status()?;
     assert_eq!((status.role.as_str(), status.adopted), ("lb", true));
-    let lo = node.netns.ip("address show dev lo")?;
-    ensure!(VIPS.iter().all(|vip| !lo.contains(vip)), "{lo}");
+    let lo = own(node)?;
+    ensure!(VIPS.iter().all(|(vip, _)| !lo.contains(vip)), "{lo}");
     ensure!(!node.bpffs.path().join("anylb/backend").exists());
     agent.stop(SOON).await?;
     let left = std::fs::read_dir(node.bpffs.path().join("anylb"))?;
     ensure!(left.count() == 0, "pins are left");
     Ok(())
+}
+
+/// What a box takes for its own.
+fn own(node: &Node) -> Result<String> {
+    let addresses = node.netns.ip("address show dev lo")?;
+    let v4 = node.netns.ip("-4 route show table local dev lo")?;
+    let v6 = node.netns.ip("-6 route show table local dev lo")?;
+    Ok([addresses, v4, v6].concat())
 }
 
 fn survive(connections: &mut [Connection]) -> Result<()> {

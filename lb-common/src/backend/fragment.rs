@@ -43,14 +43,34 @@ pub enum Gone {
     Here,
 }
 
-/// Decides about a packet that [`super::decide`] has left as a fragment, and has not changed.
+/// The number of the VIP that a fragment is for; zero: of none. A function of its own, since the stack of [`run`] leaves no room for
+/// another below it.
+#[inline(never)]
+pub(super) fn vip<P: Packet, T: Tables>(packet: &P, tables: &T) -> u32 {
+    destination(packet, tables).unwrap_or(0)
+}
+
+#[inline(always)]
+fn destination<P: Packet, T: Tables>(packet: &P, tables: &T) -> Option<u32> {
+    let config = tables.config()?;
+    let outer = outer::headers(packet, config).ok()?;
+    let address = if outer.kind == protocol::IPV4 {
+        v4_mapped(packet.get_at::<Ipv4>(outer.inner)?.destination)
+    } else {
+        packet.get_at::<Ipv6>(outer.inner)?.destination
+    };
+    find_vip(tables, config, address)
+}
+
+/// Decides about a packet that [`super::decide`] has left as a fragment, and has not changed. `vip`: see [`vip`].
 #[inline(never)]
 pub(super) fn run<P: Packet, T: Tables, S: Sockets<P>>(
     packet: &mut P,
     tables: &T,
     sockets: &S,
+    vip: u32,
 ) -> Exit {
-    match decide(packet, tables, sockets) {
+    match decide(packet, tables, sockets, vip) {
         Ok(exit) | Err(exit) => exit,
     }
 }
@@ -60,15 +80,18 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     packet: &mut P,
     tables: &T,
     sockets: &S,
+    vip: u32,
 ) -> Result<Exit, Exit> {
     let config = tables.config().ok_or(Exit::NotTunnel)?;
     // It was all there before.
     let outer = outer::headers(packet, config)?;
     let part = read(packet, &outer)?;
+    if vip == 0 {
+        return Err(Exit::NotOurVip);
+    }
     let (step, ecn) = if part.is_first {
-        first(packet, tables, config, sockets, &outer, &part.whole)?
+        first(packet, tables, config, sockets, &outer, &part.whole, vip)?
     } else {
-        find_vip(tables, config, part.whole.destination).ok_or(Exit::NotOurVip)?;
         // What has come back with the first part has been remembered as gone, and would go round again.
         let step = match (flagged(outer.flags), tables.recall(&part.whole)) {
             (Some(exit), _) => Step::Accept(exit),
@@ -89,13 +112,13 @@ fn first<P: Packet, T: Tables, S: Sockets<P>>(
     sockets: &S,
     outer: &Outer,
     whole: &Whole,
+    vip: u32,
 ) -> Result<(Step, u8), Exit> {
     let inner = inner::read(packet, outer, Parts::First)?;
     // What the kernel joined of fragments is a whole again; a fragment in something joined is none of a packet alone.
     if packet.is_joined() {
         return Err(Exit::Joined);
     }
-    let vip = find_vip(tables, config, inner.vip).ok_or(Exit::NotOurVip)?;
     let step = judge(packet, tables, config, sockets, outer, &inner, vip)?;
     match step {
         // Numbers come again: most clients have 65,536 of them, and share them where they share an address.

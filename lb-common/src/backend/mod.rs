@@ -27,10 +27,11 @@ pub use inner::{Flow, Segment};
 pub use outer::FIRST_HEADERS;
 pub use verdict::Found;
 
-use crate::abi::{self, VipBucket};
+use crate::abi::{self, VipBucket, kind};
 use crate::backend_abi::{self, Config, Macs, Service, ServiceBucket};
 use crate::exit::exits;
 use crate::packet::Packet;
+use crate::prefix;
 use crate::tunnel::flags;
 use crate::wire::protocol;
 
@@ -40,6 +41,8 @@ pub trait Tables {
     fn config(&self) -> Option<&Config>;
     /// A bucket of the VIP index.
     fn vips(&self, index: u32) -> Option<&VipBucket>;
+    /// The number of the VIP that is the longest prefix around an address, by [`around`] in a function of its own; zero: there is none.
+    fn prefix(&self, address: [u64; 2]) -> u32;
     /// A bucket of the service index.
     fn services(&self, index: u32) -> Option<&ServiceBucket>;
     /// The way to another backend; `None` where it is not known yet.
@@ -140,7 +143,10 @@ impl Exit {
 pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sockets: &S) -> Exit {
     match decide(packet, tables, sockets) {
         // So far; the first part of its packet may say otherwise.
-        Err(Exit::AcceptedFragment) => fragment::run(packet, tables, sockets),
+        Err(Exit::AcceptedFragment) => {
+            let vip = fragment::vip(packet, tables);
+            fragment::run(packet, tables, sockets, vip)
+        }
         Ok(exit) | Err(exit) => exit,
     }
 }
@@ -281,7 +287,18 @@ const fn flagged(flags: u8) -> Option<Exit> {
 #[inline(always)]
 pub(crate) fn find_vip<T: Tables>(tables: &T, config: &Config, address: [u64; 2]) -> Option<u32> {
     let bucket = tables.vips(backend_abi::vip_bucket(config.vip_seed, address))?;
-    bucket.find(address).map(|entry| entry.id)
+    match bucket.find(address) {
+        Some(entry) if entry.kind == kind::VIP => Some(entry.id),
+        _ => Some(tables.prefix(address)).filter(|id| *id != 0),
+    }
+}
+
+/// The number of the VIP that is the longest prefix around an address; zero: there is none.
+#[inline(always)]
+pub fn around<T: Tables>(tables: &T, config: &Config, address: [u64; 2]) -> u32 {
+    prefix::find(&config.prefixes, config.vip_seed, address, |place| {
+        tables.vips(abi::vip_bucket(place) & (backend_abi::BUCKETS - 1))
+    })
 }
 
 /// The service of a port, or the narrowest range around it.

@@ -11,6 +11,7 @@
 //! | `icmp` | ICMP to a VIP: errors to the backend of the quoted flow |
 //! | `echo` | pings of a VIP |
 //! | `fragment` | fragments |
+//! | [`prefix`] | VIPs that are prefixes |
 //! | `aside` | what is done in a function of its own |
 //! | [`extra`] | what a service has beyond the common way |
 //! | `too_big` | answers about what does not fit the tunnel |
@@ -29,6 +30,7 @@ mod inner;
 mod l2;
 mod mark;
 mod plain;
+pub mod prefix;
 mod rows;
 mod too_big;
 pub mod trace;
@@ -64,6 +66,8 @@ pub trait Tables {
     fn take(&self, service: u32, bucket: u32, rate: &Rate) -> bool;
     /// [`extra::run`], in a function of its own.
     fn extra(&self, bank: &Bank, case: &Case) -> u64;
+    /// [`prefix::number`], in a function of its own.
+    fn prefix(&self, bank: &Bank, address: [u64; 2]) -> u32;
     /// Buckets of the flow table that each CPU has; zero: there is none.
     fn flow_buckets(&self) -> u32;
     /// Works on one of this CPU's; none where it has none of that number.
@@ -176,7 +180,8 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
     let (bank, vip, inner) = if ethertype == ETHERTYPE_IPV4 {
         let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
-        let vip = find_vip(bank, v4_mapped(ip.destination))?;
+        let vip = find_vip(tables, bank, v4_mapped(ip.destination))?;
+        prefix::check_source(tables, bank, v4_mapped(ip.source))?;
         let inner = inner::ipv4(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
@@ -194,7 +199,8 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         if is_special_v6(ip.destination) {
             return leave(Exit::NotVip);
         }
-        let vip = find_vip(bank, ip.destination)?;
+        let vip = find_vip(tables, bank, ip.destination)?;
+        prefix::check_source(tables, bank, ip.source)?;
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
@@ -359,7 +365,7 @@ struct Vip {
 
 /// The VIP, or the way out for packets that are not ours.
 #[inline(always)]
-fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
+fn find_vip<T: Tables>(tables: &T, bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
     let mixed = bank.mix(address);
     match bank.find_destination(address, mixed) {
         Some(VipEntry {
@@ -367,7 +373,10 @@ fn find_vip(bank: &Bank, address: [u64; 2]) -> Result<Vip, Exit> {
             id,
             ..
         }) => Ok(Vip { id: *id, mixed }),
-        _ => leave(Exit::NotVip),
+        Some(VipEntry {
+            kind: kind::OWN, ..
+        }) => leave(Exit::NotVip),
+        _ => prefix::find(tables, bank, address),
     }
 }
 

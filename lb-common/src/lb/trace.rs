@@ -18,11 +18,13 @@ pub const ANY_EXIT: u32 = u32::MAX;
 
 values! {
     /// What is asked for: value of the map `ASKED`.
-    Asked = 72 {
+    Asked = 88 {
         /// Nothing is told from then on, by CLOCK_MONOTONIC; zero: nobody asks.
         until_ns: u64,
-        /// Only to this address, v4-mapped, as it lies on the wire; zeroes: to any.
+        /// Only to these addresses, v4-mapped, as they lie on the wire: those that have the same bits.
         destination: [u64; 2],
+        /// Which bits those are; zeroes: to any.
+        destination_mask: [u64; 2],
         /// Only from these addresses: those that have the same bits.
         source: [u64; 2],
         /// Which bits those are; zeroes: from any.
@@ -78,16 +80,17 @@ impl Asked {
     /// Whether a packet has the addresses that are asked for.
     #[inline(always)]
     pub fn fits<P: Transit>(&self, mut packet: P) -> bool {
-        let [to_high, to_low] = self.destination;
-        let [mask_high, mask_low] = self.source_mask;
-        if to_high | to_low | mask_high | mask_low == 0 {
+        let [to_high, to_low] = self.destination_mask;
+        let [from_high, from_low] = self.source_mask;
+        if to_high | to_low | from_high | from_low == 0 {
             return true;
         }
         let Some((source, destination)) = addresses(&mut packet) else {
             return false;
         };
-        let to = to_high | to_low == 0 || destination[0] == to_high && destination[1] == to_low;
-        to && source[0] & mask_high == self.source[0] && source[1] & mask_low == self.source[1]
+        let to = destination[0] & to_high == self.destination[0]
+            && destination[1] & to_low == self.destination[1];
+        to && source[0] & from_high == self.source[0] && source[1] & from_low == self.source[1]
     }
 
     /// Whether packets that leave there are asked for.
@@ -164,10 +167,12 @@ mod tests {
         let any = Asked::default();
         let to_vip = Asked {
             destination: v4_mapped(VIP),
+            destination_mask: [u64::MAX; 2],
             ..any
         };
         let to_client = Asked {
             destination: v4_mapped(CLIENT),
+            destination_mask: [u64::MAX; 2],
             ..any
         };
         let prefix = |bits: usize| {

@@ -22,7 +22,7 @@ use lb_common::exit::Action;
 use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, FlowCount, Outcome};
 use lb_common::lb::extra::{self, Case};
-use lb_common::lb::{self, Exit, Tables};
+use lb_common::lb::{self, Exit, Tables, prefix};
 use lb_common::packet::{Packet, Transit as _};
 use lb_common::rate::Rate;
 use lb_common::wire::Ethernet;
@@ -153,6 +153,11 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
+    fn prefix(&self, bank: &Bank, [high, low]: [u64; 2]) -> u32 {
+        vip_around(bank.shared.bank, high, low) as u32
+    }
+
+    #[inline(always)]
     fn flow_buckets(&self) -> u32 {
         setting(&FLOW_BUCKETS)
     }
@@ -222,6 +227,14 @@ extern "C" fn beyond(bank: u32) -> u64 {
         return extra::NO_ROW;
     };
     extra::run(&Maps::<Kernel>(PhantomData), bank, case)
+}
+
+/// [`prefix::number`], a global function like [`beyond`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vip_around(bank: u32, high: u64, low: u64) -> u64 {
+    BANK.get(bank)
+        .map_or(0, |bank| prefix::number(bank, [high, low]).into())
 }
 
 /// The XDP programs. All spread packets for VIPs over backends.

@@ -100,6 +100,10 @@ impl Tables for Host {
         self.scene.vips.get(index as usize)
     }
 
+    fn prefix(&self, address: [u64; 2]) -> u32 {
+        backend::around(self, &self.scene.config, address)
+    }
+
     fn services(&self, index: u32) -> Option<&ServiceBucket> {
         self.scene.services.get(index as usize)
     }

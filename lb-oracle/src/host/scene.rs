@@ -6,21 +6,24 @@ use lb_common::abi::{Backend, VipBucket, VipEntry, backend_flags, kind, ranges_k
 use lb_common::backend_abi::{
     self, BUCKETS, Config, Macs, PrefixV4, PrefixV6, Service, ServiceBucket,
 };
+use lb_common::prefix::lengths;
 use lb_common::tunnel;
 use lb_common::wire::v4_of;
 
 use crate::make::{self, Cast, Tunnels};
-use crate::{ip, node, words};
+use crate::{ip, node, target, vip, words};
 
-/// VIPs; the last ones have no services.
-pub const VIPS: [&str; 4] = [
+/// VIPs, prefixes with an address of theirs; the last ones have no services.
+pub const VIPS: [&str; 6] = [
     "198.51.100.10",
     "2001:db8:100::10",
+    "203.0.113.77/25",
+    "2001:db8:102::77:1/64",
     "198.51.100.11",
     "2001:db8:100::11",
 ];
 /// Of those the first.
-const SERVED: usize = 2;
+const SERVED: usize = 4;
 /// Where tunnels end.
 const OWN: [&str; 4] = ["10.1.0.1", "10.1.9.1", "fd00:1::1", "fd00:1::9:1"];
 /// LB nodes: inside the first prefixes of `SOURCES`.
@@ -135,15 +138,17 @@ impl Scene {
         let mut sorted: Vec<&Ports> = SERVICES.iter().collect();
         // Of ranges around a port the narrowest counts, and is found first.
         sorted.sort_by_key(|ports| ports.last - ports.first);
-        for (id, vip) in (1..).zip(VIPS.map(ip)) {
-            let bucket = &mut vips[backend_abi::vip_bucket(config.vip_seed, words(vip)) as usize];
+        let entries: Vec<VipEntry> = (1..).zip(VIPS).map(|(id, text)| vip(text, id)).collect();
+        let config = Config {
+            prefixes: lengths(&entries),
+            ..config
+        };
+        for entry in entries {
+            let id = entry.id;
+            let bucket = &mut vips[backend_abi::entry_bucket(config.vip_seed, &entry) as usize];
             let mut slots = bucket.entries.iter_mut();
             let free = slots.find(|slot| slot.kind == kind::EMPTY);
-            *free.expect("few VIPs") = VipEntry {
-                address: words(vip),
-                kind: kind::VIP,
-                id,
-            };
+            *free.expect("few VIPs") = entry;
             for ports in sorted.iter().filter(|_| id as usize <= SERVED) {
                 let service = ports.service(id);
                 let place = backend_abi::service_bucket(config.service_seed, service.key);
@@ -174,9 +179,9 @@ impl Scene {
             address: node.shared.source_v4,
             mask: u32::MAX,
         };
-        let vips = node.vips.iter().filter(|entry| entry.kind == kind::VIP);
+        let vips = node.vips.iter().filter(|entry| kind::is_vip(entry.kind));
         for vip in vips {
-            let place = backend_abi::vip_bucket(scene.config.vip_seed, vip.address);
+            let place = backend_abi::entry_bucket(scene.config.vip_seed, vip);
             free(
                 &mut scene.vips[place as usize].entries,
                 VipEntry::default(),
@@ -186,12 +191,18 @@ impl Scene {
                 },
             );
         }
+        let all: Vec<VipEntry> = scene
+            .vips
+            .iter()
+            .flat_map(|bucket| bucket.entries)
+            .collect();
+        scene.config.prefixes = lengths(&all);
         scene
     }
 
     /// Who sends to these services.
     pub fn cast(&self) -> Cast {
-        let vips = VIPS.iter().map(|vip| ip(vip));
+        let vips = VIPS.iter().map(|vip| target(vip));
         let services = vips.flat_map(|vip| {
             SERVICES.iter().flat_map(move |ports| {
                 [ports.first, ports.last].map(|port| make::Service {
@@ -204,7 +215,7 @@ impl Scene {
         Cast {
             services: services.collect(),
             flows: Vec::new(),
-            known: known.map(|address| ip(address)).collect(),
+            known: known.map(|address| target(address)).collect(),
             lengths: Vec::new(),
             numbers: Vec::new(),
         }

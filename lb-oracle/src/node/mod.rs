@@ -13,7 +13,8 @@ use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, Outcome};
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
-use lb_common::lb::{self, Exit, Mark, Tables};
+use lb_common::lb::{self, Exit, Mark, Tables, prefix};
+use lb_common::prefix::{lengths, place};
 use lb_common::rate::Rate;
 use zerocopy::FromZeros as _;
 
@@ -160,6 +161,10 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
         extra::run(self, bank, case)
     }
 
+    fn prefix(&self, bank: &Bank, address: [u64; 2]) -> u32 {
+        prefix::number(bank, address)
+    }
+
     fn flow_buckets(&self) -> u32 {
         self.0.flows.borrow().len() as u32
     }
@@ -222,13 +227,16 @@ fn try_bank(scene: &Scene, seed: u64) -> Option<Box<Bank>> {
         service_seed: seed,
         ..scene.shared
     };
+    bank.prefixes = lengths(&scene.vips);
     let mut mixed = BTreeMap::new();
     for vip in &scene.vips {
-        let mix = bank.mix(vip.address);
-        if vip.kind == kind::VIP {
-            mixed.insert(vip.id, mix);
+        let place = place(seed, vip);
+        if kind::is_prefix(vip.kind) {
+            mixed.insert(vip.id, abi::prefix_mixed(vip.id));
+        } else if vip.kind == kind::VIP {
+            mixed.insert(vip.id, place);
         }
-        let bucket = abi::vip_bucket(mix) as usize;
+        let bucket = abi::vip_bucket(place) as usize;
         bank.occupied[bucket / 64] |= 1 << (bucket % 64);
         let entries = &mut bank.vips[bucket].entries;
         *entries.iter_mut().find(|free| free.kind == kind::EMPTY)? = *vip;

@@ -21,7 +21,7 @@ use lb_common::wire::v4_of;
 use super::lists;
 use crate::make::{Cast, Service};
 use crate::packet::MACS;
-use crate::{ip, words};
+use crate::{ip, target, vip, words};
 
 /// A pool, and what is special about it.
 struct Pool {
@@ -280,14 +280,17 @@ const POOLS: &[Pool] = &[
 /// The last one: its services take known flows only.
 const ATTACKED: usize = POOLS.len() - 1;
 
-/// VIPs; the last ones have no services.
-const VIPS: [&str; 4] = [
+/// VIPs, prefixes with an address of theirs; the last ones, one of them inside a prefix, have no services.
+const VIPS: [&str; 7] = [
     "198.51.100.1",
     "2001:db8:100::1",
+    "198.51.100.177/25",
+    "2001:db8:101::77:1/64",
     "198.51.100.2",
     "2001:db8:100::2",
+    "198.51.100.200",
 ];
-const SERVED: usize = 2;
+const SERVED: usize = 4;
 /// Nodes.
 const NODES: [&str; 3] = ["10.0.0.11", "10.0.0.12", "fd00::11"];
 /// Ranges of UDP ports of the first VIPs, and the place of the pool of each; one port has its own.
@@ -421,7 +424,7 @@ impl Scene {
 
     /// Who sends to these services.
     pub fn cast(&self) -> Cast {
-        let vip = |number: u32| ip(VIPS[number as usize - 1]);
+        let vip = |number: u32| target(VIPS[number as usize - 1]);
         let mut services: Vec<Service> = self
             .services
             .iter()
@@ -432,7 +435,7 @@ impl Scene {
             })
             .collect();
         services.extend(VIPS[SERVED..].iter().map(|vip| Service {
-            at: (ip(vip), 1000).into(),
+            at: (target(vip), 1000).into(),
             protocol: 6,
         }));
         let backends =
@@ -443,7 +446,7 @@ impl Scene {
             known: VIPS
                 .iter()
                 .chain(&NODES)
-                .map(|address| ip(address))
+                .map(|address| target(address))
                 .chain(backends)
                 .collect(),
             lengths: vec![200, 1280, 1500, 1600],
@@ -466,6 +469,7 @@ fn shared() -> Shared {
         tunnel_port: tunnel::PORT.to_be(),
         generation: 7_u16.to_be(),
         site: 3,
+        prefixes: 1,
         // More than any test asks for.
         answers_per_jiffy: u16::MAX,
         answers_max: u32::MAX,
@@ -474,11 +478,7 @@ fn shared() -> Shared {
 }
 
 fn vips() -> Vec<VipEntry> {
-    let vips = (1..).zip(VIPS).map(|(id, vip)| VipEntry {
-        address: words(ip(vip)),
-        kind: kind::VIP,
-        id,
-    });
+    let vips = (1..).zip(VIPS).map(|(id, text)| vip(text, id));
     let own = |address| VipEntry {
         address: words(address),
         kind: kind::OWN,
@@ -489,7 +489,10 @@ fn vips() -> Vec<VipEntry> {
         .enumerate()
         .flat_map(|(place, pool)| (0..pool.backends).map(move |i| address(pool.over_v4, place, i)));
     let nodes = NODES.iter().map(|node| ip(node));
-    vips.chain(nodes.chain(backends).map(own)).collect()
+    let mut entries: Vec<VipEntry> = vips.chain(nodes.chain(backends).map(own)).collect();
+    // As the agent has them: a look-up for an address may meet a prefix in its bucket, behind it.
+    entries.sort_by_key(|entry| entry.kind);
+    entries
 }
 
 /// Table of the pool at `place`, the first of its pair.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use lb_common::flow::FlowKey;
 
 use super::adopt::Adopted;
@@ -17,6 +18,7 @@ use super::ways::Ways;
 use crate::health::Target;
 use crate::model::{
     AdminState, Check, Encap, HashKey, Mode, Pool, PoolName, Protocol, Service, Settings, UdpFlows,
+    Vip,
 };
 use crate::path_mtu::Tunnels;
 use crate::plan::desired::NextHop;
@@ -257,24 +259,49 @@ impl Core {
 
     /// Addresses of documentation that are neither VIPs nor ours: self-probes come from them.
     pub fn probe_sources(&self) -> (Ipv4Addr, Ipv6Addr) {
-        let taken: BTreeSet<IpAddr> = self
-            .next_hop_targets()
-            .into_iter()
-            .chain(
-                self.settings
-                    .services
-                    .iter()
-                    .map(|service| service.vip.address()),
-            )
-            .chain(self.ways.source_v4.map(IpAddr::V4))
-            .chain(self.ways.source_v6.map(IpAddr::V6))
+        let own = self.own_addresses();
+        let vips: BTreeSet<Vip> = self
+            .settings
+            .services
+            .iter()
+            .map(|service| service.vip)
             .collect();
-        let v4 = |n: u8| Ipv4Addr::from([192, 0, 2, n]);
-        let v6 = |n: u8| Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)]);
-        let mut numbers = 1..=u8::MAX;
-        let free_v4 = numbers.clone().find(|&n| !taken.contains(&v4(n).into()));
-        let free_v6 = numbers.find(|&n| !taken.contains(&v6(n).into()));
-        (v4(free_v4.unwrap_or(1)), v6(free_v6.unwrap_or(1)))
+        let free =
+            |address: IpAddr| !own.contains(&address) && !vips.iter().any(|vip| vip.holds(address));
+        let first_v4 = DOCUMENTATION_V4.map(|network| network.to_bits());
+        let first_v6 = DOCUMENTATION_V6.map(|network| network.to_bits());
+        let v4 = first_v4
+            .into_iter()
+            .flat_map(|first| (1..=255).map(move |n| Ipv4Addr::from_bits(first + n)));
+        let v6 = first_v6
+            .into_iter()
+            .flat_map(|first| (1..=255).map(move |n| Ipv6Addr::from_bits(first + n)));
+        let (mut v4, mut v6) = (v4, v6);
+        let free_v4 = v4.find(|v4| free((*v4).into()));
+        let free_v6 = v6.find(|v6| free((*v6).into()));
+        (
+            free_v4.unwrap_or(DOCUMENTATION_V4[0]),
+            free_v6.unwrap_or(DOCUMENTATION_V6[0]),
+        )
+    }
+
+    /// An address of the service's VIP at which it is the service's: self-probes go there. None: longer VIPs and addresses of our own
+    /// leave it none.
+    pub fn probe_target(&self, service: &Service) -> Option<IpAddr> {
+        let vips = self
+            .settings
+            .services
+            .iter()
+            .map(|service| service.vip.net());
+        let own = self.own_addresses().into_iter().map(IpNet::from);
+        service.vip.address_beside(vips.chain(own))
+    }
+
+    /// Of backends and of this node.
+    fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        let sources = self.ways.source_v4.map(IpAddr::V4).into_iter();
+        let sources = sources.chain(self.ways.source_v6.map(IpAddr::V6));
+        self.next_hop_targets().into_iter().chain(sources).collect()
     }
 
     /// Rows of a pool.
@@ -291,6 +318,17 @@ impl Core {
             .retain(|name, _| pools.contains_key(name));
     }
 }
+
+/// Networks for documentation (RFC 5737, RFC 3849, RFC 9637).
+const DOCUMENTATION_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(192, 0, 2, 0),
+    Ipv4Addr::new(198, 51, 100, 0),
+    Ipv4Addr::new(203, 0, 113, 0),
+];
+const DOCUMENTATION_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
+    Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0),
+];
 
 /// Longer than it takes Linux to find out that a silent peer is gone, by keepalives (tcp(7): 7200 s, and 9 times 75 s).
 const TCP_SILENCE: Duration = Duration::from_secs(8_100);

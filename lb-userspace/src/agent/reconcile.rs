@@ -464,14 +464,15 @@ impl Reconciler {
             Ok(prober) => prober,
             Err(error) => return Some(error.clone()),
         };
-        let source = match service.vip.address() {
+        let target = self.parts.core.probe_target(service)?;
+        let source = match target {
             IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
             IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
         };
         service.ports.iter().find_map(|ports| {
             // Port 0 belongs to "any" and to nobody's traffic.
             let port = ports.first().max(1);
-            let destination = SocketAddr::new(service.vip.address(), port);
+            let destination = SocketAddr::new(target, port);
             let packet = Dataplane::probe_packet(service.protocol, source, destination);
             match prober.probe(&packet) {
                 Ok(result) if result.is_in_order() => None,

@@ -49,6 +49,10 @@ impl Host for Machine {
         vec!["eth0".into()]
     }
 
+    fn addresses(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
     fn system_roots(&self) -> Vec<Vec<u8>> {
         Vec::new()
     }

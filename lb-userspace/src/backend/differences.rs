@@ -97,6 +97,7 @@ fn config_fields(a: &Config, b: &Config) -> Fields {
             "rate of packets passed on",
             (a.budget_per_jiffy, a.budget_max) == (b.budget_per_jiffy, b.budget_max),
         ),
+        ("lengths of VIPs", a.prefixes == b.prefixes),
         ("tunnel port", a.tunnel_port == b.tunnel_port),
         ("MSS", (a.mss_v4, a.mss_v6) == (b.mss_v4, b.mss_v6)),
     ]

@@ -62,7 +62,7 @@ pub async fn listening(endpoints: &BTreeSet<Endpoint>) -> Result<BTreeSet<Endpoi
         unseen.retain(|endpoint| endpoint.protocol == protocol);
         if !unseen.is_empty() {
             let listeners = Listeners::read(protocol).await?;
-            unseen.retain(|endpoint| listeners.cover(endpoint.vip.address(), endpoint.ports));
+            unseen.retain(|endpoint| listeners.cover(endpoint.vip.net(), endpoint.ports));
             visible.append(&mut unseen);
         }
     }

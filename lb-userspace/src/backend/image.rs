@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry, kind};
+use lb_common::abi::{BUCKET_ENTRIES, VipBucket, VipEntry};
 use lb_common::backend_abi::{
     self, BUCKETS, Config, OWN_MAX, PREFIXES_MAX, PrefixV4, PrefixV6, Service, ServiceBucket,
 };
+use lb_common::prefix;
 use lb_common::wire::{Be16, address_words, v4_of};
 
 use crate::model::{Ports, Protocol, Vip};
 use crate::plan::desired::{service_key, words};
+use crate::plan::vips;
 
 /// Seeds tried before the index counts as too full.
 const SEEDS_MAX: u64 = 10_000;
@@ -108,15 +110,15 @@ impl Image {
     pub fn new(wanted: &Wanted) -> Result<Self, ImageError> {
         let vips = numbered_vips(wanted);
         let services = services(wanted, &vips);
+        let mut entries: Vec<VipEntry> =
+            vips.iter().map(|&(vip, id)| vips::entry(vip, id)).collect();
+        // A look-up for an address may meet prefixes in its bucket, behind the entry of the address.
+        entries.sort_by_key(|entry| entry.kind);
         let (vip_seed, vips) = index(
-            &vips,
-            |seed, vip| backend_abi::vip_bucket(seed, words(vip.0.address())),
+            &entries,
+            backend_abi::entry_bucket,
             |members| VipBucket {
-                entries: filled(members, |vip| VipEntry {
-                    address: words(vip.0.address()),
-                    kind: kind::VIP,
-                    id: vip.1,
-                }),
+                entries: filled(members, |entry| *entry),
             },
             "VIPs",
         )?;
@@ -131,6 +133,7 @@ impl Image {
         let config = Config {
             vip_seed,
             service_seed,
+            prefixes: prefix::lengths(&entries),
             ..config(wanted)?
         };
         Ok(Self {
@@ -373,7 +376,7 @@ mod tests {
         wanted.blind.insert(blind);
         let image = Image::new(&wanted).unwrap();
         for endpoint in &wanted.endpoints {
-            let vip = endpoint.vip.address();
+            let vip = endpoint.vip.single().unwrap();
             let bucket = backend_abi::vip_bucket(image.config.vip_seed, words(vip));
             let entries = image.vips[&bucket].entries;
             let entry = entries.iter().find(|entry| entry.address == words(vip));

@@ -137,12 +137,7 @@ impl Role {
             node.tunnel_source_v4.map(IpAddr::V4),
             node.tunnel_source_v6.map(IpAddr::V6),
         ];
-        let vips: BTreeSet<IpAddr> = self
-            .settings
-            .services
-            .iter()
-            .map(|s| s.vip.address())
-            .collect();
+        let vips: BTreeSet<Vip> = self.settings.services.iter().map(|s| s.vip).collect();
         let found = |v4: bool| {
             let family = move |address: &&IpAddr| address.is_ipv4() == v4;
             facts.addresses.iter().filter(family).copied()
@@ -151,7 +146,8 @@ impl Role {
             let found = found(v4).filter(|_| said.is_none() || self.is_both());
             said.into_iter().chain(found).collect::<Vec<_>>()
         });
-        own.filter(|address| !vips.contains(address)).collect()
+        own.filter(|address| !vips.contains(&(*address).into()))
+            .collect()
     }
 
     /// Of a pool the LB nodes' file says over what it is reached, this one only what tunnels may come: the largest header of those.
@@ -242,6 +238,10 @@ pub(super) mod tests {
 
         fn interfaces(&self) -> Vec<String> {
             vec!["eth0".to_owned()]
+        }
+
+        fn addresses(&self) -> Vec<IpAddr> {
+            Vec::new()
         }
 
         fn system_roots(&self) -> Vec<Vec<u8>> {

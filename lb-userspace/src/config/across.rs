@@ -19,7 +19,7 @@ use super::ports;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
 use super::unique::repeated;
-use crate::model::{BackendHook, Need, XdpMode};
+use crate::model::{BackendHook, Need, Vip, XdpMode};
 
 /// A whole file as far as it could be read.
 pub struct Draft {
@@ -33,6 +33,8 @@ pub struct Draft {
     pub services: Vec<ServiceDraft>,
     /// `[backend]`.
     pub backend: Option<BackendRoleDraft>,
+    /// Addresses of this host.
+    pub own: Vec<IpAddr>,
 }
 
 impl Draft {
@@ -49,6 +51,7 @@ impl Draft {
         flow_table::check(self, errors);
         attack::check(self, errors);
         self.check_addresses(errors);
+        self.check_own(errors);
         audience::check(self, errors);
         limits::check(self, errors);
     }
@@ -229,22 +232,44 @@ impl Draft {
             .iter()
             .filter_map(|service| service.vip.as_ref())
         {
-            let Some((owner, span)) = taken.get(&vip.value.address()) else {
+            let Some((address, (owner, span))) = inside(&taken, vip.value) else {
                 continue;
             };
             if reported.contains(&vip.value) {
                 continue;
             }
             reported.push(vip.value);
+            let message = match vip.value.single() {
+                Some(single) => format!("the VIP {single} is the address of {owner}"),
+                None => format!(
+                    "the VIP {} holds {address}, the address of {owner}",
+                    vip.value
+                ),
+            };
             errors.add(
-                Diagnostic::at(
-                    &vip.span,
-                    format!("the VIP {} is the address of {owner}", vip.value),
-                )
-                .label("VIP")
-                .related(span, *owner)
-                .help("a VIP belongs to no box: take an address that nothing else uses"),
+                Diagnostic::at(&vip.span, message)
+                    .label("VIP")
+                    .related(span, *owner)
+                    .help("a VIP belongs to no box: take an address that nothing else uses"),
             );
+        }
+    }
+
+    /// A node takes all packets to addresses inside a prefix for those of the VIP, and would be cut off. On a host that is a backend
+    /// alone nothing takes packets that have come by no tunnel.
+    fn check_own(&self, errors: &Errors) {
+        if self.is_backend_only() {
+            return;
+        }
+        let vips = self.services.iter().filter_map(|one| one.vip.as_ref());
+        for vip in vips.filter(|vip| vip.value.is_prefix()) {
+            if let Some(own) = self.own.iter().find(|own| vip.value.holds(**own)) {
+                let message = format!("the VIP {} holds {own}, an address of this host", vip.value);
+                errors.add(
+                    Diagnostic::at(&vip.span, message)
+                        .help("take a prefix that no box has an address of"),
+                );
+            }
         }
     }
 
@@ -279,6 +304,18 @@ impl Draft {
         }
         taken.extend(backends.map(|backend| (backend.value, ("a backend", &backend.span))));
         taken
+    }
+}
+
+/// The first of these addresses that a VIP has.
+fn inside<'t, T>(taken: &'t HashMap<IpAddr, T>, vip: Vip) -> Option<(IpAddr, &'t T)> {
+    match vip.single() {
+        Some(single) => Some((single, taken.get(&single)?)),
+        None => {
+            let inside = taken.iter().filter(|(address, _)| vip.holds(**address));
+            let (address, owner) = inside.min_by_key(|(address, _)| **address)?;
+            Some((*address, owner))
+        }
     }
 }
 

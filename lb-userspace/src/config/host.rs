@@ -1,8 +1,12 @@
 //! What a configuration names outside itself: key files, interfaces and root certificates. The real machine and, for tests, an imagined one.
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use nix::ifaddrs::InterfaceAddress;
+use nix::net::if_::InterfaceFlags;
 
 /// The machine that a configuration is for.
 pub trait Host {
@@ -10,6 +14,8 @@ pub trait Host {
     fn read(&self, path: &Path) -> io::Result<HostFile>;
     /// Names of the network interfaces.
     fn interfaces(&self) -> Vec<String>;
+    /// Addresses of the network interfaces, but for the loopback's.
+    fn addresses(&self) -> Vec<IpAddr>;
     /// The root certificates that programs of this machine trust, in DER; none where none can be read.
     fn system_roots(&self) -> Vec<Vec<u8>>;
 }
@@ -63,6 +69,19 @@ impl Host for ThisHost {
             .collect()
     }
 
+    fn addresses(&self) -> Vec<IpAddr> {
+        let Ok(all) = nix::ifaddrs::getifaddrs() else {
+            return Vec::new();
+        };
+        let others = all.filter(|one| !one.flags.contains(InterfaceFlags::IFF_LOOPBACK));
+        let address = |one: InterfaceAddress| {
+            let address = one.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+            v4.or(address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+        };
+        others.filter_map(address).collect()
+    }
+
     fn system_roots(&self) -> Vec<Vec<u8>> {
         // One damaged file among many is no reason to trust none of the others.
         let found = rustls_native_certs::load_native_certs().certs;
@@ -84,6 +103,8 @@ pub struct FakeHost {
     pub files: std::collections::BTreeMap<std::path::PathBuf, HostFile>,
     /// Names.
     pub interfaces: Vec<String>,
+    /// Of one of them.
+    pub addresses: Vec<IpAddr>,
     /// In DER.
     pub system_roots: Vec<Vec<u8>>,
 }
@@ -112,6 +133,10 @@ impl Host for FakeHost {
 
     fn interfaces(&self) -> Vec<String> {
         self.interfaces.clone()
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        self.addresses.clone()
     }
 
     fn system_roots(&self) -> Vec<Vec<u8>> {

@@ -1,6 +1,9 @@
 //! What the datapath's maps can hold.
 
+use std::collections::BTreeSet;
+
 use lb_common::abi;
+use lb_common::prefix::LENGTHS_MAX;
 
 use super::across::Draft;
 use super::diagnostic::Diagnostic;
@@ -47,6 +50,7 @@ pub fn check(draft: &Draft, errors: &Errors) {
             format!("more than {PORTS_MAX} ports in all services"),
         );
     }
+    check_lengths(draft, errors);
     let mut counters = 0;
     for service in &draft.services {
         let pool = service
@@ -57,6 +61,25 @@ pub fn check(draft: &Draft, errors: &Errors) {
         if counters > COUNTERS_MAX {
             let message = format!("more than {COUNTERS_MAX} backends, counted once per service");
             return report(Some(&service.place), message);
+        }
+    }
+}
+
+/// An address outside all VIPs is looked up once for each length.
+fn check_lengths(draft: &Draft, errors: &Errors) {
+    for (family, is_v6) in [("IPv4", false), ("IPv6", true)] {
+        let vips = draft.services.iter().filter_map(|one| one.vip.as_ref());
+        let prefixes = vips.filter(|vip| vip.value.is_prefix() && vip.value.is_ipv6() == is_v6);
+        let mut lengths = BTreeSet::new();
+        let mut new = prefixes.filter(|vip| lengths.insert(vip.value.net().prefix_len()));
+        if let Some(surplus) = new.nth(LENGTHS_MAX) {
+            errors.add(
+                Diagnostic::at(
+                    &surplus.span,
+                    format!("more than {LENGTHS_MAX} lengths of {family} prefixes among all VIPs"),
+                )
+                .help("divide the longest ones, or those of a length that few have"),
+            );
         }
     }
 }

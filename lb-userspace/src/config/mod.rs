@@ -145,6 +145,7 @@ fn read_file(root: &DeTable<'_>, secrets: &Secrets<'_>, errors: &Errors) -> Opti
         backend: file
             .table("backend", &schema::BACKEND)
             .map(|backend| BackendRoleDraft::read(&backend)),
+        own: secrets.host.addresses(),
     };
     draft.check(errors);
     finish(draft, metrics.flatten(), errors)

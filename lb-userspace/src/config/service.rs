@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lb_common::abi;
 use toml::de::DeValue;
 
@@ -27,7 +28,7 @@ use crate::model::{
 pub struct ServiceDraft {
     /// Unique name.
     pub name: Option<Placed<String>>,
-    /// The address clients use.
+    /// The address clients use, or a prefix of them.
     pub vip: Option<Placed<Vip>>,
     /// Transport protocol.
     pub protocol: Option<Protocol>,
@@ -154,16 +155,58 @@ const UDP_TIMEOUT: Duration = Duration::from_secs(120);
 const UDP_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
+/// Shorter ones are nobody's to announce: the largest that registries have given out, of IPv4, and to providers, of IPv6.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 32;
+/// What no host that others reach has, with what it is.
+const NO_HOSTS: [(&str, &str); 8] = [
+    ("0.0.0.0/8", "addresses of \"this network\""),
+    ("127.0.0.0/8", "loopback addresses"),
+    ("169.254.0.0/16", "link-local addresses"),
+    ("224.0.0.0/4", "multicast addresses"),
+    ("240.0.0.0/4", "reserved addresses"),
+    ("::/64", "special addresses"),
+    ("fe80::/10", "link-local addresses"),
+    ("ff00::/8", "multicast addresses"),
+];
+
+/// An address, or a prefix.
 fn vip(value: &DeValue<'_>) -> Read<Vip> {
     let net = value
         .as_str()
-        .and_then(|written| written.parse::<ipnet::IpNet>().ok());
+        .and_then(|written| written.parse::<IpNet>().ok());
     match net {
-        Some(net) if net.prefix_len() < net.max_prefix_len() => {
-            Err(Reject::not_supported(&format!("a prefix, \"{net}\","))
-                .help("write one service per address"))
-        }
+        Some(net) if net.prefix_len() < net.max_prefix_len() => prefix_vip(net),
         _ => value::address(value).map(Vip::from),
+    }
+}
+
+fn prefix_vip(net: IpNet) -> Read<Vip> {
+    if net.trunc() != net {
+        let help = format!(
+            "write \"{}\" for the whole prefix, \"{}\" for the address",
+            net.trunc(),
+            net.addr()
+        );
+        return Err(Reject::value("has bits set behind the prefix length").help(&help));
+    }
+    let shortest = match net {
+        IpNet::V4(_) => SHORTEST_V4,
+        IpNet::V6(_) => SHORTEST_V6,
+    };
+    if net.prefix_len() < shortest {
+        let reason = format!("must be a prefix of /{shortest} or longer");
+        return Err(Reject::value(&reason).help("name the prefixes that you own"));
+    }
+    let meets = |(special, _): &&(&str, &str)| {
+        let special: Option<IpNet> = special.parse().ok();
+        special.is_some_and(|special| special.contains(&net) || net.contains(&special))
+    };
+    match NO_HOSTS.iter().find(meets) {
+        Some((_, what)) => Err(Reject::value(&format!(
+            "must be a prefix of unicast addresses, {net} has {what}"
+        ))),
+        None => Ok(net.into()),
     }
 }
 

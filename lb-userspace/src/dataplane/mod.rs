@@ -67,6 +67,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{self, Backend, Bank, Root, ServiceExtra, Shared, VipBucket};
 use lb_common::lb::trace::{Asked, Untold};
+use lb_common::prefix;
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
@@ -453,6 +454,7 @@ impl Dataplane {
             *word = occupied(buckets);
         }
         write_changed(&mut bank.vips, vips);
+        bank.prefixes = prefix::lengths(&image.vips);
         write_changed(&mut bank.services, seeds.service_buckets(image));
         let nothing = std::iter::repeat(Backend::default());
         write_changed(

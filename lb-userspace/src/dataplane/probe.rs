@@ -14,7 +14,7 @@ use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, Outcome};
 use lb_common::frame::Frame;
 use lb_common::lb::extra::{self, Case};
-use lb_common::lb::{self, Exit, Mark, Tables};
+use lb_common::lb::{self, Exit, Mark, Tables, prefix};
 use lb_common::rate::Rate;
 use lb_common::tunnel::{self, Header};
 use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
@@ -273,6 +273,10 @@ impl Tables for HostTables<'_> {
 
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {
         extra::run(self, bank, case)
+    }
+
+    fn prefix(&self, bank: &Bank, address: [u64; 2]) -> u32 {
+        prefix::number(bank, address)
     }
 
     /// Probes do not ask for what each CPU remembers.

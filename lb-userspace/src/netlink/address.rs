@@ -12,7 +12,7 @@ use netlink_packet_route::address::{
 use nix::errno::Errno;
 
 use super::kernel::Kernel;
-use super::{Error, Link};
+use super::{Error, Link, local_route};
 
 /// Marks our addresses in the kernel (IFA_PROTO, Linux 5.18), so that the next process knows them as ours. Values
 /// above 3 are free for use.
@@ -96,10 +96,13 @@ fn pick_facing(ifindex: u32, source: IpAddr, global: &[IpAddr]) -> Facing {
     Facing { ifindex, v4, v6 }
 }
 
-/// Adds an address; `false` where it is there already, whoever added it.
+/// Adds an address, or a local route to all addresses of a prefix; `false` where it is there already, whoever added it.
 pub async fn add_address(name: &str, address: IpNet) -> Result<bool, Error> {
     let kernel = Kernel::connect()?;
     let link = find(&kernel, name).await?;
+    if is_prefix(address) {
+        return local_route::add(&kernel, link.ifindex, address).await;
+    }
     let mut request =
         kernel
             .handle()
@@ -119,12 +122,15 @@ pub async fn add_address(name: &str, address: IpNet) -> Result<bool, Error> {
     }
 }
 
-/// Removes an address; `false` where it is not there, nor the interface.
+/// Removes an address or such a route; `false` where it is not there, nor the interface.
 pub async fn remove_address(name: &str, address: IpNet) -> Result<bool, Error> {
     let kernel = Kernel::connect()?;
     let Some(link) = kernel.link(name).await? else {
         return Ok(false);
     };
+    if is_prefix(address) {
+        return local_route::remove(&kernel, link.ifindex, address).await;
+    }
     let found = addresses(&kernel, link.ifindex)
         .await?
         .into_iter()
@@ -140,7 +146,7 @@ pub async fn remove_address(name: &str, address: IpNet) -> Result<bool, Error> {
     }
 }
 
-/// The addresses of an interface that this agent answers for: it removes only what it, or an agent before it, added.
+/// The addresses of an interface, and prefixes of them, that this agent answers for: it removes only what it, or an agent before it, added.
 #[derive(Debug)]
 pub struct OwnAddresses {
     interface: String,
@@ -148,7 +154,7 @@ pub struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// Finds those that an agent before has left (Linux 5.18; on older kernels they look like anybody's).
+    /// Finds those that an agent before has left (Linux 5.18; on older kernels single ones look like anybody's).
     pub async fn on(interface: impl Into<String>) -> Result<Self, Error> {
         let interface = interface.into();
         let kernel = Kernel::connect()?;
@@ -156,10 +162,12 @@ impl OwnAddresses {
         let own = addresses(&kernel, link.ifindex)
             .await?
             .into_iter()
-            .filter(|found| found.ours);
+            .filter(|found| found.ours)
+            .map(|found| found.net);
+        let routes = local_route::ours(&kernel, link.ifindex).await?;
         Ok(OwnAddresses {
             interface,
-            own: own.map(|found| found.net).collect(),
+            own: own.chain(routes).collect(),
         })
     }
 
@@ -200,6 +208,11 @@ struct Found {
     usable: bool,
     ours: bool,
     message: AddressMessage,
+}
+
+/// Whether all its addresses are meant, not one with the length of its network.
+fn is_prefix(address: IpNet) -> bool {
+    address.prefix_len() < address.max_prefix_len()
 }
 
 async fn find(kernel: &Kernel, name: &str) -> Result<Link, Error> {

@@ -8,6 +8,7 @@
 //! | `events` | what the kernel says unasked | no |
 //! | `resolver` | [`Resolver`]: the task that keeps next hops current | no |
 //! | [`address`] | addresses of interfaces, and which of ours faces a peer | no |
+//! | `local_route` | prefixes that the host takes for its own | no |
 //! | `generic` | generic netlink: families by name, one question, one answer | no |
 //! | [`nic`] | what an interface and its driver can do | no |
 //! | [`sock_diag`] | sockets by local address | no |
@@ -21,6 +22,7 @@ mod error;
 mod events;
 mod generic;
 mod kernel;
+mod local_route;
 mod next_hop;
 pub mod nic;
 mod resolver;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use zerocopy::byteorder::big_endian::U16 as U16Be;
@@ -62,11 +63,11 @@ impl Listeners {
         Ok(Listeners { sockets })
     }
 
-    /// Whether a flow to `address` and one of `ports` finds a listener: one bound to the address, or to any.
-    pub fn cover(&self, address: IpAddr, ports: Ports) -> bool {
+    /// Whether a flow to one of `addresses` and one of `ports` finds a listener: one bound to such an address, or to any.
+    pub fn cover(&self, addresses: IpNet, ports: Ports) -> bool {
         self.sockets
             .iter()
-            .any(|socket| ports.contains(socket.port) && socket.takes(address))
+            .any(|socket| ports.contains(socket.port) && socket.takes(addresses))
     }
 }
 
@@ -79,11 +80,12 @@ struct Socket {
 }
 
 impl Socket {
-    fn takes(&self, address: IpAddr) -> bool {
+    fn takes(&self, addresses: IpNet) -> bool {
+        let v6 = matches!(addresses, IpNet::V6(_));
         match self.address {
-            own if own == address => true,
-            IpAddr::V6(own) if own.is_unspecified() => address.is_ipv6() || !self.v6_only,
-            own => own.is_unspecified() && own.is_ipv4() == address.is_ipv4(),
+            own if addresses.contains(&own) => true,
+            IpAddr::V6(own) if own.is_unspecified() => v6 || !self.v6_only,
+            own => own.is_unspecified() && own.is_ipv6() == v6,
         }
     }
 }
@@ -327,19 +329,23 @@ mod tests {
                 (86, false, false),
             ] {
                 assert_eq!(
-                    listeners.cover(ip("192.0.2.10"), Ports::one(port)),
+                    listeners.cover(ip("192.0.2.10").into(), Ports::one(port)),
                     v4,
                     "IPv4, port {port}"
                 );
                 assert_eq!(
-                    listeners.cover(ip("2001:db8::10"), Ports::one(port)),
+                    listeners.cover(ip("2001:db8::10").into(), Ports::one(port)),
                     v6,
                     "IPv6, port {port}"
                 );
             }
             for (first, last, covered) in [(83, 90, true), (70, 83, true), (84, 90, false)] {
                 let ports = Ports::range(first, last).unwrap();
-                assert_eq!(listeners.cover(ip("192.0.2.10"), ports), covered, "{ports}");
+                assert_eq!(
+                    listeners.cover(ip("192.0.2.10").into(), ports),
+                    covered,
+                    "{ports}"
+                );
             }
         });
     }
@@ -352,13 +358,13 @@ mod tests {
             let connected = UdpSocket::bind("192.0.2.10:5353").await.unwrap();
             connected.connect("192.0.2.10:53").await.unwrap();
             let listeners = Listeners::read(Protocol::Udp).await.unwrap();
-            assert!(listeners.cover(ip("192.0.2.10"), Ports::one(53)));
-            assert!(!listeners.cover(ip("192.0.2.10"), Ports::one(5353)));
+            assert!(listeners.cover(ip("192.0.2.10").into(), Ports::one(53)));
+            assert!(!listeners.cover(ip("192.0.2.10").into(), Ports::one(5353)));
             let counts = established_by_local(Protocol::Udp).await.unwrap();
             assert_eq!(counts, [((ip("192.0.2.10"), 5353), 1)].into());
             drop(bound);
             let listeners = Listeners::read(Protocol::Udp).await.unwrap();
-            assert!(!listeners.cover(ip("192.0.2.10"), Ports::one(53)));
+            assert!(!listeners.cover(ip("192.0.2.10").into(), Ports::one(53)));
         });
     }
 

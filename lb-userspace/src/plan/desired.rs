@@ -16,7 +16,7 @@ use lb_common::tunnel;
 use lb_common::wire::{address_words, v4_mapped, v4_of};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::{Image, Op, PlanError, Slots};
+use super::{Image, Op, PlanError, Slots, vips};
 use crate::filter::Filter;
 use crate::model::{
     Encap, HashScope, Mode, PoolName, Ports, Protocol, RateLimit, SourceLimit, Vip, Vlan,
@@ -272,8 +272,8 @@ impl Desired {
         let vip_ids: BTreeMap<_, _> = image
             .vips
             .iter()
-            .filter(|entry| entry.kind == kind::VIP)
-            .map(|entry| (entry.address, entry.id))
+            .filter(|entry| kind::is_vip(entry.kind))
+            .map(|entry| (vips::of(entry), entry.id))
             .collect();
         for service in &self.services {
             let Some(place) = places.get(&service.pool) else {
@@ -289,7 +289,7 @@ impl Desired {
                 let elements = Arc::clone(filter.tree.elements());
                 image.trees.0.insert(extra.filter.fingerprint, elements);
             }
-            let vip = vip_ids[&words(service.vip.address())];
+            let vip = vip_ids[&service.vip];
             let ports = service.ports.iter().copied();
             let keys = ports.map(|ports| {
                 let key = service_key(vip, service.protocol, ports);
@@ -336,27 +336,28 @@ impl Desired {
             generation: (self.generation as u16).to_be(),
             answers_per_jiffy: (ANSWERS_PER_SEC.div_ceil(self.jiffies_per_sec.max(1))) as u16,
             answers_max: ANSWERS_PER_SEC,
+            prefixes: self
+                .services
+                .iter()
+                .any(|service| service.vip.is_prefix())
+                .into(),
             ..Shared::default()
         }
     }
 
-    /// VIPs are numbered in the order of their addresses; an address that is both is a VIP.
+    /// VIPs are numbered in the order of their addresses; an address that is both is a VIP. One that is ours inside a prefix stays ours.
     fn vip_entries(&self) -> Vec<VipEntry> {
-        let vips: BTreeSet<_> = self
-            .services
+        let vips: BTreeSet<Vip> = self.services.iter().map(|service| service.vip).collect();
+        let own = self
+            .own
             .iter()
-            .map(|service| service.vip.address())
-            .collect();
-        let own = self.own.difference(&vips).map(|&address| VipEntry {
+            .filter(|own| !vips.contains(&(**own).into()));
+        let own = own.map(|&address| VipEntry {
             address: words(address),
             kind: kind::OWN,
             id: 0,
         });
-        let numbered = (1..).zip(&vips).map(|(id, &vip)| VipEntry {
-            address: words(vip),
-            kind: kind::VIP,
-            id,
-        });
+        let numbered = (1..).zip(&vips).map(|(id, &vip)| vips::entry(vip, id));
         numbered.chain(own).collect()
     }
 

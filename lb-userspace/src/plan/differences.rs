@@ -1,14 +1,14 @@
 //! What the kernel holds against what it should hold, in words. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::abi::{self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, kind};
 use lb_common::wire::protocol;
 
 use super::desired::address_of;
-use super::{Image, Observed};
+use super::{Image, Observed, vips};
+use crate::model::Vip;
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,24 +111,23 @@ pub(crate) fn entries<T: PartialEq>(
 pub(crate) fn vip_name(entry: &VipEntry) -> String {
     let address = address_of(entry.address);
     match entry.kind {
-        kind::VIP => format!("VIP {address}"),
+        vip if kind::is_vip(vip) => format!("VIP {}", vips::of(entry)),
         kind::OWN => format!("own address {address}"),
         other => format!("address {address} of kind {other}"),
     }
 }
 
-/// Addresses of VIPs by their number.
-pub(crate) fn numbers(vips: &[VipEntry]) -> BTreeMap<u32, IpAddr> {
-    let vips = vips.iter().filter(|entry| entry.kind == kind::VIP);
-    vips.map(|entry| (entry.id, address_of(entry.address)))
-        .collect()
+/// VIPs by their number.
+pub(crate) fn numbers(vips: &[VipEntry]) -> BTreeMap<u32, Vip> {
+    let vips = vips.iter().filter(|entry| kind::is_vip(entry.kind));
+    vips.map(|entry| (entry.id, vips::of(entry))).collect()
 }
 
 /// A service by its key and its first and last port.
-pub(crate) fn service_name(key: u64, ports: (u16, u16), vips: &BTreeMap<u32, IpAddr>) -> String {
+pub(crate) fn service_name(key: u64, ports: (u16, u16), vips: &BTreeMap<u32, Vip>) -> String {
     let number = abi::service_vip(key);
     let vip = match vips.get(&number) {
-        Some(address) => address.to_string(),
+        Some(vip) => vip.to_string(),
         None => format!("VIP number {number}"),
     };
     let ports = match ports {
@@ -250,6 +249,7 @@ fn shared_fields(a: &Shared, b: &Shared) -> Fields {
             "rate of answers",
             (a.answers_per_jiffy, a.answers_max) == (b.answers_per_jiffy, b.answers_max),
         ),
+        ("whether VIPs are prefixes", a.prefixes == b.prefixes),
     ]
 }
 

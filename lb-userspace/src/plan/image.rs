@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lb_common::abi::{
-    self, Backend, ServiceBucket, ServiceEntry, ServiceExtra, Shared, VipBucket, VipEntry,
+    self, Backend, ServiceBucket, ServiceEntry, ServiceExtra, Shared, VipBucket, VipEntry, kind,
 };
 use lb_common::filter::Element;
-use lb_common::tunnel;
+use lb_common::{prefix, tunnel};
 
 use super::PlanError;
 
@@ -199,7 +199,7 @@ impl Seeds {
                 image
                     .vips
                     .iter()
-                    .map(|entry| abi::vip_bucket(abi::mix(seed, entry.address))),
+                    .map(|entry| abi::vip_bucket(prefix::place(seed, entry))),
             )
         });
         let vip = vip.ok_or(PlanError::Index {
@@ -234,15 +234,16 @@ impl Seeds {
         }
     }
 
-    /// The VIP index, bucket by bucket.
+    /// The VIP index, bucket by bucket: as entries are sorted, addresses come before prefixes, which a look-up for an address may meet
+    /// there.
     pub fn vip_buckets(&self, entries: &[VipEntry]) -> Vec<VipBucket> {
         let mut buckets = vec![VipBucket::default(); abi::VIP_BUCKETS as usize];
         for entry in entries {
-            let bucket = &mut buckets[abi::vip_bucket(abi::mix(self.vip, entry.address)) as usize];
+            let bucket = &mut buckets[abi::vip_bucket(prefix::place(self.vip, entry)) as usize];
             if let Some(free) = bucket
                 .entries
                 .iter_mut()
-                .find(|slot| slot.kind == abi::kind::EMPTY)
+                .find(|slot| slot.kind == kind::EMPTY)
             {
                 *free = *entry;
             }
@@ -264,11 +265,17 @@ impl Seeds {
     }
 }
 
-/// VIPs' mixed addresses by their number.
+/// By the number of a VIP what stands for it in the service index.
 fn mixed_by_number(seed: u64, vips: &[VipEntry]) -> HashMap<u32, u64> {
     vips.iter()
-        .filter(|entry| entry.kind == abi::kind::VIP)
-        .map(|entry| (entry.id, abi::mix(seed, entry.address)))
+        .filter_map(|entry| {
+            let mixed = match entry.kind {
+                kind::VIP => abi::mix(seed, entry.address),
+                other if kind::is_prefix(other) => abi::prefix_mixed(entry.id),
+                _ => return None,
+            };
+            Some((entry.id, mixed))
+        })
         .collect()
 }
 

@@ -5,6 +5,7 @@
 //! | [`desired`] | what the agent wants, in the operator's terms |
 //! | [`slots`] | numbers that must stay the same while counters run: services, pool members, tables |
 //! | [`image`] | the same in the datapath's terms: one bank and the tables it points to |
+//! | [`vips`] | entries of VIPs |
 //! | [`differences`](mod@differences) | what the kernel holds and should not, or the other way round, in words |
 //!
 //! [`plan`] compares images. One that is equal needs nothing; any difference is built in the bank that is not in use, with
@@ -19,6 +20,7 @@ pub mod image;
 pub mod slots;
 #[cfg(test)]
 mod tests;
+pub mod vips;
 
 use std::sync::Arc;
 

@@ -2,17 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::model::Vip;
 
 /// Body of `POST /v1/trace`: which packets to tell of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceRequest {
-    /// Only those to this VIP.
+    /// Only those to this VIP, or to this address of one.
     #[serde(default)]
-    pub vip: Option<IpAddr>,
+    pub vip: Option<Vip>,
     /// Only those of these clients.
     #[serde(default)]
     pub source: Option<IpNet>,

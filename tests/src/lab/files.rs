@@ -181,6 +181,10 @@ mod tests {
             vec!["lo".into(), "eth0".into()]
         }
 
+        fn addresses(&self) -> Vec<std::net::IpAddr> {
+            Vec::new()
+        }
+
         fn system_roots(&self) -> Vec<Vec<u8>> {
             Vec::new()
         }

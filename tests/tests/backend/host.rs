@@ -97,6 +97,10 @@ impl Tables for Host {
         Some(self.image.vips.get(&index).unwrap_or(EMPTY))
     }
 
+    fn prefix(&self, address: [u64; 2]) -> u32 {
+        backend::around(self, &self.image.config, address)
+    }
+
     fn services(&self, index: u32) -> Option<&ServiceBucket> {
         self.image.services.get(&index)
     }

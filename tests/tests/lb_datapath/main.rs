@@ -9,6 +9,7 @@ mod fragments;
 mod icmp;
 mod l2;
 mod mutated;
+mod prefix;
 mod rates;
 mod stage;
 mod state;

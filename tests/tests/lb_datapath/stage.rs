@@ -58,7 +58,7 @@ pub fn pool(backends: &[&str], hops: usize) -> DesiredPool {
 pub fn service(name: &str, vip: &str, pool: &str) -> DesiredService {
     DesiredService {
         name: name.into(),
-        vip: ip(vip).into(),
+        vip: vip.parse().expect("a VIP in a test"),
         protocol: Protocol::Tcp,
         ports: vec![Ports::one(80), Ports::one(443)],
         pool: PoolName(pool.into()),

@@ -149,7 +149,7 @@ fn of_peer(peer: IpAddr, old: &Heard, new: &Heard, vips: &Vips) -> Vec<RouteDiff
 
 /// Why a VIP is not announced any more.
 fn reason(prefix: IpNet, vips: &Vips) -> String {
-    match vips.get(&prefix.addr().into()) {
+    match vips.get(&prefix.into()) {
         None => "it leaves the configuration".to_owned(),
         Some(Err(reason)) => reason.clone(),
         Some(Ok(())) => "this peer is not to hear of it any more".to_owned(),

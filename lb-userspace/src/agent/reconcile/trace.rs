@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ipnet::IpNet;
 use lb_common::lb::Exit;
 use lb_common::lb::trace::{ANY_EXIT, Asked, Untold};
 use tracing::info;
@@ -11,8 +10,9 @@ use super::Reconciler;
 use crate::agent::report::action_name;
 use crate::dataplane::generator::now_ns;
 use crate::dataplane::{Dataplane, DataplaneError, Traced};
+use crate::model::Vip;
 use crate::netlink::interface_name;
-use crate::plan::desired::words;
+use crate::plan::vips;
 use crate::status::{Refusal, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket};
 
 /// How long a watcher may be silent.
@@ -114,7 +114,7 @@ impl Reconciler {
     fn asked(&self, request: &TraceRequest) -> Result<Asked, Refusal> {
         let services = &self.parts.core.settings.services;
         if let Some(vip) = request.vip
-            && !services.iter().any(|service| service.vip.address() == vip)
+            && !services.iter().any(|service| is_of(vip, service.vip))
         {
             return Err(Refusal::not_found(format!(
                 "there is no VIP {vip}: see `anylb service list`"
@@ -124,10 +124,14 @@ impl Reconciler {
             None => ANY_EXIT,
             Some(name) => exit(name)? as u32,
         };
-        let (source, source_mask) = request.source.map_or_else(Default::default, source);
+        let (source, source_mask) = request.source.map_or_else(Default::default, vips::masked);
+        let (destination, destination_mask) = request
+            .vip
+            .map_or_else(Default::default, |vip| vips::masked(vip.net()));
         Ok(Asked {
             until_ns: 0,
-            destination: request.vip.map_or([0; 2], words),
+            destination,
+            destination_mask,
             source,
             source_mask,
             exit,
@@ -146,6 +150,11 @@ impl Reconciler {
     }
 }
 
+/// Whether it is the VIP or one of its addresses.
+fn is_of(asked: Vip, vip: Vip) -> bool {
+    asked == vip || asked.single().is_some_and(|address| vip.holds(address))
+}
+
 fn exit(name: &str) -> Result<Exit, Refusal> {
     let found = Exit::ALL.iter().find(|exit| exit.name() == name);
     found.copied().ok_or_else(|| {
@@ -155,19 +164,6 @@ fn exit(name: &str) -> Result<Exit, Refusal> {
             names.join(", ")
         ))
     })
-}
-
-/// A prefix and its mask, as the datapath holds addresses.
-fn source(prefix: IpNet) -> ([u64; 2], [u64; 2]) {
-    let bits = match prefix {
-        IpNet::V4(v4) => 96 + u32::from(v4.prefix_len()),
-        IpNet::V6(v6) => u32::from(v6.prefix_len()),
-    };
-    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-    (
-        words(prefix.network()),
-        words(std::net::Ipv6Addr::from_bits(mask).into()),
-    )
 }
 
 fn told(packet: Traced, epoch_ns: u64) -> TracedPacket {
@@ -238,7 +234,7 @@ mod tests {
                 "ffffffffffffffffffffffffffffffff",
             ),
         ] {
-            let found = source(prefix.parse().expect("a prefix"));
+            let found = vips::masked(prefix.parse().expect("a prefix"));
             let text = |words| {
                 bytes(words)
                     .iter()

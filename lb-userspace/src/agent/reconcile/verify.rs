@@ -82,7 +82,10 @@ impl Reconciler {
         service: &Service,
     ) -> Result<(usize, Vec<KernelDifference>), Refusal> {
         let (source_v4, source_v6) = self.parts.core.probe_sources();
-        let source = match service.vip.address() {
+        let Some(target) = self.parts.core.probe_target(service) else {
+            return Ok((0, Vec::new()));
+        };
+        let source = match target {
             IpAddr::V4(_) => SocketAddr::from((source_v4, PROBE_PORT)),
             IpAddr::V6(_) => SocketAddr::from((source_v6, PROBE_PORT)),
         };
@@ -90,7 +93,7 @@ impl Reconciler {
         for ports in &service.ports {
             // Port 0 belongs to "any" and to nobody's traffic.
             let port = ports.first().max(1);
-            let destination = SocketAddr::new(service.vip.address(), port);
+            let destination = SocketAddr::new(target, port);
             let packet = Dataplane::probe_packet(service.protocol, source, destination);
             let result = plane.probe(&packet).map_err(failed)?;
             let unknown = matches!(result.exit, Exit::NotVip | Exit::NoService);

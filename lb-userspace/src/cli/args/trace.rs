@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 
+use crate::model::Vip;
+
 /// `trace`.
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
-    /// Only packets to this VIP
+    /// Only packets to this VIP, or to this address of one
     #[arg(long, value_name = "VIP")]
-    pub vip: Option<IpAddr>,
+    pub vip: Option<Vip>,
     /// Only packets of these clients: 192.0.2.0/24, or one address
     #[arg(long, value_name = "CIDR", value_parser = prefix)]
     pub src: Option<IpNet>,

@@ -15,9 +15,12 @@ pub static SERVICE: Section = Section {
         ),
         required(
             "vip",
-            "address",
+            "address or prefix",
             r#"vip = "192.0.2.10""#,
-            "The address clients use.",
+            "The address clients use, or a prefix such as \"203.0.113.0/24\" or \"2001:db8:1::/64\" all of whose addresses are one \
+             VIP, announced as it is written. IPv4 /8 to /31, IPv6 /32 to /127, at most 8 lengths of each family. The longest VIP \
+             around an address has it: an address or prefix inside a prefix may be a VIP of its own, and what has no service \
+             there does not fall back to those of the shorter one. No address inside may belong to a node, backend, router or client.",
         ),
         Key {
             reserved: &["quic"],

@@ -33,6 +33,7 @@ const DROP: &str = "; drop list\n192.0.2.128/25 ; SBL1\n\n2001:db8:bad::/48\n198
 fn host() -> FakeHost {
     let host = FakeHost {
         interfaces: vec!["lo".into(), "eth0".into()],
+        addresses: vec![[10, 77, 0, 1].into()],
         ..FakeHost::default()
     };
     host.file(
