@@ -260,39 +260,32 @@ impl Core {
     /// Addresses of documentation that are neither VIPs nor ours: self-probes come from them.
     pub fn probe_sources(&self) -> (Ipv4Addr, Ipv6Addr) {
         let own = self.own_addresses();
-        let vips: BTreeSet<Vip> = self
-            .settings
-            .services
-            .iter()
-            .map(|service| service.vip)
-            .collect();
+        let vips = || self.settings.services.iter().map(|service| service.vip);
         let free =
-            |address: IpAddr| !own.contains(&address) && !vips.iter().any(|vip| vip.holds(address));
-        let first_v4 = DOCUMENTATION_V4.map(|network| network.to_bits());
-        let first_v6 = DOCUMENTATION_V6.map(|network| network.to_bits());
-        let v4 = first_v4
+            |address: IpAddr| !own.contains(&address) && Vip::around(vips(), address).is_none();
+        let v4 = DOCUMENTATION_V4
             .into_iter()
-            .flat_map(|first| (1..=255).map(move |n| Ipv4Addr::from_bits(first + n)));
-        let v6 = first_v6
+            .flat_map(|network| (1..=255).map(move |n| Ipv4Addr::from_bits(network.to_bits() + n)));
+        let v6 = DOCUMENTATION_V6
             .into_iter()
-            .flat_map(|first| (1..=255).map(move |n| Ipv6Addr::from_bits(first + n)));
-        let (mut v4, mut v6) = (v4, v6);
-        let free_v4 = v4.find(|v4| free((*v4).into()));
-        let free_v6 = v6.find(|v6| free((*v6).into()));
+            .flat_map(|network| (1..=255).map(move |n| Ipv6Addr::from_bits(network.to_bits() + n)));
+        // Where none is free, the probe tells.
+        let first_v4 = { v4 }.find(|v4| free((*v4).into()));
+        let first_v6 = { v6 }.find(|v6| free((*v6).into()));
         (
-            free_v4.unwrap_or(DOCUMENTATION_V4[0]),
-            free_v6.unwrap_or(DOCUMENTATION_V6[0]),
+            first_v4.unwrap_or(DOCUMENTATION_V4[0]),
+            first_v6.unwrap_or(DOCUMENTATION_V6[0]),
         )
     }
 
     /// An address of the service's VIP at which it is the service's: self-probes go there. None: longer VIPs and addresses of our own
     /// leave it none.
     pub fn probe_target(&self, service: &Service) -> Option<IpAddr> {
-        let vips = self
-            .settings
-            .services
-            .iter()
-            .map(|service| service.vip.net());
+        if let Some(single) = service.vip.single() {
+            return Some(single);
+        }
+        let services = self.settings.services.iter();
+        let vips = services.map(|service| service.vip.net());
         let own = self.own_addresses().into_iter().map(IpNet::from);
         service.vip.address_beside(vips.chain(own))
     }
@@ -633,6 +626,31 @@ mod tests {
         assert!(!judged(&surroundings), "one is not enough");
         surroundings.say("web", "10.1.0.2", Health::Down);
         assert!(judged(&surroundings));
+    }
+
+    #[test]
+    fn probes_go_where_no_longer_vip_is() {
+        let one = |name: &str, vip: &str| testing::pool(name, vip, &[1], "");
+        let settings = settings(
+            &[
+                one("net", "203.0.113.0/24"),
+                one("half", "203.0.113.0/25"),
+                one("host", "203.0.113.128"),
+                one("documentation", "192.0.2.0/24"),
+            ]
+            .concat(),
+        );
+        let core = up_to_date(&settings, &Surroundings::of(&settings));
+        let targets = core.settings.services.iter();
+        let targets: Vec<_> = targets
+            .map(|service| core.probe_target(service).expect("one is free").to_string())
+            .collect();
+        assert_eq!(
+            targets,
+            ["203.0.113.129", "203.0.113.0", "203.0.113.128", "192.0.2.0"]
+        );
+        let (v4, _) = core.probe_sources();
+        assert_eq!(v4, Ipv4Addr::new(198, 51, 100, 1), "those before are VIPs");
     }
 
     #[test]

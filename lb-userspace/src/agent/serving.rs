@@ -146,6 +146,14 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_announced_as_it_is() {
+        let written = TWO_VIPS.replace("198.51.100.2", "198.51.100.0/24");
+        let services = settings(&written).services;
+        let vips: Vips = services.iter().map(|one| (one.vip, Ok(()))).collect();
+        assert_eq!(announced(&vips), ["198.51.100.0/24", "198.51.100.1/32"]);
+    }
+
+    #[test]
     fn a_vip_is_announced_only_with_all_its_services() {
         for (about, obstacles, expected) in [
             (

@@ -308,7 +308,7 @@ impl Draft {
 }
 
 /// The first of these addresses that a VIP has.
-fn inside<'t, T>(taken: &'t HashMap<IpAddr, T>, vip: Vip) -> Option<(IpAddr, &'t T)> {
+fn inside<T>(taken: &HashMap<IpAddr, T>, vip: Vip) -> Option<(IpAddr, &T)> {
     match vip.single() {
         Some(single) => Some((single, taken.get(&single)?)),
         None => {

@@ -308,6 +308,44 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_a_local_route() {
+        in_namespace(|| async {
+            ip_command("link set lo up");
+            ip_command("route add local 198.51.100.0/24 dev lo");
+            let wanted = nets(&["198.51.100.0/24", "203.0.113.0/24", "2001:db8:1::/64"]);
+            let ours = nets(&["203.0.113.0/24", "2001:db8:1::/64"]);
+            let mut vips = OwnAddresses::on("lo").await.unwrap();
+            assert!(vips.set(&wanted).await.is_empty());
+            assert_eq!(*vips.own(), ours);
+            for (local, bind) in [
+                ("203.0.113.77", "203.0.113.77:0"),
+                ("2001:db8:1::77", "[::]:0"),
+            ] {
+                let socket = std::net::UdpSocket::bind(bind).unwrap();
+                let port = socket.local_addr().unwrap().port();
+                let sent = socket.send_to(b"hello", (ip(local), port)).unwrap();
+                assert_eq!(socket.recv(&mut [0; 16]).unwrap(), sent, "{local} is here");
+            }
+            assert!(on_lo().await.is_empty());
+
+            // As after a crash: the next process knows them by their mark.
+            let mut vips = OwnAddresses::on("lo").await.unwrap();
+            assert_eq!(*vips.own(), ours);
+            assert!(vips.set(&BTreeSet::new()).await.is_empty());
+            assert!(vips.own().is_empty());
+            let kernel = Kernel::connect().unwrap();
+            let lo = find(&kernel, "lo").await.unwrap().ifindex;
+            assert!(local_route::ours(&kernel, lo).await.unwrap().is_empty());
+            let others: IpNet = "198.51.100.0/24".parse().unwrap();
+            assert!(!local_route::remove(&kernel, lo, others).await.unwrap());
+            assert!(
+                !local_route::add(&kernel, lo, others).await.unwrap(),
+                "it is left"
+            );
+        });
+    }
+
+    #[test]
     fn gone_already_and_no_such_interface() {
         in_namespace(|| async {
             let vip: IpNet = "192.0.2.10/32".parse().unwrap();

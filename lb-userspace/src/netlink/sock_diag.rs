@@ -339,6 +339,11 @@ mod tests {
                     "IPv6, port {port}"
                 );
             }
+            let net: IpNet = "192.0.2.0/24".parse().unwrap();
+            for (port, covered) in [(80, true), (82, false), (83, true), (85, false)] {
+                let found = listeners.cover(net, Ports::one(port));
+                assert_eq!(found, covered, "some address of a prefix, port {port}");
+            }
             for (first, last, covered) in [(83, 90, true), (70, 83, true), (84, 90, false)] {
                 let ports = Ports::range(first, last).unwrap();
                 assert_eq!(
