@@ -1,7 +1,7 @@
 //! Values of the BPF maps: what the agent writes and the programs read.
 //!
 //! ```text
-//! ROOT[0] -> bank b                       one 64-bit word, read once per packet, the only thing overwritten
+//! ROOT -> bank b                          a variable of the programs, the only thing overwritten
 //!   BANKS[b].shared                       seeds, flow key, tunnel source
 //!           .vips[hash]       -> VIP id
 //!           .services[hash]   -> table, first backend, counters
@@ -56,6 +56,8 @@ pub const EXITS_MAX: u32 = 64;
 pub const ERRORS_MAX: u32 = crate::lb::icmp::ERRORS.len() as u32;
 /// Blocks of such slots: interfaces whose indexes differ in their last six bits are told apart.
 pub const EXIT_BLOCKS: u32 = 64;
+/// Bytes of a VLAN tag.
+pub const TAG: u32 = 4;
 /// A hop that is not there.
 pub const ABSENT: u16 = 0xffff;
 
@@ -75,9 +77,9 @@ macro_rules! values {
 pub(crate) use values;
 
 values! {
-    /// The root. Stored as one word.
+    /// The root.
     Root = 8 {
-        /// Bank in use, 0 or 1.
+        /// Bank in use, 0 or 1: the only part that changes while packets come.
         bank: u32,
         /// [`ABI_VERSION`] of the agent that wrote it; zero: nothing was ever applied.
         abi_version: u32,
@@ -129,18 +131,16 @@ values! {
     ServiceEntry = 32 {
         /// See [`service_key`], [`ranges_key`] and [`fragments_key`]; zero: empty.
         key: u64,
-        /// Index of the rows in the outer map.
-        table: u16,
-        /// See [`options`]; zero: nothing but the common way.
-        options: u16,
-        /// Index of the pool's first backend in the bank.
-        first_backend: u32,
-        /// Counter of the service.
-        service_counter: u16,
-        /// Ticks of silence after which a flow in the flow table is forgotten; see [`crate::flow_table`].
-        flow_timeout: u16,
+        /// Index of the rows in the outer map, which the kernel reads here.
+        table: u32,
+        /// Counter of the service; the same.
+        service_counter: u32,
         /// Counter of the pool's first backend in this service.
         first_counter: u32,
+        /// Index of the pool's first backend in the bank.
+        first_backend: u16,
+        /// See [`options`]; zero: nothing but the common way.
+        options: u16,
         /// Headers and inner packet must fit it.
         tunnel_mtu: u16,
         /// Goes into the tunnel header with the bank's flags.
@@ -158,7 +158,9 @@ values! {
         entries: [ServiceEntry; BUCKET_ENTRIES],
     }
     /// A backend and the way to it.
-    Backend = 48 {
+    ///
+    /// A cache line: the one read for a packet's own backend is one miss at most.
+    Backend = 64 {
         /// Its address, v4-mapped, as it lies on the wire.
         address: [u64; 2],
         /// MAC addresses, destination first, as they lie on the wire.
@@ -175,13 +177,21 @@ values! {
         mtu: u32,
         /// VLAN tag of its frames, EtherType first, as it lies on the wire; zero: none.
         vlan: u32,
+        /// Bytes of that: [`TAG`] or none.
+        tag_bytes: u32,
+        /// Zero.
+        reserved: [u32; 3],
     }
     /// What a service has beyond the common way, where its [`ServiceEntry::options`] say so.
-    ServiceExtra = 48 {
+    ServiceExtra = 56 {
         /// Whose packets it takes.
         filter: Filter,
         /// How many of them.
         rates: Rates,
+        /// Ticks of silence after which a flow in the flow table is forgotten; see [`crate::flow_table`].
+        flow_timeout: u16,
+        /// Zero.
+        reserved: [u16; 3],
     }
     /// Packets and bytes of one exit. Bytes from the Ethernet header on.
     ExitCount = 16 {
@@ -208,16 +218,26 @@ values! {
     }
 }
 
+impl Backend {
+    /// Its IPv4 address, as it lies on the wire.
+    #[inline(always)]
+    pub fn v4(&self) -> u32 {
+        let words: &[u32; 4] = zerocopy::transmute_ref!(&self.address);
+        words[3]
+    }
+}
+
 impl VipBucket {
     /// The entry of an address.
     #[inline(always)]
     pub fn find(&self, address: [u64; 2]) -> Option<&VipEntry> {
         for entry in &self.entries {
-            if entry.kind == kind::EMPTY {
-                return None;
-            }
+            // No packet is for the unspecified address, which is that of an empty entry.
             if entry.address[1] == address[1] && entry.address[0] == address[0] {
                 return Some(entry);
+            }
+            if entry.kind == kind::EMPTY {
+                return None;
             }
         }
         None

@@ -6,6 +6,7 @@
 //! | `skb.rs` | the same in a TC program |
 //! | `sockets.rs` | the kernel's TCP sockets |
 //! | `given.rs` | the clock, and what the agent has set |
+//! | `indexed.rs` | lookups by an index that lies in a map |
 //! | `percpu.rs` | counters that only this CPU writes |
 //! | `shared.rs` | words that all CPUs write |
 //! | `bin/lb.rs` | maps and programs of the LB node |
@@ -18,6 +19,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
 pub mod given;
+pub mod indexed;
 pub mod packet;
 pub mod percpu;
 pub mod shared;

@@ -40,17 +40,15 @@ values! {
         /// Its [`ServiceEntry::first_backend`].
         first_backend: u32,
         /// Its [`ServiceEntry::table`].
-        table: u16,
+        table: u32,
         /// Its [`ServiceEntry::options`].
         options: u16,
         /// IP protocol.
         protocol: u8,
         /// What packet it is: see [`about`].
         about: u8,
-        /// Its [`ServiceEntry::flow_timeout`].
-        flow_timeout: u16,
         /// Zero.
-        reserved: [u16; 2],
+        reserved: u32,
     }
 }
 
@@ -84,14 +82,13 @@ impl Case {
             destination: flow.destination,
             source_port: flow.ports.source.raw(),
             destination_port: flow.ports.destination.raw(),
-            service: u32::from(service.service_counter),
-            first_backend: service.first_backend,
+            service: service.service_counter,
+            first_backend: u32::from(service.first_backend),
             table: service.table,
             options: service.options,
             protocol: flow.protocol,
             about: about | (about::PROBE * u8::from(mark.is_probe())),
-            flow_timeout: service.flow_timeout,
-            reserved: [0; 2],
+            reserved: 0,
         }
     }
 
@@ -156,7 +153,7 @@ fn by_hash<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
         case.hash
     };
     let row = hash as u32 & (abi::ROWS - 1);
-    match tables.row(u32::from(case.table), row) {
+    match tables.row(&case.table, row) {
         Some(row) => row,
         None => NO_ROW,
     }

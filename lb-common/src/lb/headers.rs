@@ -1,11 +1,11 @@
 //! Headers that tunnels have in common.
 
-use super::{Exit, TAG};
-use crate::abi::{Backend, Bank, Shared};
+use super::Exit;
+use crate::abi::{Backend, Bank, Shared, TAG};
 use crate::exit::{OrLeave as _, leave};
 use crate::packet::Transit;
 use crate::wire::{
-    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves, protocol, v4_of,
+    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves, protocol,
 };
 
 #[inline(always)]
@@ -55,7 +55,7 @@ pub(super) fn outer_ipv4(
         protocol: payload,
         checksum: !fold(sum),
         source: bank.shared.source_v4,
-        destination: v4_of(first.address),
+        destination: first.v4(),
     };
 }
 
@@ -89,12 +89,13 @@ pub(super) fn make_room<P: Transit>(
     if headers + length > u32::from(mtu) {
         return leave(Exit::TooBig);
     }
-    let tag = if to.vlan == 0 { 0 } else { TAG };
+    // A number, for which neither the processor nor the verifier goes two ways.
+    let tag = to.tag_bytes & TAG;
     // Skipped tags go as well.
-    if !packet.grow(headers as i32 + tag as i32) {
+    if !packet.grow((headers + tag) as i32) {
         return leave(Exit::NoHeadroom);
     }
-    packet.skip(tag);
+    packet.skip(tag as usize);
     Ok(())
 }
 

@@ -71,8 +71,8 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
 pub(super) trait Transport: View {
     const PROTOCOL: u8;
     fn ports(&self) -> Ports;
-    /// Whether it opens or closes a flow, of [`about`]: a number, for which the verifier need not go two ways.
-    fn about(&self) -> u64;
+    /// TCP's flags.
+    fn flags<P: Packet>(&self) -> u64;
 }
 
 impl Transport for Tcp {
@@ -84,16 +84,8 @@ impl Transport for Tcp {
     }
 
     #[inline(always)]
-    fn about(&self) -> u64 {
-        const {
-            assert!(tcp_flags::FIN == 1 && tcp_flags::SYN == 1 << 1);
-            assert!(tcp_flags::RST == 1 << 2 && tcp_flags::ACK == 1 << 4);
-            assert!(about::OPENS == 1 && about::CLOSES == 1 << 4);
-        };
-        let flags = u64::from(self.flags);
-        let opens = (flags >> 1) & !(flags >> 4) & 1;
-        let closes = (flags | (flags >> 2)) & 1;
-        opens | (closes << 4)
+    fn flags<P: Packet>(&self) -> u64 {
+        P::settle(u64::from(self.flags))
     }
 }
 
@@ -106,12 +98,27 @@ impl Transport for Udp {
     }
 
     #[inline(always)]
-    fn about(&self) -> u64 {
+    fn flags<P: Packet>(&self) -> u64 {
         0
     }
 }
 
-/// Ports of a packet whose IP header is sound, and whether it opens or closes a flow. The transport header lies inside the IP packet,
+/// 1 where these flags open a flow: a number, for which the verifier need not go two ways.
+#[inline(always)]
+pub(super) const fn opens(flags: u64) -> u64 {
+    const { assert!(tcp_flags::SYN == 1 << 1 && tcp_flags::ACK == 1 << 4) };
+    (flags >> 1) & !(flags >> 4) & 1
+}
+
+/// Whether they open or close it, of [`about`].
+#[inline(always)]
+pub(super) const fn about(flags: u64) -> u8 {
+    const { assert!(tcp_flags::FIN == 1 && tcp_flags::RST == 1 << 2) };
+    let closes = (flags | (flags >> 2)) & 1;
+    opens(flags) as u8 * about::OPENS | closes as u8 * about::CLOSES
+}
+
+/// Ports and TCP flags of a packet whose IP header is sound. The transport header lies inside the IP packet,
 /// at the constant offset `usual` where there are no options.
 #[inline(always)]
 pub(super) fn transport<H: Transport, P: Packet>(
@@ -128,5 +135,5 @@ pub(super) fn transport<H: Transport, P: Packet>(
         packet.get_at::<H>(inner.transport)
     };
     let header = header.or_leave(Exit::Malformed)?;
-    Ok((header.ports(), P::settle(header.about())))
+    Ok((header.ports(), header.flags::<P>()))
 }

@@ -48,7 +48,7 @@ use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
     Tcp, Udp, protocol, v4_mapped,
 };
-use extra::{Case, about};
+use extra::Case;
 use inner::{Inner, Transport};
 pub use mark::Mark;
 
@@ -58,8 +58,8 @@ pub trait Tables {
     const BACKEND: bool;
     /// The bank in use.
     fn bank(&self) -> Option<&Bank>;
-    /// A packed row.
-    fn row(&self, table: u32, row: u32) -> Option<u64>;
+    /// A packed row. `table` lies in the bank or in a case.
+    fn row(&self, table: &u32, row: u32) -> Option<u64>;
     /// Elements of the filter in this slot, by their index.
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>>;
     /// Takes one packet from a bucket of the service with this counter; true as well where there is no bucket.
@@ -77,7 +77,7 @@ pub trait Tables {
     /// Counts what became of a packet there.
     fn count_flow(&self, outcome: Outcome);
     /// Counts one packet of a service; `new_flow`: one where it opens a flow.
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64);
+    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64);
     /// Counts one packet of a backend as first hop.
     fn count_backend(&self, counter: u32, bytes: u32);
     /// Counts one ICMP error for a VIP that was sent to a backend; `error`: its place in [`icmp::ERRORS`].
@@ -232,7 +232,7 @@ struct Errand<'b> {
     service: &'b ServiceEntry,
     /// The client's.
     flow: Flow,
-    /// See [`about`].
+    /// See [`extra::about`].
     about: u8,
     v4: bool,
     /// Its place in [`icmp::ERRORS`], or [`NO_ERROR`]; settled, or the compiler asks for the protocol once more and leaves this
@@ -289,7 +289,7 @@ fn untagged<P: Transit>(packet: &mut P, ethertype: Be16) -> Result<Be16, Exit> {
     Ok(packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype)
 }
 
-const TAG: usize = 4;
+const TAG: usize = abi::TAG as usize;
 
 #[inline(always)]
 fn flow_v4<H: Transport, P: Transit, T: Tables>(
@@ -301,8 +301,7 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     (source, destination): (u32, u32),
     mark: Mark,
 ) -> Result<Exit, Exit> {
-    let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V4)?;
-    let new_flow = about & u64::from(about::OPENS);
+    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V4)?;
     let hash = bank
         .shared
         .flow
@@ -315,12 +314,20 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
             ports,
             protocol: H::PROTOCOL,
         };
-        Case::new(service, &flow, hash, about as u8, mark)
+        Case::new(service, &flow, hash, inner::about(flags), mark)
     };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v4(bank, source)?;
     age_ipv4(packet)?;
-    forward(packet, tables, bank, inner, &choice, new_flow, mark)
+    forward(
+        packet,
+        tables,
+        bank,
+        inner,
+        &choice,
+        inner::opens(flags),
+        mark,
+    )
 }
 
 #[inline(always)]
@@ -333,8 +340,7 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     (source, destination): ([u64; 2], [u64; 2]),
     mark: Mark,
 ) -> Result<Exit, Exit> {
-    let (ports, about) = inner::transport::<H, P>(packet, inner, L4_V6)?;
-    let new_flow = about & u64::from(about::OPENS);
+    let (ports, flags) = inner::transport::<H, P>(packet, inner, L4_V6)?;
     let hash = bank
         .shared
         .flow
@@ -347,12 +353,20 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
             ports,
             protocol: H::PROTOCOL,
         };
-        Case::new(service, &flow, hash, about as u8, mark)
+        Case::new(service, &flow, hash, inner::about(flags), mark)
     };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v6(bank, source)?;
     age_ipv6(packet)?;
-    forward(packet, tables, bank, inner, &choice, new_flow, mark)
+    forward(
+        packet,
+        tables,
+        bank,
+        inner,
+        &choice,
+        inner::opens(flags),
+        mark,
+    )
 }
 
 /// A VIP of the bank.
@@ -405,8 +419,7 @@ fn choose<'b, P: Transit, T: Tables>(
         .or_leave(Exit::NoService)?;
     let row = if service.options == 0 {
         let row = hash as u32 & (abi::ROWS - 1);
-        let row = tables.row(u32::from(service.table), row);
-        row.or_leave(Exit::NoTable)?
+        tables.row(&service.table, row).or_leave(Exit::NoTable)?
     } else {
         extra::row(tables, bank, &case(service, hash))?
     };
@@ -490,12 +503,13 @@ fn forward<P: Transit, T: Tables>(
     if row as u16 == abi::ABSENT {
         return leave(Exit::NoBackend);
     }
-    let first = bank.backend(service.first_backend + (row & 0xffff) as u32);
-    if first.address[1] == 0 {
-        return leave(Exit::NoBackend);
-    }
+    let first = bank.backend(u32::from(service.first_backend) + (row & 0xffff) as u32);
     if first.flags & backend_flags::REACHABLE == 0 {
-        return leave(Exit::NoNextHop);
+        return leave(if first.address[1] == 0 {
+            Exit::NoBackend
+        } else {
+            Exit::NoNextHop
+        });
     }
     let put = if service.encap == encap::ROWS {
         rows::encapsulate(packet, bank, first, inner, choice, mark)
@@ -518,7 +532,7 @@ fn forward<P: Transit, T: Tables>(
     if mark.is_probe() {
         return Ok(Exit::Sent);
     }
-    tables.count_service(u32::from(service.service_counter), inner.length, new_flow);
+    tables.count_service(&service.service_counter, inner.length, new_flow);
     tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)

@@ -8,10 +8,9 @@ use super::{Choice, Exit, Mark};
 use crate::abi::{self, Backend, Bank};
 use crate::exit::OrLeave as _;
 use crate::packet::{Transit, View};
-use crate::tunnel::{self, Header};
+use crate::tunnel::{self, Header, Words};
 use crate::wire::{
-    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol,
-    v4_of, wire,
+    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol, wire,
 };
 
 /// Puts the headers before the packet.
@@ -30,7 +29,7 @@ pub(super) fn encapsulate<P: Transit>(
 ) -> Result<(), Exit> {
     let hops = Hops {
         row,
-        base: service.first_backend,
+        base: u32::from(service.first_backend),
     };
     let count = hop_count(row);
     let mut header = Header {
@@ -99,11 +98,6 @@ impl Hops {
     fn backend(self, bank: &Bank, hop: u32) -> &Backend {
         bank.backend(self.base + ((self.row >> (16 * hop)) as u32 & 0xffff))
     }
-
-    #[inline(always)]
-    fn address(self, bank: &Bank, hop: u32) -> [u64; 2] {
-        self.backend(bank, hop).address
-    }
 }
 
 /// Hops that are there; absent ones are all at the end.
@@ -128,7 +122,7 @@ wire! {
         ethernet: Ethernet,
         ip: Ipv4,
         udp: Udp,
-        header: Header,
+        header: Words,
         first: Be32,
     }
     /// The same over IPv6.
@@ -136,7 +130,7 @@ wire! {
         ethernet: Ethernet,
         ip: Ipv6,
         udp: Udp,
-        header: Header,
+        header: Words,
         first: Address6,
     }
 }
@@ -164,11 +158,11 @@ fn over_ipv4<P: Transit>(
     ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV4);
     outer_ipv4(&mut outer.ip, bank, first, length, inner.tos, protocol::UDP);
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = *header;
-    outer.first = Be32::from_raw(v4_of(first.address));
+    outer.header = header.words();
+    outer.first = Be32::from_raw(first.v4());
     const REST: usize = offset_of!(OverIpv4, first) + 4;
     put_rest(packet, REST, count, |hop| {
-        Be32::from_raw(v4_of(hops.address(bank, hop)))
+        Be32::from_raw(hops.backend(bank, hop).v4())
     })
 }
 
@@ -196,12 +190,12 @@ fn over_ipv6<P: Transit>(
     let label = u32::from(inner.tos) << 20;
     outer_ipv6(&mut outer.ip, bank, first, udp_length, label, protocol::UDP);
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = *header;
+    outer.header = header.words();
     let [high, low] = first.address;
     outer.first = Address6 { high, low };
     const REST: usize = offset_of!(OverIpv6, first) + 16;
     put_rest(packet, REST, count, |hop| {
-        let [high, low] = hops.address(bank, hop);
+        let [high, low] = hops.backend(bank, hop).address;
         Address6 { high, low }
     })
 }

@@ -27,6 +27,7 @@ use lb_common::packet::{Packet, Transit as _};
 use lb_common::rate::Rate;
 use lb_common::wire::Ethernet;
 use lb_ebpf::given::{jiffies, setting};
+use lb_ebpf::indexed;
 use lb_ebpf::packet::XdpPacket;
 use lb_ebpf::percpu::bump;
 use lb_ebpf::shared::atomic_add;
@@ -37,8 +38,12 @@ const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Linux 5.10.
 const OF_ANY_SIZE: usize = MAPPABLE | BPF_F_INNER_MAP as usize;
 
-#[btf_map]
-static ROOT: Array<Root, 1, MAPPABLE> = Array::new();
+/// A variable, which is found without a lookup: all of its section, a map of its own, which the agent writes.
+#[unsafe(no_mangle)]
+static mut ROOT: Root = Root {
+    bank: 0,
+    abi_version: 0,
+};
 #[btf_map(name = "BANKS")]
 static BANK: Array<Bank, BANKS, MAPPABLE> = Array::new();
 #[btf_map]
@@ -100,16 +105,19 @@ impl<N: Next> Tables for Maps<N> {
 
     #[inline(always)]
     fn bank(&self) -> Option<&Bank> {
-        let root = ROOT.get(0)?;
-        if root.abi_version != abi::ABI_VERSION {
+        let root = &raw const ROOT;
+        // SAFETY: a variable of the program; the agent writes its words whole.
+        let version = unsafe { (&raw const (*root).abi_version).read_volatile() };
+        if version != abi::ABI_VERSION {
             return None;
         }
-        BANK.get(root.bank)
+        // SAFETY: as above, and the kernel reads it.
+        indexed::value(&BANK, unsafe { &(*root).bank })
     }
 
     #[inline(always)]
-    fn row(&self, table: u32, row: u32) -> Option<u64> {
-        TABLES.get_value(table, &row).copied()
+    fn row(&self, table: &u32, row: u32) -> Option<u64> {
+        indexed::map(&TABLES, table)?.get(row).copied()
     }
 
     #[inline(always)]
@@ -184,8 +192,8 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
-        bump(BY_SERVICE.get_ptr_mut(counter), |count| {
+    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64) {
+        bump(indexed::own_value(&BY_SERVICE, counter), |count| {
             count.packets += 1;
             count.bytes += u64::from(bytes);
             count.new_flows += new_flow;
@@ -336,6 +344,10 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         if N::BACKEND && exit.action() == Action::Local {
             count(&packet, Exit::NoLocalBackend, bytes);
         }
+    }
+    // Of all exits the one that most packets take, asked for first.
+    if exit == Exit::Sent {
+        return xdp_action::XDP_TX;
     }
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,

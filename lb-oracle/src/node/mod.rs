@@ -143,8 +143,8 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
         self.0.bank.as_deref()
     }
 
-    fn row(&self, table: u32, row: u32) -> Option<u64> {
-        self.0.rows.get(&table)?.get(row as usize).copied()
+    fn row(&self, table: &u32, row: u32) -> Option<u64> {
+        self.0.rows.get(table)?.get(row as usize).copied()
     }
 
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
@@ -180,9 +180,9 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
+    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64) {
         let mut counted = self.0.counted.borrow_mut();
-        let count = counted.services.entry(counter).or_default();
+        let count = counted.services.entry(*counter).or_default();
         count.0 += 1;
         count.1 += u64::from(bytes);
         count.2 += new_flow;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::abi::{
-    self, Backend, ServiceEntry, ServiceExtra, Shared, VipEntry, backend_flags, encap,
+    self, Backend, ServiceEntry, ServiceExtra, Shared, TAG, VipEntry, backend_flags, encap,
     fragments_key, kind, options, ranges_key, service_key,
 };
 use lb_common::filter::Element;
@@ -377,12 +377,11 @@ impl Scene {
                     } else {
                         ranges_key(key)
                     },
-                    table: table(place) as u16,
-                    options: pool.options,
-                    first_backend,
-                    service_counter: counter as u16,
-                    flow_timeout: flow_table::TIMEOUT_MAX,
+                    table: table(place),
+                    service_counter: counter,
                     first_counter: counter * COUNTERS,
+                    first_backend: first_backend as u16,
+                    options: pool.options,
                     tunnel_mtu: pool.mtu,
                     tunnel_flags: pool.flags,
                     encap: pool.encap,
@@ -510,7 +509,10 @@ fn address(over_v4: bool, place: usize, i: u16) -> IpAddr {
 
 impl Pool {
     fn extra(&self) -> ServiceExtra {
-        let mut extra = ServiceExtra::default();
+        let mut extra = ServiceExtra {
+            flow_timeout: flow_table::TIMEOUT_MAX,
+            ..ServiceExtra::default()
+        };
         if self.options & options::FILTER != 0 {
             extra.filter = lists::place();
         }
@@ -556,6 +558,11 @@ impl Pool {
                 Way::OtherTagged => u32::from_ne_bytes([0x88, 0xa8, 0x0f, 0xff]),
                 _ => 0,
             },
+            tag_bytes: match self.way {
+                Way::Tagged | Way::OtherTagged => TAG,
+                _ => 0,
+            },
+            reserved: [0; 3],
         }
     }
 

@@ -55,7 +55,7 @@ impl Adopted {
             .services
             .iter()
             .filter(|service| service.tunnel_flags & tunnel::flags::SETTLING != 0)
-            .filter_map(|service| slots.pool_of_table(u32::from(service.table)));
+            .filter_map(|service| slots.pool_of_table(service.table));
         adopted.settling = settling.cloned().collect();
         adopted
     }
@@ -72,8 +72,8 @@ fn place(settings: &Settings, slots: &Slots, image: &Image, pool: &Pool) -> Opti
             let entry = image
                 .services
                 .iter()
-                .find(|entry| u32::from(entry.service_counter) == counter)?;
-            Some(entry.first_backend)
+                .find(|entry| entry.service_counter == counter)?;
+            Some(u32::from(entry.first_backend))
         })
 }
 

@@ -8,6 +8,7 @@
 //! | `maps` | shapes of the maps, opening and checking pins |
 //! | `pins` | the directory of pins: locked, checked, cleared |
 //! | [`privileges`] | what this process may do |
+//! | `root` | which bank is in use |
 //! | `memory` | arrays through memory |
 //! | `link` | XDP links by their own system calls |
 //! | [`probe`] | the loaded program on a packet of our own |
@@ -54,6 +55,7 @@ mod offloads;
 pub(crate) mod pins;
 pub mod privileges;
 pub mod probe;
+mod root;
 pub(crate) mod slot;
 mod trace;
 pub(crate) mod xdp;
@@ -83,9 +85,10 @@ use flows::Flows;
 use inner::Inner;
 use link::Link;
 use log::Lines;
-use memory::{Mappable, Memory};
+use memory::Mappable;
 use next::{Behind, Role};
 use pins::Pins;
+use root::RootMap;
 use trace::Trace;
 
 /// Where and how the datapath runs.
@@ -117,7 +120,7 @@ pub struct Dataplane {
     /// With the link to each, where there is one.
     links: BTreeMap<String, Option<Link>>,
     object: Ebpf,
-    root: Memory<Root>,
+    root: RootMap,
     banks: Mappable<Bank>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
     inner: BTreeMap<u32, Table>,
@@ -164,7 +167,7 @@ impl Dataplane {
             links.insert(name.clone(), xdp::find(&pins.links(), name)?);
         }
         Ok(Self {
-            root: Memory::of_map(&maps::take_array(&mut object, "ROOT")?, "ROOT")?,
+            root: RootMap::take(&mut object)?,
             banks: Mappable::new(maps::take_array(&mut object, "BANKS")?, "BANKS"),
             counters: counters::Maps::new(&mut object)?,
             tables: maps::of(&mut object, "TABLES")?,
@@ -253,7 +256,7 @@ impl Dataplane {
 
     /// What the kernel holds: the bank in use and the tables it points to.
     pub fn observed(&self) -> Result<Observed, DataplaneError> {
-        let root = self.root.read(0);
+        let root = self.root.read()?;
         let existing = self.inner.keys().copied().collect();
         let filters = self.filters.slots();
         let buckets = self.buckets.sizes().clone();
@@ -293,7 +296,7 @@ impl Dataplane {
             ..Image::default()
         };
         for service in &services {
-            let index = u32::from(service.table);
+            let index = service.table;
             if let Some(table) = self.inner.get(&index)
                 && !image.tables.contains_key(&index)
             {
@@ -327,7 +330,7 @@ impl Dataplane {
                     self.counters.zero_backends(*first, *count)?
                 }
                 Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds)?,
-                Op::Switch { bank } => self.switch(*bank),
+                Op::Switch { bank } => self.switch(*bank)?,
                 Op::Barrier => self.barrier()?,
             }
         }
@@ -471,15 +474,13 @@ impl Dataplane {
         Ok(())
     }
 
-    fn switch(&mut self, bank: u32) {
-        self.root.write(
-            0,
-            Root {
-                bank,
-                abi_version: abi::ABI_VERSION,
-            },
-        );
+    fn switch(&mut self, bank: u32) -> Result<(), DataplaneError> {
+        self.root.write(Root {
+            bank,
+            abi_version: abi::ABI_VERSION,
+        })?;
         self.pins.keep();
+        Ok(())
     }
 
     /// Waits until every packet that saw the former root has left: an update of the outer map waits for RCU.
@@ -565,6 +566,10 @@ fn load_object(
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
     }
+    loader.map_pin_path(root::SECTION, maps_dir.join(root::PIN));
+    // The loader writes variables, in a map that it found pinned too: the value that is there.
+    let root: u64 = zerocopy::transmute!(RootMap::pinned(maps_dir)?);
+    loader.override_global("ROOT", &root, true);
     for map in slot::MAPS {
         loader.map_pin_path(map, maps_dir.join(map));
     }

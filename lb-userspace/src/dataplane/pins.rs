@@ -5,14 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapData;
-use lb_common::abi::{self, Root};
+use lb_common::abi;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::DataplaneError;
 use super::maps::{SHAPES, prepare_directory};
-use super::memory::Memory;
+use super::root::RootMap;
 
 const PARTS: [&str; 5] = ["maps", "tables", "filters", "buckets", "links"];
 
@@ -136,7 +135,7 @@ fn holds_datapath(pin_dir: &Path) -> Result<bool, DataplaneError> {
             shape.check(pin_dir, &path)?;
         }
     }
-    let found = match live_version(&maps.join("ROOT"))? {
+    let found = match RootMap::pinned(&maps)?.abi_version {
         0 => return Ok(false),
         found => found,
     };
@@ -155,16 +154,6 @@ fn holds_datapath(pin_dir: &Path) -> Result<bool, DataplaneError> {
             pin_dir: pin_dir.into(),
         }),
     }
-}
-
-/// ABI version of the bank in use; 0 for none.
-fn live_version(root: &Path) -> Result<u32, DataplaneError> {
-    if !root.exists() {
-        return Ok(0);
-    }
-    let data = MapData::from_pin(root).map_err(DataplaneError::map("ROOT"))?;
-    let memory = Memory::<Root>::of_map(&data, "ROOT")?;
-    Ok(memory.read(0).abi_version)
 }
 
 pub(crate) fn remove_pin(path: &Path) -> Result<(), DataplaneError> {

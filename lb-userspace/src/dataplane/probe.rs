@@ -251,15 +251,15 @@ impl Tables for HostTables<'_> {
     const BACKEND: bool = false;
 
     fn bank(&self) -> Option<&Bank> {
-        let root = self.plane.root.get(0)?;
+        let root = self.plane.root.read().ok()?;
         if root.abi_version != abi::ABI_VERSION {
             return None;
         }
         self.banks.get(root.bank)
     }
 
-    fn row(&self, table: u32, row: u32) -> Option<u64> {
-        self.plane.inner.get(&table)?.map.get(&row, 0).ok()
+    fn row(&self, table: &u32, row: u32) -> Option<u64> {
+        self.plane.inner.get(table)?.map.get(&row, 0).ok()
     }
 
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
@@ -294,7 +294,7 @@ impl Tables for HostTables<'_> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, _: u32, _: u32, _: u64) {}
+    fn count_service(&self, _: &u32, _: u32, _: u64) {}
 
     fn count_backend(&self, _: u32, _: u32) {}
 

@@ -171,6 +171,8 @@ impl ServiceOptions {
         ServiceExtra {
             filter: tree.unwrap_or_default(),
             rates: self.rates(jiffies_per_sec),
+            flow_timeout: self.flow_timeout_ticks(jiffies_per_sec),
+            reserved: [0; 3],
         }
     }
 
@@ -304,14 +306,12 @@ impl Desired {
                 .services
                 .extend(entries.map(|(key, first_port, last_port)| ServiceEntry {
                     key,
-                    // No pair is above TABLES_MAX.
-                    table: place.table as u16,
-                    options: service.options.bits(),
-                    first_backend: place.first_backend,
-                    // No counter is above SERVICE_COUNTERS_MAX.
-                    service_counter: service_counter as u16,
-                    flow_timeout: service.options.flow_timeout_ticks(self.jiffies_per_sec),
+                    table: place.table,
+                    service_counter,
                     first_counter: block.first,
+                    // No index is above BACKENDS_MAX.
+                    first_backend: place.first_backend as u16,
+                    options: service.options.bits(),
                     tunnel_mtu: place.pool.mtu(),
                     tunnel_flags: place.pool.tunnel_flags()
                         | service.options.tunnel_flags(place.pool.mode),
@@ -401,6 +401,8 @@ impl Desired {
                 },
             mtu: hop.mtu,
             vlan: hop.vlan.map_or(0, Vlan::to_wire),
+            tag_bytes: if hop.vlan.is_some() { abi::TAG } else { 0 },
+            reserved: [0; 3],
         }
     }
 }

@@ -55,7 +55,7 @@ fn in_use(wanted: &Image, found: &Image) -> Image {
     };
     let mut image = wanted.clone();
     for service in &mut image.services {
-        service.table = live(u32::from(service.table)) as u16;
+        service.table = live(service.table);
     }
     let slots = found.extras.values().map(|extra| extra.filter);
     let slots: BTreeMap<u64, u16> = slots
@@ -167,7 +167,7 @@ fn extras(wanted: &Image, found: &Image) -> Vec<Difference> {
     let vips = numbers(&wanted.vips);
     let name = |counter: u32| {
         let all = wanted.services.iter().chain(&found.services);
-        let of_service = |entry: &&ServiceEntry| u32::from(entry.service_counter) == counter;
+        let of_service = |entry: &&ServiceEntry| entry.service_counter == counter;
         all.clone().find(of_service).map_or_else(
             || format!("service counter {counter}"),
             |entry| service_name(entry.key, (entry.first_port, entry.last_port), &vips),
@@ -276,6 +276,10 @@ fn extra_fields(a: &ServiceExtra, b: &ServiceExtra) -> Fields {
     vec![
         ("lists of prefixes", a.filter == b.filter),
         ("rates", a.rates == b.rates),
+        (
+            "timeout of remembered flows",
+            a.flow_timeout == b.flow_timeout,
+        ),
     ]
 }
 

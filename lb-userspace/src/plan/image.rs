@@ -93,7 +93,7 @@ impl Image {
     /// Sets the settling flag of services at these pairs.
     pub fn settle(&mut self, pairs: &BTreeSet<u32>) {
         for service in &mut self.services {
-            if pairs.contains(&u32::from(service.table)) {
+            if pairs.contains(&service.table) {
                 service.tunnel_flags |= tunnel::flags::SETTLING;
             }
         }
@@ -118,8 +118,8 @@ impl Image {
         }
         let mut placed = self.clone();
         for service in &mut placed.services {
-            if let Some(&index) = chosen.get(&u32::from(service.table)) {
-                service.table = index as u16;
+            if let Some(&index) = chosen.get(&service.table) {
+                service.table = index;
             }
         }
         placed.tables = self

@@ -449,7 +449,9 @@ fn flows_are_remembered_at_least_for_the_timeout_in_ticks() {
         state.services[0].options.flow_timeout = timeout;
         let (image, _) = state.image(&mut Slots::default()).expect("an image");
         let service = &image.services[0];
-        assert_eq!(service.flow_timeout, ticks, "{timeout:?}");
+        let extra = image.extras.get(&service.service_counter);
+        let found = extra.copied().unwrap_or_default().flow_timeout;
+        assert_eq!(found, ticks, "{timeout:?}");
         let remembers = service.options & abi::options::FLOW_TABLE != 0;
         assert_eq!(remembers, timeout.is_some());
     }

@@ -30,7 +30,7 @@ pub(super) fn find<T: Tables>(
         return Err(None);
     }
     let place = Place::new(bank.shared.flow.place(case.hash), buckets);
-    let sight = sight(tables, case, place);
+    let sight = sight(tables, bank, case, place);
     let keeps = |member| keeps(bank, case, member);
     if case.about & about::ERROR != 0 {
         let found = tables.flow_bucket(place.bucket, |bucket| bucket.look(&sight));
@@ -59,7 +59,7 @@ pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unk
         return;
     }
     let place = Place::new(bank.shared.flow.place(case.hash), tables.flow_buckets());
-    let sight = sight(tables, case, place);
+    let sight = sight(tables, bank, case, place);
     let member = Member {
         index: first,
         identity: identity(backend(bank, case, first).address),
@@ -71,11 +71,11 @@ pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unk
 }
 
 #[inline(always)]
-fn sight<T: Tables>(tables: &T, case: &Case, place: Place) -> Sight {
+fn sight<T: Tables>(tables: &T, bank: &Bank, case: &Case, place: Place) -> Sight {
     Sight {
         fingerprint: place.fingerprint,
         now: tables.tick(),
-        timeout: case.flow_timeout,
+        timeout: bank.extra(case.service).flow_timeout,
         closes: case.about & about::CLOSES != 0,
     }
 }

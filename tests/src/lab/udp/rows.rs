@@ -75,7 +75,7 @@ impl ServiceRows<'_> {
         ensure!(hop.0 != abi::ABSENT, "row {row} has no hop");
         let backend = self
             .bank
-            .backend(self.entry.first_backend + u32::from(hop.0));
+            .backend(u32::from(self.entry.first_backend) + u32::from(hop.0));
         Ok(address_of(backend.address))
     }
 }
