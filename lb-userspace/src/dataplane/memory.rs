@@ -143,6 +143,25 @@ impl<T> Drop for Memory<T> {
     }
 }
 
+/// Takes a constant that has been read out of this process's memory; who reads it again gets it from the program's file.
+pub(crate) fn put_back(constant: &'static [u8]) {
+    const PAGE: usize = 4096;
+    let start = constant.as_ptr().addr().next_multiple_of(PAGE);
+    let end = (constant.as_ptr().addr() + constant.len()) / PAGE * PAGE;
+    let Some(length) = end.checked_sub(start) else {
+        return;
+    };
+    // SAFETY: whole pages inside a constant without pointers, which nothing writes: they are those of the file, and are read from there
+    // again. Where the pages are larger the kernel refuses, and they stay.
+    unsafe {
+        libc::madvise(
+            constant.as_ptr().with_addr(start).cast_mut().cast(),
+            length,
+            libc::MADV_DONTNEED,
+        )
+    };
+}
+
 /// From this size on the allocator asks the kernel for a block of its own. It is where glibc starts as well.
 #[cfg(target_env = "gnu")]
 const OWN_BLOCK_BYTES: libc::c_int = 128 << 10;

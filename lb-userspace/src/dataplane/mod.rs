@@ -67,6 +67,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, ArrayOfMaps, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
 use lb_common::abi::{self, Backend, Bank, Root, ServiceExtra, Shared, VipBucket};
 use lb_common::lb::trace::{Asked, Untold};
 use lb_common::prefix;
@@ -85,7 +86,7 @@ use flows::Flows;
 use inner::Inner;
 use link::Link;
 use log::Lines;
-use memory::Mappable;
+use memory::{Mappable, put_back};
 use next::{Behind, Role};
 use pins::Pins;
 use root::RootMap;
@@ -119,7 +120,7 @@ pub struct Dataplane {
     behind: Option<Behind>,
     /// With the link to each, where there is one.
     links: BTreeMap<String, Option<Link>>,
-    object: Ebpf,
+    loaded: Xdp,
     root: RootMap,
     banks: Mappable<Bank>,
     tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
@@ -157,11 +158,8 @@ impl Dataplane {
         let role = options.next.role();
         let program = role.program(log);
         load_program(&mut object, program)?;
+        let loaded = alone(&mut object, program, &pins)?;
         let lines = log.lines(&mut object)?;
-        // What the loaded program does not use, it does not hold.
-        for map in trace::MAPS {
-            drop(object.take_map(map));
-        }
         let mut links = BTreeMap::new();
         for name in &options.interfaces {
             links.insert(name.clone(), xdp::find(&pins.links(), name)?);
@@ -183,7 +181,7 @@ impl Dataplane {
             links,
             adopted: pins.kept(),
             trace: None,
-            object,
+            loaded,
             pins,
         })
     }
@@ -194,12 +192,7 @@ impl Dataplane {
         if let Some(behind) = &mut self.behind {
             behind.fill()?;
         }
-        let program = live(
-            &self.object,
-            self.trace.as_ref(),
-            self.role.program(self.log),
-        )?
-        .fd();
+        let program = live(&self.loaded, self.trace.as_ref())?.fd();
         let program = program.map_err(DataplaneError::load)?.as_fd();
         let mut outcome = Ok(());
         let directory = self.pins.links();
@@ -226,11 +219,7 @@ impl Dataplane {
 
     /// The XDP program on the interfaces, for test runs.
     fn program(&self) -> Result<&Xdp, DataplaneError> {
-        live(
-            &self.object,
-            self.trace.as_ref(),
-            self.role.program(self.log),
-        )
+        live(&self.loaded, self.trace.as_ref())
     }
 
     /// File descriptor of the loaded program, for measuring.
@@ -543,15 +532,23 @@ fn program_of<'o>(object: &'o Ebpf, name: &str) -> Result<&'o Xdp, DataplaneErro
         .ok_or(NO_PROGRAM)
 }
 
+/// A loaded program without its object, which holds the instructions and line numbers of all others as well: more than a megabyte.
+/// The library gives one out by a pin alone.
+fn alone(object: &mut Ebpf, name: &str, pins: &Pins) -> Result<Xdp, DataplaneError> {
+    let path = pins.program();
+    pins::remove_pin(&path)?;
+    let pinned = program_mut(object, name)?.pin(&path);
+    pinned.map_err(|error| DataplaneError::pin(path.clone())(std::io::Error::other(error)))?;
+    let program = Xdp::from_pin(&path, XdpAttachType::Interface).map_err(DataplaneError::load);
+    pins::remove_pin(&path)?;
+    program
+}
+
 /// The program that interfaces carry.
-fn live<'o>(
-    object: &'o Ebpf,
-    trace: Option<&'o Trace>,
-    program: &str,
-) -> Result<&'o Xdp, DataplaneError> {
+fn live<'o>(loaded: &'o Xdp, trace: Option<&'o Trace>) -> Result<&'o Xdp, DataplaneError> {
     match trace {
         Some(trace) => program_of(&trace.object, trace.program),
-        None => program_of(object, program),
+        None => Ok(loaded),
     }
 }
 
@@ -563,6 +560,8 @@ fn load_object(
     flows: Flows,
 ) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
+    // Nothing in the object is relocated by the kernel's types, which take megabytes to read.
+    loader.btf(None);
     for shape in &maps::SHAPES {
         loader.map_pin_path(shape.name, maps_dir.join(shape.name));
     }
@@ -582,16 +581,21 @@ fn load_object(
     loader.map_max_entries(log::MAP, log.bytes());
     loader.map_max_entries("TRACE", ring_bytes);
     loader.override_global("FRAGS", &*objects::FRAGS, true);
-    let object = objects::loadable(objects::LB);
-    loader.load(&object).map_err(DataplaneError::object)
+    let loaded = loader.load(&objects::loadable(objects::LB));
+    put_back(objects::LB);
+    loaded.map_err(DataplaneError::object)
 }
 
 fn load_program(object: &mut Ebpf, name: &str) -> Result<(), DataplaneError> {
-    let program: &mut Xdp = object
+    let program = program_mut(object, name)?;
+    program.load().map_err(DataplaneError::load)
+}
+
+fn program_mut<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp, DataplaneError> {
+    object
         .program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or(NO_PROGRAM)?;
-    program.load().map_err(DataplaneError::load)
+        .ok_or(NO_PROGRAM)
 }
 
 pub(crate) type PerCpu<T> = PerCpuArray<MapData, T>;

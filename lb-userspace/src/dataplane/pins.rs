@@ -77,6 +77,11 @@ impl Pins {
         self.path.join("links")
     }
 
+    /// Where a program may be for a moment.
+    pub(super) fn program(&self) -> PathBuf {
+        self.path.join("program")
+    }
+
     /// Takes the program off every interface but those of these pins: a former agent had other ones.
     pub(super) fn remove_links_but(&self, used: &BTreeSet<PathBuf>) -> Result<(), DataplaneError> {
         let links = self.links();

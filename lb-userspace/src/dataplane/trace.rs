@@ -14,14 +14,12 @@ use zerocopy::FromBytes as _;
 use super::counters::Cell;
 use super::flows::Flows;
 use super::generator::now_ns;
-use super::log::{self, BpfLog, Lines};
+use super::log::{BpfLog, Lines};
 use super::next::Role;
 use super::{DataplaneError, PerCpu, maps};
 
 /// Bytes of the ring: some three thousand packets.
 const RING_BYTES: u32 = 1 << 20;
-/// Maps that only the programs that are watched use.
-pub(super) const MAPS: [&str; 5] = ["TRACE", "ASKED", "DESK", "LINES", log::MAP];
 
 // SAFETY: plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<Asked> {}

@@ -17,11 +17,12 @@ pub fn build(current: &Input, previous: &[&Input], view: &View, key: &HashKey, h
     Builder::new(key).build(current, previous, view, hops)
 }
 
-/// Builds the tables of one pool. What it keeps (ranks, 1 MiB, and owners, 256 KiB per input) is a cache: a table never
+/// Builds the tables of one pool. What it keeps (ranks, 1 MiB, and owners, 128 KiB per input, or twice that of
+/// more than 255 backends) is a cache: a table never
 /// depends on what was built before.
 pub struct Builder {
     keys: Keys,
-    walk: Vec<u32>,
+    walk: Vec<u16>,
     ranking: Ranking,
     owners: Vec<(Input, Arc<Owners>)>,
 }
@@ -98,8 +99,8 @@ impl Builder {
         past: &[Past],
     ) -> Vec<[u16; HOPS_MAX]> {
         let mut rows = vec![[ABSENT; HOPS_MAX]; ROWS];
-        for &row in &self.walk {
-            let owner = owners.owner[row as usize];
+        for row in self.walk.iter().copied().map(u32::from) {
+            let owner = owners.owner.at(row);
             if owner != ABSENT {
                 let previous = past.iter().map(|past| past.row(row));
                 rows[row as usize] = chooser.row(row, owner, previous);
@@ -131,8 +132,8 @@ impl Past {
     fn row(&self, row: u32) -> (Option<u16>, Option<u16>) {
         let number = |m: u16| self.numbers.get(usize::from(m)).copied();
         (
-            number(self.owners.owner[row as usize]),
-            number(self.owners.heir[row as usize]),
+            number(self.owners.owner.at(row)),
+            number(self.owners.heir.at(row)),
         )
     }
 }

@@ -36,7 +36,7 @@ impl<'a> Chooser<'a> {
     ) -> Self {
         let eligible = eligible(input, view);
         let mut load = vec![0; eligible.len()];
-        for &owner in &owners.owner {
+        for owner in owners.owner.iter() {
             if let Some(load) = load.get_mut(usize::from(owner)) {
                 *load += 1;
             }

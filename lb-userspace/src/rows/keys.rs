@@ -6,6 +6,9 @@ use super::ROWS;
 use super::sip::{Key, siphash_1_3};
 use crate::model::HashKey;
 
+// A row's number is two bytes of a walk.
+const _: () = assert!(ROWS == 1 << 16);
+
 /// The keys of tables, all derived from one [`HashKey`].
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
@@ -30,10 +33,10 @@ impl Keys {
     }
 
     /// All rows in the order in which they are given out.
-    pub fn walk(&self) -> Vec<u32> {
+    pub fn walk(&self) -> Vec<u16> {
         let key = words(self.walk);
-        let mut rows: Vec<(u64, u32)> = (0..ROWS as u32)
-            .map(|row| (siphash_1_3(key, row.to_le_bytes()), row))
+        let mut rows: Vec<(u64, u16)> = (0..=u16::MAX)
+            .map(|row| (siphash_1_3(key, u32::from(row).to_le_bytes()), row))
             .collect();
         rows.sort_unstable();
         rows.into_iter().map(|(_, row)| row).collect()
@@ -70,7 +73,7 @@ mod tests {
         let walk = Keys::new(&HashKey([7; 16])).walk();
         let mut sorted = walk.clone();
         sorted.sort_unstable();
-        assert!(sorted.into_iter().eq(0..ROWS as u32));
+        assert!(sorted.into_iter().eq(0..=u16::MAX));
         assert_ne!(walk, Keys::new(&HashKey([8; 16])).walk());
     }
 

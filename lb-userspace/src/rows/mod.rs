@@ -8,6 +8,7 @@
 //! | [`history`] | the inputs that live flows may still need |
 //! | `sip`, `keys`, `score`, `log2` | keyed hash, its keys, the number each backend draws in a row, the logarithm |
 //! | `rank` | the best backends of each row |
+//! | `column` | a backend for each row, in little memory |
 //! | `owner` | the owner of each row: best rank still under its cap |
 //! | `hops` | owner, previous owners and ranks to the hops of a row |
 //! | [`change`] | what a change does to the flows that live in the rows |
@@ -56,6 +57,7 @@
 
 pub mod builder;
 pub mod change;
+mod column;
 pub mod history;
 mod hops;
 pub mod input;

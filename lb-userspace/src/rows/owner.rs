@@ -1,7 +1,8 @@
 //! Who owns a row: the best-ranked active backend still under its cap. A function of input and key alone.
 
+use super::column::Column;
 use super::rank::Ranking;
-use super::{ABSENT, Input, ROWS};
+use super::{Input, ROWS};
 
 /// Most rows of each backend: `ceil(1.05 * rows * weight / sum of the eligible weights)`; 0 for the others.
 pub(super) fn caps(input: &Input, eligible: &[bool]) -> Vec<u32> {
@@ -25,40 +26,41 @@ pub(super) fn caps(input: &Input, eligible: &[bool]) -> Vec<u32> {
         .collect()
 }
 
-/// Who has each row under an input, health apart, as numbers in the input; `ABSENT` where there is nobody.
+/// Who has each row under an input, health apart, as numbers in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owners {
     /// Who owns the row.
-    pub owner: Vec<u16>,
+    pub owner: Column,
     /// Who most likely has it while the owner is down: the best-ranked other active one.
-    pub heir: Vec<u16>,
+    pub heir: Column,
 }
 
 impl Owners {
     /// `ranking` ranks the members of `input`.
-    pub fn new(input: &Input, ranking: &Ranking, walk: &[u32]) -> Self {
+    pub fn new(input: &Input, ranking: &Ranking, walk: &[u16]) -> Self {
         let active = input.active();
         let caps = caps(input, &active);
         let mut load = vec![0; caps.len()];
         let mut owners = Self {
-            owner: vec![ABSENT; ROWS],
-            heir: vec![ABSENT; ROWS],
+            owner: Column::of(caps.len()),
+            heir: Column::of(caps.len()),
         };
         if caps.is_empty() {
             return owners;
         }
-        for &row in walk {
+        for row in walk.iter().copied().map(u32::from) {
             let owner = ranking
                 .first(row, |m| load[usize::from(m)] < caps[usize::from(m)])
                 .expect("the caps add up to more than the rows");
             load[usize::from(owner)] += 1;
-            owners.owner[row as usize] = owner;
+            owners.owner.set(row, owner);
         }
         let others = active.iter().filter(|&&active| active).count() > 1;
         for row in (0..ROWS as u32).filter(|_| others) {
-            let owner = owners.owner[row as usize];
-            let heir = ranking.first(row, |m| m != owner && active[usize::from(m)]);
-            owners.heir[row as usize] = heir.unwrap_or(ABSENT);
+            let owner = owners.owner.at(row);
+            if let Some(heir) = ranking.first(row, |m| m != owner && active[usize::from(m)]) {
+                owners.heir.set(row, heir);
+            }
         }
         owners
     }

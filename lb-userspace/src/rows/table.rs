@@ -35,7 +35,7 @@ impl Table {
     ) -> Self {
         let listed = input.members().len();
         compact(&mut members, &mut rows, listed);
-        let digest = keys.digest(&digest_bytes(&members[..listed], &owners.owner));
+        let digest = keys.digest(&digest_bytes(&members[..listed], owners.owner.iter()));
         Self {
             members,
             rows: rows.into(),
@@ -52,7 +52,7 @@ impl Table {
 
     /// The backend that owns a row, health apart; none in the table of an empty input.
     pub fn owner(&self, row: usize) -> Option<IpAddr> {
-        self.member(self.owners.owner[row])
+        self.member(self.owners.owner.at(row as u32))
     }
 
     /// The backends of a row in order.
@@ -93,8 +93,7 @@ impl Table {
     /// For each row whether its owner under an input is not among its hops.
     pub(super) fn missing(&self, input: &Input, owners: &Owners) -> Vec<bool> {
         let members: Vec<IpAddr> = input.members().iter().map(|m| m.address).collect();
-        self.missing_of(&members, owners.owner.iter().copied())
-            .collect()
+        self.missing_of(&members, owners.owner.iter()).collect()
     }
 
     fn uncovered_by(&self, members: &[IpAddr], backends: impl Iterator<Item = u16>) -> usize {
@@ -155,11 +154,11 @@ fn compact(members: &mut Vec<IpAddr>, rows: &mut [[u16; HOPS_MAX]], listed: usiz
 }
 
 /// Versions (a byte each), rows and backends (four bytes each), identities, owners (two bytes each); little endian.
-fn digest_bytes(members: &[IpAddr], owners: &[u16]) -> Vec<u8> {
+fn digest_bytes(members: &[IpAddr], owners: impl Iterator<Item = u16>) -> Vec<u8> {
     let mut bytes = vec![VERSION, FLOW_HASH_VERSION];
     bytes.extend((ROWS as u32).to_le_bytes());
     bytes.extend((members.len() as u32).to_le_bytes());
     bytes.extend(members.iter().flat_map(|&address| identity(address)));
-    bytes.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
+    bytes.extend(owners.flat_map(u16::to_le_bytes));
     bytes
 }
