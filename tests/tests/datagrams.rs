@@ -24,6 +24,8 @@ const PART_V6: usize = 1448;
 const PARTS: usize = 6;
 /// DSCP by which the router tells the nodes apart.
 const BY_SECOND_NODE: u8 = 0x10;
+/// How long one backend's tunnel is looked at before the next one's.
+const GLANCE: Duration = Duration::from_millis(10);
 /// How often an order is tried: two packets by two nodes may overtake each other.
 const TRIES: usize = 5;
 
@@ -286,25 +288,89 @@ struct Client {
 impl Client {
     /// Sends a datagram in its parts in this order, one by each node in turn; the backend that has answered, if one has.
     fn exchange(&mut self, order: &[usize; PARTS]) -> Result<Option<u8>> {
+        let datagram = self.datagram(order)?;
+        self.send(&datagram.parts)?;
+        self.echo(&datagram)
+    }
+
+    /// The same of a flow that nobody knows. Nothing follows the first part before a backend has taken it: on another CPU it
+    /// could overtake the decision about the first one.
+    fn begin(&mut self, watches: &[Watch]) -> Result<Option<u8>> {
+        let datagram = self.datagram(&std::array::from_fn(|part| part))?;
+        let (first, others) = datagram.parts.split_at(1);
+        self.send(first)?;
+        let start = Instant::now();
+        let taken = || {
+            watches
+                .iter()
+                .any(|watch| watch.part(self, GLANCE).is_some())
+        };
+        while !taken() {
+            ensure!(start.elapsed() < SOON, "nobody has taken the first part");
+        }
+        self.send(others)?;
+        self.echo(&datagram)
+    }
+
+    /// Until its parts have come to a backend in this order. So many of them come there before the others are sent.
+    fn exchange_in_order(
+        &mut self,
+        order: &[usize; PARTS],
+        watch: &Watch,
+        ahead: usize,
+    ) -> Result<u8> {
+        let mut came = Vec::new();
+        for _ in 0..TRIES {
+            let datagram = self.datagram(order)?;
+            let (first, others) = datagram.parts.split_at(ahead);
+            self.send(first)?;
+            came = watch.parts(self, ahead)?;
+            self.send(others)?;
+            let server = self.echo(&datagram)?;
+            came.extend(watch.parts(self, PARTS - ahead)?);
+            if came == order {
+                return server.context("no echo");
+            }
+        }
+        Err(anyhow!("they came as {came:?}"))
+    }
+
+    /// The next datagram, for one node and the other in turn.
+    fn datagram(&mut self, order: &[usize; PARTS]) -> Result<Datagram> {
         self.identification += 1;
         let id = self.identification;
         let data: Vec<u8> = (0..SIZE).map(|at| (at / 7) as u8 ^ id as u8).collect();
         let whole = message(self.own, self.vip, 0, &data);
         let parts = fragments(&whole, self.part(), id);
         ensure!(parts.len() == PARTS, "{} parts", parts.len());
-        for (n, &which) in order.iter().enumerate() {
+        let in_order = order.iter().enumerate().map(|(n, &which)| {
             let mut part = parts[which].clone();
             if (n + usize::from(id)) % 2 == 1 {
                 set_class(&mut part, BY_SECOND_NODE);
             }
-            let ethertype: [u8; 2] = if self.own.is_ipv4() {
-                [8, 0]
-            } else {
-                [0x86, 0xdd]
-            };
+            part
+        });
+        Ok(Datagram {
+            parts: in_order.collect(),
+            data,
+        })
+    }
+
+    fn send(&self, parts: &[Vec<u8>]) -> Result<()> {
+        let ethertype: [u8; 2] = if self.own.is_ipv4() {
+            [8, 0]
+        } else {
+            [0x86, 0xdd]
+        };
+        for part in parts {
             self.sender
-                .send(&[&self.macs[..], &ethertype, &part].concat())?;
+                .send(&[&self.macs[..], &ethertype, part].concat())?;
         }
+        Ok(())
+    }
+
+    /// The backend that has answered, if one has.
+    fn echo(&self, datagram: &Datagram) -> Result<Option<u8>> {
         let mut echo = vec![0; SIZE + 2];
         loop {
             let (length, from) = match self.socket.recv_from(&mut echo) {
@@ -312,23 +378,10 @@ impl Client {
                 other => other?,
             };
             // One of an earlier try may still be under way.
-            if from == self.vip && length == SIZE + 1 && echo[..SIZE] == data {
+            if from == self.vip && length == SIZE + 1 && echo[..SIZE] == datagram.data {
                 return Ok(Some(echo[SIZE]));
             }
         }
-    }
-
-    /// Until its parts have come to a backend in this order.
-    fn exchange_in_order(&mut self, order: &[usize; PARTS], watch: &Watch) -> Result<u8> {
-        let mut came = Vec::new();
-        for _ in 0..TRIES {
-            let server = self.exchange(order)?;
-            came = watch.order(self)?;
-            if came == order {
-                return server.context("no echo");
-            }
-        }
-        Err(anyhow!("they came as {came:?}"))
     }
 
     /// One small datagram, by the first node.
@@ -345,6 +398,14 @@ impl Client {
     }
 }
 
+/// A datagram on its way.
+struct Datagram {
+    /// In the order in which they are sent.
+    parts: Vec<Vec<u8>>,
+    /// What it says.
+    data: Vec<u8>,
+}
+
 /// A backend's end of its tunnel.
 struct Watch {
     tap: Tap,
@@ -352,14 +413,20 @@ struct Watch {
 }
 
 impl Watch {
-    /// In which order the parts of a client's last datagram have come; those that come in time.
-    fn order(&self, client: &Client) -> Result<Vec<usize>> {
+    /// The next so many parts of a client's last datagram, in the order in which they have come; those that come in time.
+    fn parts(&self, client: &Client, count: usize) -> Result<Vec<usize>> {
         let (mut order, start) = (Vec::new(), Instant::now());
-        while order.len() < PARTS && start.elapsed() < SOON {
+        while order.len() < count && start.elapsed() < SOON {
             let frame = self.tap.next_to(self.mac, SOON)?.frame;
             order.extend(part_of(&frame[14..], client));
         }
         Ok(order)
+    }
+
+    /// Whether the next frame in time is such a part.
+    fn part(&self, client: &Client, patience: Duration) -> Option<usize> {
+        let next = self.tap.next_to(self.mac, patience).ok()?;
+        part_of(&next.frame[14..], client)
     }
 }
 
@@ -415,7 +482,7 @@ async fn they_come_back_whole_whatever_the_order() -> Result<()> {
             let server = client.exchange(&orders[0])?.context("in order")?;
             let watch = site.watch(server)?;
             for order in &orders {
-                let answered = client.exchange_in_order(order, &watch);
+                let answered = client.exchange_in_order(order, &watch, 0);
                 let answered = answered.with_context(|| format!("{vip}: {order:?}"))?;
                 ensure!(answered == server, "{vip}: {order:?}: {answered}");
             }
@@ -447,14 +514,16 @@ async fn of_a_connected_flow_they_follow_the_first_part() -> Result<()> {
     for vip in ROWS.vips() {
         // A flow that begins with parts begins where they go, and later ones find it there.
         let mut new = site.client(vip, 4000)?;
-        let parts_go_to = new.exchange(&orders[0])?.context("a new flow")?;
+        let everywhere = (1..=BACKENDS).map(|backend| site.watch(backend));
+        let everywhere = everywhere.collect::<Result<Vec<_>>>()?;
+        let parts_go_to = new.begin(&everywhere)?.context("a new flow")?;
         for port in 4001..=4000 + CLIENTS {
             let mut client = site.client(vip, port)?;
             let server = client.hello()?;
             elsewhere += usize::from(server != parts_go_to);
             let watch = site.watch(server)?;
             for order in &orders {
-                let answered = client.exchange_in_order(order, &watch);
+                let answered = client.exchange_in_order(order, &watch, 1);
                 let answered = answered.with_context(|| format!("{vip}: {port}: {order:?}"))?;
                 ensure!(answered == server, "{vip}: {port}: {order:?}: {answered}");
             }
