@@ -521,6 +521,9 @@ pub struct Explanation {
     pub action: String,
     /// The service found.
     pub service: Option<String>,
+    /// What of the service's lists decides about the source; none: neither speaks of it.
+    #[serde(default)]
+    pub filter: Option<FilterDecision>,
     /// Row number.
     pub row: Option<u32>,
     /// All hops in order, as the tunnel header carries them.
@@ -529,6 +532,17 @@ pub struct Explanation {
     pub interface: Option<String>,
     /// In words: what was decided and why.
     pub because: String,
+}
+
+/// The list that decides about a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterDecision {
+    /// `allow` or `deny`.
+    pub list: String,
+    /// The longest prefix around the source; none: it is in no prefix of the list of those who may.
+    pub prefix: Option<IpNet>,
+    /// Where the list was read; none: in the configuration itself.
+    pub file: Option<PathBuf>,
 }
 
 /// One hop of an explanation.

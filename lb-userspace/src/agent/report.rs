@@ -12,15 +12,15 @@ use super::core::Core;
 use super::pool::World;
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
-use crate::filter::PrefixList;
+use crate::filter::{Decides, PrefixList};
 use crate::health::{Stats, Target, Verdicts};
 use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service, Vip};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
-    ExplainRequest, Explanation, FlowTableCount, Histogram, HopStatus, IcmpErrorCount,
-    InterfaceStatus, ListStatus, NodeStatus, PoolStatus, ServiceCount, ServiceLimits,
-    ServiceStatus,
+    ExplainRequest, Explanation, FilterDecision, FlowTableCount, Histogram, HopStatus,
+    IcmpErrorCount, InterfaceStatus, ListStatus, NodeStatus, PoolStatus, ServiceCount,
+    ServiceLimits, ServiceStatus,
 };
 
 /// What a status is made from.
@@ -344,11 +344,25 @@ pub fn explanation(
         exit: result.exit.name().into(),
         action: action_name(result.action).into(),
         service: service.map(|service| service.name.clone()),
+        filter: service.and_then(|service| decision(service, request.source.ip())),
         row: result.sent().then_some(result.row),
         because: because(result, pool, &hops),
         hops,
         interface: None,
     }
+}
+
+fn decision(service: &Service, source: IpAddr) -> Option<FilterDecision> {
+    let (name, list, prefix) = match service.filter.as_ref()?.decides(source)? {
+        Decides::Allow(list, prefix) => ("allow", list, Some(prefix)),
+        Decides::NotAllowed(list) => ("allow", list, None),
+        Decides::Deny(list, prefix) => ("deny", list, Some(prefix)),
+    };
+    Some(FilterDecision {
+        list: name.into(),
+        prefix,
+        file: list.file.clone(),
+    })
 }
 
 fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -> HopStatus {
@@ -559,6 +573,22 @@ mod tests {
             AdminState::Draining,
             "left the configuration"
         );
+    }
+
+    #[test]
+    fn the_prefix_that_decides_is_named() {
+        let lists = "allow = [\"192.0.2.0/24\"]\ndeny = [\"192.0.2.7\", \"0.0.0.0/0\"]";
+        let settings = settings(&testing::pool("web", "198.51.100.1", &[1], lists));
+        let service = &settings.services[0];
+        let decided = |source| {
+            let found = decision(service, address(source)).expect("lists");
+            (found.list, found.prefix.map(|prefix| prefix.to_string()))
+        };
+        let named = |list: &str, prefix: &str| (list.to_owned(), Some(prefix.to_owned()));
+        assert_eq!(decided("192.0.2.7"), named("deny", "192.0.2.7/32"));
+        assert_eq!(decided("192.0.2.8"), named("allow", "192.0.2.0/24"));
+        assert_eq!(decided("203.0.113.1"), named("deny", "0.0.0.0/0"));
+        assert_eq!(decided("2001:db8::1"), ("allow".to_owned(), None));
     }
 
     #[test]

@@ -14,10 +14,11 @@ use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
     BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
     ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
-    Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck, ListStatus,
-    NodeStatus, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal,
-    Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute, ServiceDiff, ServiceLimits, ServiceStatus,
-    TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
+    FilterDecision, Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
+    ListStatus, NodeStatus, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport,
+    ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute, ServiceDiff,
+    ServiceLimits, ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket,
+    ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -137,12 +138,16 @@ impl Node for FakeNode {
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, Refusal> {
+        if request.source.ip().to_string() == "203.0.113.9" {
+            return Ok(denied(&request));
+        }
         Ok(Explanation {
             source: request.source.to_string(),
             destination: request.destination.to_string(),
             exit: "sent".into(),
             action: "tx".into(),
             service: Some("web-v4".into()),
+            filter: None,
             row: Some(40_961),
             hops: vec![
                 hop("10.1.0.2", Some("b2"), Health::Up, AdminState::Ready),
@@ -292,6 +297,25 @@ impl Node for FakeNode {
             )),
             Command::Handover => Ok("handing over: routes and datapath stay".into()),
         }
+    }
+}
+
+fn denied(request: &ExplainRequest) -> Explanation {
+    Explanation {
+        source: request.source.to_string(),
+        destination: request.destination.to_string(),
+        exit: "denied".into(),
+        action: "drop".into(),
+        service: Some("web-v4".into()),
+        filter: Some(FilterDecision {
+            list: "deny".into(),
+            prefix: Some("203.0.113.0/24".parse().unwrap()),
+            file: Some("/etc/anylb/drop.txt".into()),
+        }),
+        row: None,
+        hops: Vec::new(),
+        interface: None,
+        because: "the source is in a `deny` list".into(),
     }
 }
 

@@ -4,7 +4,7 @@ use comfy_table::Cell;
 
 use super::super::output::{Style, number, optional, text};
 use super::{admin, health};
-use crate::status::{Explanation, HopStatus};
+use crate::status::{Explanation, FilterDecision, HopStatus};
 
 /// The decision, then the hops in order.
 pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String {
@@ -19,6 +19,7 @@ pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String
         ),
     ];
     pairs.extend(explanation.service.clone().map(|name| ("service", name)));
+    pairs.extend(explanation.filter.as_ref().map(|by| ("list", list(by))));
     pairs.extend(explanation.row.map(|row| ("row", row.to_string())));
     pairs.extend(
         explanation
@@ -32,6 +33,18 @@ pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String
         true => decision,
         false => format!("{decision}\n{}", hops(&explanation.hops, style)),
     }
+}
+
+/// `deny 192.0.2.0/24, /etc/anylb/drop.txt`.
+fn list(by: &FilterDecision) -> String {
+    let mut words = match by.prefix {
+        Some(prefix) => format!("{} {prefix}", by.list),
+        None => format!("{}, of which no prefix has the source", by.list),
+    };
+    if let Some(file) = &by.file {
+        words += &format!(", {}", file.display());
+    }
+    words
 }
 
 fn hops(hops: &[HopStatus], style: Style) -> String {

@@ -46,6 +46,7 @@ async fn explain_ipv6_as_json() {
   \"exit\": \"sent\",
   \"action\": \"tx\",
   \"service\": \"web-v4\",
+  \"filter\": null,
   \"row\": 40961,
   \"hops\": [
     {
@@ -75,6 +76,32 @@ async fn explain_ipv6_as_json() {
             Exit::Ok
         )
     );
+}
+
+#[tokio::test]
+async fn explain_names_the_prefix_that_refuses() {
+    let bench = Bench::new(FakeNode::lb());
+    let line = "explain 203.0.113.9:4000 198.51.100.10:80";
+    let (text, _) = bench.run(line).await;
+    assert_eq!(
+        text,
+        "\
+packet   203.0.113.9:4000 -> 198.51.100.10:80
+exit     denied (drop)
+service  web-v4
+list     deny 203.0.113.0/24, /etc/anylb/drop.txt
+because  the source is in a `deny` list
+"
+    );
+    let (json, _) = bench.run(&format!("{line} --json")).await;
+    let filter = "\
+  \"filter\": {
+    \"list\": \"deny\",
+    \"prefix\": \"203.0.113.0/24\",
+    \"file\": \"/etc/anylb/drop.txt\"
+  },
+";
+    assert!(json.contains(filter), "{json}");
 }
 
 #[tokio::test]
