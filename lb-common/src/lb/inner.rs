@@ -115,7 +115,7 @@ pub(super) const fn opens(flags: u64) -> u64 {
 pub(super) const fn about(flags: u64) -> u8 {
     const { assert!(tcp_flags::FIN == 1 && tcp_flags::RST == 1 << 2) };
     let closes = (flags | (flags >> 2)) & 1;
-    opens(flags) as u8 * about::OPENS | closes as u8 * about::CLOSES
+    (opens(flags) as u8 * about::OPENS) | (closes as u8 * about::CLOSES)
 }
 
 /// Ports and TCP flags of a packet whose IP header is sound. The transport header lies inside the IP packet,

@@ -246,7 +246,7 @@ mod tests {
         let surroundings = Surroundings::of(&settings);
         let (state, mut observed) = former(&settings, &surroundings);
         let image = observed.image.as_mut().expect("an image");
-        let pair = u32::from(image.services.last().expect("a service").table);
+        let pair = image.services.last().expect("a service").table;
         image.settle(&[pair].into());
         let settling = Adopted::read(&settings, &state.slots, &observed).settling;
         assert_eq!(settling, [testing::name("b")].into());
