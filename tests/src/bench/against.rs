@@ -178,6 +178,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use anylb::dataplane::objects;
+    use aya::maps::MapData;
     use lb_common::generator::Order;
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -207,7 +208,14 @@ mod tests {
         let count = cases.len();
         let object = file("anylb-test-against.o", objects::LB)?;
         let maps = bpffs.path().join("node/maps");
-        let with_pins: Preparation = toml::from_str(&format!("pins = {maps:?}"))?;
+        // A loader writes the program's variables: the root is given as it is.
+        let root = MapData::from_pin(maps.join("ROOT"))?;
+        let root: String = bpf::lookup(root.fd().as_fd(), 0, 8)?
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let prepared = format!("pins = {maps:?}\nglobals = {{ ROOT = {root:?} }}");
+        let with_pins: Preparation = toml::from_str(&prepared)?;
         let scratch = bpffs.path().join("with-pins");
         let same = Against::load(&object, Some("lb"), &with_pins, &scratch)?;
         assert_eq!(same.to_string(), "lb of anylb-test-against.o");

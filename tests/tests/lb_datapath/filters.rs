@@ -1,11 +1,14 @@
 //! Allow and deny lists of a service.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anylb::filter::{Filter, PrefixList, Prefixes};
 use anylb::plan::{Desired, ServiceOptions};
 use lb_common::lb::Exit;
+use lb_tests::bench::bpf;
 use lb_tests::harness::privileged;
 use lb_tests::packet::{Segment, fragments, frame, icmp_error, message};
 
@@ -137,6 +140,52 @@ fn lists_are_replaced_in_other_slots_and_adopted() {
     loaded.reopen();
     assert_eq!(loaded.apply(&first), 0, "what was pinned is adopted");
     assert_eq!(syn(&loaded, "192.0.2.200"), Exit::Denied);
+}
+
+/// While lists are replaced, the agent's way, packets come without a pause: whatever list a packet meets, it is a whole one.
+#[test]
+fn lists_are_replaced_without_a_gap() {
+    if !privileged::available("lists_are_replaced_without_a_gap") {
+        return;
+    }
+    const REPLACED: usize = 40;
+    const XDP_DROP: u32 = 1;
+    const XDP_TX: u32 = 3;
+    let lists = [
+        with(Some("203.0.113.0/24"), Some("203.0.113.7")),
+        with(Some("203.0.112.0/22\n10.0.0.0/8"), Some("203.0.113.0/29")),
+    ];
+    let mut loaded = Loaded::new("gap", &lists[0]);
+    let program = loaded.plane().program_fd().expect("loaded");
+    let program = program.try_clone_to_owned().expect("a descriptor");
+    let over = AtomicBool::new(false);
+    let packets = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let mut packets = 0_u64;
+            while !over.load(Relaxed) {
+                for (source, expected) in [
+                    ("203.0.113.7", XDP_DROP),
+                    ("203.0.113.8", XDP_TX),
+                    ("192.0.2.1", XDP_DROP),
+                ] {
+                    let source = (ip(source), 4001).into();
+                    let packet = Segment::new(source, vip(ip("203.0.113.8"), 80), 2).frame();
+                    let run = bpf::test_run(program.as_fd(), &packet, 1);
+                    let (verdict, _) = run.expect("a test run");
+                    assert_eq!(verdict, expected, "{source} after {packets} packets");
+                    packets += 1;
+                }
+            }
+            packets
+        });
+        for number in 1..=REPLACED {
+            assert_ne!(loaded.apply(&lists[number % 2]), 0, "other lists");
+        }
+        over.store(true, Relaxed);
+        traffic.join().expect("every packet met a whole list")
+    });
+    println!("{packets} packets while lists were replaced {REPLACED} times");
+    assert!(packets > REPLACED as u64, "{packets} packets");
 }
 
 #[test]
