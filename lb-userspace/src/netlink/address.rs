@@ -115,11 +115,7 @@ pub async fn add_address(name: &str, address: IpNet) -> Result<bool, Error> {
         message.header.flags |= AddressHeaderFlags::Nodad;
     }
     let added = request.execute().await;
-    match added.map_err(|error| Error::from_rtnetlink(format!("add {address} to {name}"), error)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::EEXIST as i32) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Error::changed(added, Errno::EEXIST, || format!("add {address} to {name}"))
 }
 
 /// Removes an address or such a route; `false` where it is not there, nor the interface.
@@ -137,13 +133,9 @@ pub async fn remove_address(name: &str, address: IpNet) -> Result<bool, Error> {
         .find(|found| found.net == address);
     let Some(found) = found else { return Ok(false) };
     let removed = kernel.handle().address().del(found.message).execute().await;
-    match removed
-        .map_err(|error| Error::from_rtnetlink(format!("remove {address} from {name}"), error))
-    {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::EADDRNOTAVAIL as i32) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Error::changed(removed, Errno::EADDRNOTAVAIL, || {
+        format!("remove {address} from {name}")
+    })
 }
 
 /// The addresses of an interface, and prefixes of them, that this agent answers for: it removes only what it, or an agent before it, added.

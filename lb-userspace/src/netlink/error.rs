@@ -1,5 +1,6 @@
 //! What can go wrong when the kernel is asked.
 
+use nix::errno::Errno;
 use std::io;
 use std::net::IpAddr;
 
@@ -57,6 +58,19 @@ impl Error {
                 source: message.to_io(),
             },
             _ => Error::NoAnswer { what },
+        }
+    }
+
+    /// What came of a change; `false` where the kernel refused it with `already`: it is as asked for.
+    pub(super) fn changed(
+        outcome: Result<(), rtnetlink::Error>,
+        already: Errno,
+        what: impl FnOnce() -> String,
+    ) -> Result<bool, Self> {
+        match outcome.map_err(|error| Self::from_rtnetlink(what(), error)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(already as i32) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

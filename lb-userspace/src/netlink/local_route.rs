@@ -19,30 +19,20 @@ const OURS: RouteProtocol = RouteProtocol::Other(170);
 
 /// Adds the route; `false` where there is one already, whoever added it.
 pub(super) async fn add(kernel: &Kernel, ifindex: u32, net: IpNet) -> Result<bool, Error> {
-    let added = kernel.handle().route().add(route(ifindex, net));
-    match added
-        .execute()
-        .await
-        .map_err(|error| Error::from_rtnetlink(format!("add the local route {net}"), error))
-    {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::EEXIST as i32) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let request = kernel.handle().route().add(route(ifindex, net));
+    let added = request.execute().await;
+    Error::changed(added, Errno::EEXIST, || {
+        format!("add the local route {net}")
+    })
 }
 
 /// Removes it; `false` where there is none of ours.
 pub(super) async fn remove(kernel: &Kernel, ifindex: u32, net: IpNet) -> Result<bool, Error> {
-    let removed = kernel.handle().route().del(route(ifindex, net));
-    match removed
-        .execute()
-        .await
-        .map_err(|error| Error::from_rtnetlink(format!("remove the local route {net}"), error))
-    {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::ESRCH as i32) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let request = kernel.handle().route().del(route(ifindex, net));
+    let removed = request.execute().await;
+    Error::changed(removed, Errno::ESRCH, || {
+        format!("remove the local route {net}")
+    })
 }
 
 /// Ours by this interface.
