@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
@@ -288,6 +289,19 @@ impl Footprint {
             .filter(|(name, _)| name.starts_with("tables/"));
         tables.map(|(_, bytes)| bytes.len()).sum()
     }
+}
+
+/// Asks a web server on a connection: its answer up to the end of what it tells.
+pub fn ask(stream: &mut TcpStream) -> Result<String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
+    let mut answer = String::new();
+    let mut piece = [0; 1024];
+    while !answer.contains('}') {
+        let length = stream.read(&mut piece)?;
+        ensure!(length > 0, "it ends with {answer:?}");
+        answer.push_str(std::str::from_utf8(&piece[..length])?);
+    }
+    Ok(answer)
 }
 
 /// Id of the XDP program on the node's interface.

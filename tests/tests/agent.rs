@@ -1,7 +1,6 @@
 //! The agent of an LB node in a network of its own: cold start, adoption, stop, reload, drain. No router: what would be
 //! announced is what its status says.
 
-use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -468,19 +467,6 @@ fn connect(lone: &Lone) -> Result<std::net::TcpStream> {
     Ok(stream)
 }
 
-/// A request on a connection, and the beginning of its answer.
-fn ask(stream: &mut std::net::TcpStream) -> Result<()> {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
-    let mut answer = String::new();
-    let mut piece = [0; 1024];
-    while !answer.contains('}') {
-        let length = stream.read(&mut piece)?;
-        ensure!(length > 0, "it ends with {answer:?}");
-        answer.push_str(std::str::from_utf8(&piece[..length])?);
-    }
-    Ok(())
-}
-
 async fn dropped(agent: &Agent, name: &str) -> Result<u64> {
     let counters = agent.counters().await?;
     let exit = counters.exits.iter().find(|exit| exit.name == name);
@@ -502,7 +488,7 @@ async fn under_attack_a_connection_goes_on_and_none_begins_until_the_operator_sa
     let via = lone.node().v4;
     lone.star.r1.ip(&format!("route add {VIP}/32 via {via}"))?;
     let mut known = connect(&lone)?;
-    ask(&mut known)?;
+    lone::ask(&mut known)?;
 
     let attacked = |status: &NodeStatus| {
         let limits = status.services.first().map(|service| &service.limits);
@@ -513,7 +499,7 @@ async fn under_attack_a_connection_goes_on_and_none_begins_until_the_operator_sa
     ensure!(attacked(&status), "at once: {status:?}");
     ensure!(connect(&lone).is_err(), "a connection has begun");
     ensure!(dropped(&agent, "attack_syn").await? > 0, "no SYN dropped");
-    ask(&mut known)?;
+    lone::ask(&mut known)?;
     assert_eq!(announced(&agent.status()?), ["web"]);
 
     agent.kill()?;
@@ -523,11 +509,11 @@ async fn under_attack_a_connection_goes_on_and_none_begins_until_the_operator_sa
             status.adopted && attacked(status)
         })
         .await?;
-    ask(&mut known)?;
+    lone::ask(&mut known)?;
     ensure!(connect(&lone).is_err(), "a connection has begun");
     agent.tell(&["service", "attack", "web", "off"])?;
-    ask(&mut connect(&lone)?)?;
-    ask(&mut known)?;
+    lone::ask(&mut connect(&lone)?)?;
+    lone::ask(&mut known)?;
     role.stop(SOON).await?;
     agent.stop(SOON).await?;
     Ok(())

@@ -1,6 +1,5 @@
 //! `anylb backend drain --wait`: a node asks the backend's own agent for the connections it has.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -21,14 +20,7 @@ fn connect(lone: &Lone) -> Result<(TcpStream, u8)> {
         .client
         .run(|| Ok(TcpStream::connect((VIP, lone::PORT))?))?;
     stream.set_read_timeout(Some(SOON))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")?;
-    let mut answer = String::new();
-    let mut piece = [0; 1024];
-    while !answer.contains('}') {
-        let length = stream.read(&mut piece)?;
-        ensure!(length > 0, "it ends with {answer:?}");
-        answer.push_str(std::str::from_utf8(&piece[..length])?);
-    }
+    let answer = lone::ask(&mut stream)?;
     let (_, name) = answer.split_once("\"name\":\"be").context("a name")?;
     let number = name.get(..1).context("a number")?.parse()?;
     Ok((stream, number))

@@ -106,7 +106,7 @@ impl<N: Next> Tables for Maps<N> {
     #[inline(always)]
     fn bank(&self) -> Option<&Bank> {
         let root = &raw const ROOT;
-        // SAFETY: a variable of the program; the agent writes its words whole.
+        // SAFETY: a variable of the program, of which the agent changes one byte while packets come.
         let version = unsafe { (&raw const (*root).abi_version).read_volatile() };
         if version != abi::ABI_VERSION {
             return None;
