@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bgp;
 mod bpf;
 mod checks;
 mod counters;
@@ -15,13 +16,16 @@ mod explain;
 mod trace;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::bench::{FrameRate, LineRate, RateLimit, Trial};
+pub use self::bgp::{
+    NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes, PeerSettings, PeerStatus,
+    RouteList, SentRoute, Strangers,
+};
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
 pub use self::counters::{
@@ -88,6 +92,9 @@ pub struct NodeStatus {
     pub pools: BTreeMap<PoolName, PoolStatus>,
     /// BGP sessions.
     pub peers: Vec<PeerStatus>,
+    /// Who wanted one and is no peer.
+    #[serde(default)]
+    pub strangers: Strangers,
     /// What is wrong and what to do about it, one line each; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -136,7 +143,7 @@ impl NodeStatus {
     /// reload that was rejected, and what the agent says. Empty when all is well.
     pub fn troubles(&self) -> Vec<String> {
         let down = self.peers.iter().filter(|peer| !peer.established());
-        let down = down.map(|peer| match &peer.last_failure {
+        let down = down.map(|peer| match peer.obstacle() {
             Some(reason) => format!("{}: BGP session is {}: {reason}", peer.address, peer.state),
             None => format!("{}: BGP session is {}", peer.address, peer.state),
         });
@@ -298,47 +305,6 @@ pub enum Health {
     Down,
 }
 
-/// One BGP session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// Transport address.
-    pub address: IpAddr,
-    /// AS of the peer.
-    pub asn: u32,
-    /// RFC 4271 name of the state.
-    pub state: String,
-    /// Identifier of the peer, once known.
-    pub router_id: Option<Ipv4Addr>,
-    /// Seconds in this state.
-    pub since_secs: u64,
-    /// Negotiated hold time, seconds.
-    pub hold_time_secs: Option<u64>,
-    /// Why the last session ended, in words.
-    pub last_reset: Option<String>,
-    /// Why the last attempt to get a session came to nothing, in words; none once there is one.
-    #[serde(default)]
-    pub last_failure: Option<String>,
-    /// What both sides offered, by name.
-    pub capabilities: Vec<String>,
-    /// Prefixes sent and not withdrawn.
-    pub announced: Vec<IpNet>,
-    /// Sessions that ended, by reason.
-    pub flaps: BTreeMap<String, u64>,
-    /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
-    pub received: BTreeMap<String, u64>,
-    /// Messages by type.
-    pub sent: BTreeMap<String, u64>,
-    /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
-    pub notifications: Vec<(String, u8, u8, u64)>,
-}
-
-impl PeerStatus {
-    /// Whether routes are exchanged.
-    pub fn established(&self) -> bool {
-        self.state == "Established"
-    }
-}
-
 /// What the CLI may ask of a running agent, apart from reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -383,6 +349,23 @@ pub enum Command {
         service: String,
         /// They alone.
         on: bool,
+    },
+    /// `bgp shutdown`: no session with this peer until [`Command::EnablePeer`].
+    ShutDownPeer {
+        /// Its address.
+        peer: IpAddr,
+        /// What it is told, at most 255 bytes.
+        message: String,
+    },
+    /// `bgp enable`: takes [`Command::ShutDownPeer`] back.
+    EnablePeer {
+        /// Its address.
+        peer: IpAddr,
+    },
+    /// `bgp refresh`: everything is sent again within the session.
+    RefreshPeer {
+        /// Its address.
+        peer: IpAddr,
     },
     /// `reload`: read the configuration file again.
     Reload,
@@ -459,52 +442,6 @@ pub struct Version {
     pub flow_hash: u8,
 }
 
-/// `anylb bgp peers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerList {
-    /// In the order of the configuration.
-    pub peers: Vec<PeerStatus>,
-}
-
-/// `anylb bgp routes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteList {
-    /// In the order of the configuration.
-    pub peers: Vec<PeerRoutes>,
-}
-
-/// What one peer has been told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerRoutes {
-    /// Transport address.
-    pub address: IpAddr,
-    /// AS of the peer.
-    pub asn: u32,
-    /// RFC 4271 name of the state; without a session nothing is told.
-    pub state: String,
-    /// Sent and not withdrawn, by prefix.
-    pub routes: Vec<SentRoute>,
-}
-
-/// A route as it was sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SentRoute {
-    /// The VIP's.
-    pub prefix: IpNet,
-    /// NEXT_HOP.
-    pub next_hop: IpAddr,
-    /// AS_PATH; empty towards a peer of our own AS.
-    pub as_path: Vec<u32>,
-    /// MULTI_EXIT_DISC.
-    pub med: Option<u32>,
-    /// LOCAL_PREF; only towards a peer of our own AS.
-    pub local_pref: Option<u32>,
-    /// COMMUNITIES, as the configuration writes them.
-    pub communities: Vec<String>,
-    /// LARGE_COMMUNITY.
-    pub large_communities: Vec<String>,
-}
-
 /// An answer that tells why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -530,6 +467,17 @@ impl Refusal {
     /// It may not be done, or not now (exit code 6).
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new("refused", message)
+    }
+
+    /// There is no BGP peer of that address; these there are.
+    pub fn no_peer(peer: IpAddr, known: &[String]) -> Self {
+        Self::not_found(match known {
+            [] => format!("there is no BGP peer {peer}: this node has none"),
+            known => format!(
+                "there is no BGP peer {peer}: this node has {}",
+                known.join(", ")
+            ),
+        })
     }
 
     /// The configuration file has errors (exit code 3); the message may have several lines.

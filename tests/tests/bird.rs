@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use anylb::status::{Envelope, RouteList};
+use anylb::status::{Envelope, PeerList, PeerStatus, RouteList};
 use lb_tests::harness::bird::{Bird, Route};
 use lb_tests::harness::counters::Counters;
 use lb_tests::harness::star::Star;
@@ -467,4 +467,88 @@ async fn refused(lone: &Lone, bird: &Bird, counter: &str) -> Result<()> {
         ensure!(!bird.established(session)?, "{session} is there");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn rfc9003_a_session_that_is_shut_down_stays_down_until_it_is_enabled() -> Result<()> {
+    if !privileged::available("rfc9003_a_session_that_is_shut_down_stays_down_until_it_is_enabled")
+    {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-b-down", LAB, 1).await?;
+    let bird = Bird::start(&lone.star.r1, &router(PASSIVE), lone.star.run_dir()).await?;
+    File::plain().write(&lone)?;
+    let agent = lone.start().await?;
+    established(&bird).await?;
+    heard(&bird, "over4", &VIPS).await?;
+    let is_down = || -> Result<()> {
+        let [over4, over6] = &agent_peers(&lone)?[..] else {
+            anyhow::bail!("two peers")
+        };
+        ensure!(over6.established(), "the other goes on: {over6:?}");
+        ensure!(over4.state == "Idle", "{over4:?}");
+        ensure!(over4.shutdown.as_deref() == Some("new cables"), "{over4:?}");
+        Ok(())
+    };
+
+    let long = "x".repeat(256);
+    let refused = ask(&lone, &["bgp", "shutdown", "10.0.1.1", "-m", &long])?;
+    assert_eq!(refused.0, Some(6), "{}", refused.1);
+    let unknown = ask(&lone, &["bgp", "shutdown", "10.0.1.9"])?;
+    assert_eq!(unknown.0, Some(5), "{}", unknown.1);
+    let (code, said) = ask(&lone, &["bgp", "shutdown", "10.0.1.1", "-m", "new cables"])?;
+    assert_eq!(code, Some(0), "{said}");
+    is_down()?;
+    heard(&bird, "over4", &[]).await?;
+    let state = bird.protocol("over4")?;
+    assert!(state.contains("Administrative shutdown"), "{state}");
+    let refresh = ask(&lone, &["bgp", "refresh", "10.0.1.1"])?;
+    assert_eq!(refresh.0, Some(6), "no session: {}", refresh.1);
+
+    // Who comes after the agent knows of it.
+    agent.stop(SOON).await?;
+    let agent = lone.start().await?;
+    heard(&bird, "over6", &VIPS).await?;
+    is_down()?;
+    poll::holds("no session", Duration::from_secs(2), async || is_down()).await?;
+
+    let (code, said) = ask(&lone, &["bgp", "enable", "10.0.1.1"])?;
+    assert_eq!(code, Some(0), "{said}");
+    heard(&bird, "over4", &VIPS).await?;
+    let since = sessions(&bird)?;
+    let updates = sent_updates(&lone)?;
+    let (code, said) = ask(&lone, &["bgp", "refresh", "10.0.1.1"])?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("3 routes are sent again"), "{said}");
+    poll::until("the routes again", SOON, async || {
+        ensure!(sent_updates(&lone)? >= updates + 2, "both families");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(sessions(&bird)?, since, "the sessions are the same");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// Exit code and everything that a command prints.
+fn ask(lone: &Lone, line: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = lone.command().args(line).output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
+}
+
+fn agent_peers(lone: &Lone) -> Result<Vec<PeerStatus>> {
+    let (_, text) = ask(lone, &["bgp", "peers", "--json"])?;
+    let envelope: Envelope<PeerList> = serde_json::from_str(&text)?;
+    Ok(envelope.body.peers)
+}
+
+/// UPDATEs to the peer over IPv4.
+fn sent_updates(lone: &Lone) -> Result<u64> {
+    let peers = agent_peers(lone)?;
+    let sent = peers.first().and_then(|peer| peer.sent.get("update"));
+    Ok(sent.copied().unwrap_or(0))
 }

@@ -1,5 +1,7 @@
 //! The BGP speaker of a node, from its configuration.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,11 @@ const RESTART_TIME: Duration = Duration::from_secs(15);
 
 /// Starts the speaker of `settings`; none without `[bgp]`.
 ///
+/// `shut_down`: peers that the operator has shut down, with his words.
 /// `preserved`: a datapath was taken over and is attached, so that packets were forwarded while the agent was away.
 pub async fn start(
     settings: &Settings,
+    shut_down: &BTreeMap<IpAddr, String>,
     preserved: bool,
     routes: watch::Receiver<Option<Arc<RouteSet>>>,
 ) -> Result<Option<Speaker>, SpeakerError> {
@@ -35,7 +39,11 @@ pub async fn start(
     };
     let mut peers = Vec::new();
     for peer in &bgp.peers {
-        peers.push(peer_config(peer, restart).await);
+        let config = peer_config(peer, restart).await;
+        peers.push(PeerConfig {
+            shutdown: shut_down.get(&peer.address).cloned(),
+            ..config
+        });
     }
     let Bgp {
         asn,
@@ -71,5 +79,6 @@ async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulResta
         next_hop_v4: peer.next_hop_v4.or(ours.v4),
         next_hop_v6: peer.next_hop_v6.or(ours.v6),
         graceful_restart,
+        shutdown: None,
     }
 }

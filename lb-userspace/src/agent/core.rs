@@ -110,6 +110,7 @@ impl Core {
         self.forget_overrides();
         self.forget_withdrawn();
         self.forget_attacks();
+        self.forget_shut_down();
         let mut changed = self.said != self.state.overrides;
         self.said.clone_from(&self.state.overrides);
         for (name, pool) in &self.settings.pools {

@@ -11,6 +11,7 @@
 //! | [`overrides`] | what the operator says about backends | yes |
 //! | [`attacked`] | services whose attack mode the operator has switched | yes |
 //! | [`withdrawn`] | services that the operator has withdrawn | yes |
+//! | [`peers`] | BGP peers that the operator has shut down | yes |
 //! | [`serving`] | from what services can to what is announced | yes |
 //! | [`diff`] | what another configuration would change | yes |
 //! | [`reload`] | a configuration on its way into force | yes |
@@ -42,6 +43,7 @@ pub mod diff;
 pub mod leave;
 pub mod node;
 pub mod overrides;
+pub mod peers;
 pub mod pool;
 pub mod reconcile;
 pub mod reload;

@@ -16,9 +16,9 @@ use crate::health::Asker;
 use crate::model::Settings;
 use crate::status::{
     BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
-    FileText, HealthList, NodeStatus, PeerRoutes, PeerStatus, ProbeReport, ProbeRequest, Refusal,
-    Reloaded, RouteList, SentRoute, TraceBatch, TraceNext, TraceRequest, TraceStarted,
-    Verification,
+    FileText, HealthList, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, ProbeReport,
+    ProbeRequest, Refusal, Reloaded, RouteList, SentRoute, Strangers, TraceBatch, TraceNext,
+    TraceRequest, TraceStarted, Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -39,8 +39,59 @@ pub struct AgentNode {
 
 impl AgentNode {
     fn peers(&self) -> Vec<bgp::PeerStatus> {
+        self.with_speaker(Speaker::status).unwrap_or_default()
+    }
+
+    /// Has the speaker do what it has to do with a command that was taken, and answered so.
+    async fn tell_speaker(&self, command: &Command, answer: String) -> Result<String, Refusal> {
+        match command {
+            Command::ShutDownPeer { peer, message } => {
+                let ask = |speaker: &Speaker| speaker.shut_down(*peer, message.clone());
+                if let Some(done) = self.with_speaker(ask) {
+                    done.await;
+                }
+                Ok(answer)
+            }
+            Command::EnablePeer { peer } => {
+                if let Some(done) = self.with_speaker(|speaker| speaker.enable(*peer)) {
+                    done.await;
+                }
+                Ok(answer)
+            }
+            Command::RefreshPeer { peer } => {
+                let asked = self.with_speaker(|speaker| speaker.refresh(*peer));
+                let routes = match asked {
+                    Some(asked) => asked.await,
+                    None => None,
+                };
+                let routes = routes.ok_or_else(|| {
+                    Refusal::refused(format!(
+                        "there is no session with {peer}: see `anylb bgp peer {peer}`"
+                    ))
+                })?;
+                let noun = if routes == 1 {
+                    "route is"
+                } else {
+                    "routes are"
+                };
+                Ok(format!(
+                    "{peer}: {routes} {noun} sent again, in the same session; this node only"
+                ))
+            }
+            Command::SetAdmin { .. }
+            | Command::SetWeight { .. }
+            | Command::Withdraw { .. }
+            | Command::Announce { .. }
+            | Command::Attack { .. }
+            | Command::Reload
+            | Command::Handover => Ok(answer),
+        }
+    }
+
+    /// Nothing once the speaker has been stopped.
+    fn with_speaker<T>(&self, ask: impl FnOnce(&Speaker) -> T) -> Option<T> {
         let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
-        speaker.iter().flat_map(Speaker::status).collect()
+        speaker.as_ref().map(ask)
     }
 
     /// Tells the backend on the same box what the LB node has done.
@@ -72,6 +123,11 @@ impl Node for AgentNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         let mut envelope = Envelope::clone(&self.status.borrow());
         envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
+        let strangers = self.with_speaker(Speaker::strangers).unwrap_or_default();
+        envelope.body.strangers = Strangers {
+            connections: strangers.connections,
+            last: strangers.last,
+        };
         if let Some(backend) = &self.backend {
             both::status(&mut envelope.body, &backend.status().body);
         }
@@ -158,11 +214,7 @@ impl Node for AgentNode {
     }
 
     async fn told(&self, time: Duration) -> Result<(), Refusal> {
-        let flushed = {
-            let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
-            speaker.as_ref().map(|speaker| speaker.flushed(time))
-        };
-        let told = match flushed {
+        let told = match self.with_speaker(|speaker| speaker.flushed(time)) {
             Some(flushed) => flushed.await,
             None => true,
         };
@@ -179,6 +231,7 @@ impl Node for AgentNode {
         let both = matches!(command, Command::Handover | Command::Reload);
         let asked = command.clone();
         let answer = self.ask(|reply| Event::Command(asked, reply)).await?;
+        let answer = self.tell_speaker(&command, answer).await?;
         if both {
             self.tell_backend(command.clone()).await?;
         }
@@ -214,6 +267,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
         let direction = if key.sent { "sent" } else { "received" };
         (direction.to_owned(), key.code, key.subcode, count)
     });
+    let settings = peer.settings;
     PeerStatus {
         address: peer.address,
         asn: peer.asn,
@@ -221,9 +275,26 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
         router_id: peer.router_id,
         since_secs: peer.since.as_secs(),
         hold_time_secs: peer.hold_time.map(|time| time.as_secs()),
+        keepalive_secs: peer.keepalive_time.map(|time| time.as_secs()),
+        configured: PeerSettings {
+            port: settings.port,
+            passive: settings.passive,
+            hold_time_secs: settings.hold_time.as_secs(),
+            password: settings.password,
+            ttl_security: settings.ttl_security,
+            restart_time_secs: settings.restart_time.map(|time| time.as_secs()),
+        },
+        shutdown: peer.shutdown,
         last_reset: peer.last_reset,
         last_failure: peer.last_failure,
         capabilities: peer.capabilities,
+        offered: peer.offered,
+        last_open: peer.last_open.map(|open| PeerOpen {
+            asn: open.asn,
+            router_id: open.identifier,
+            hold_time_secs: open.hold_time_secs.into(),
+            capabilities: open.capabilities.names(),
+        }),
         announced: peer.announced.keys().copied().collect(),
         flaps: owned(peer.flaps),
         received: owned(peer.received),

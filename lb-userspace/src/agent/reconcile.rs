@@ -519,6 +519,18 @@ impl Reconciler {
                 let answer = self.parts.core.attack(&service, on);
                 self.operators_word(answer)
             }
+            Command::ShutDownPeer { peer, message } => {
+                let answer = self.parts.core.shut_down_peer(peer, &message);
+                self.operators_word(answer)
+            }
+            Command::EnablePeer { peer } => {
+                let answer = self.parts.core.enable_peer(peer);
+                self.operators_word(answer)
+            }
+            // The sessions are the main task's; here is who knows the peers.
+            Command::RefreshPeer { peer } => {
+                self.parts.core.known_peer(peer).map(|()| String::new())
+            }
             Command::Reload => {
                 // A caller that went away needs no answer.
                 let tell = |done: Result<Reloaded, Refusal>| {

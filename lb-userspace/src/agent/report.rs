@@ -20,7 +20,7 @@ use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
     ExplainRequest, Explanation, FilterDecision, FlowTableCount, Histogram, HopStatus,
     IcmpErrorCount, InterfaceStatus, ListStatus, NodeStatus, PoolStatus, ServiceCount,
-    ServiceLimits, ServiceStatus,
+    ServiceLimits, ServiceStatus, Strangers,
 };
 
 /// What a status is made from.
@@ -74,6 +74,7 @@ pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
             .map(|(name, pool)| (name.clone(), pool_status(facts, pool)))
             .collect(),
         peers: Vec::new(),
+        strangers: Strangers::default(),
         problems: facts.problems.clone(),
     }
 }

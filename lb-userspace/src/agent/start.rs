@@ -52,7 +52,8 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         .as_ref()
         .is_some_and(|plane| plane.adopted() && plane.attached());
     let (routes, routes_seen) = watch::channel(None);
-    let speaker = announce::start(&settings, preserved, routes_seen).await?;
+    let speaker =
+        announce::start(&settings, &ground.state.shut_down, preserved, routes_seen).await?;
     if let Some(plane) = &mut ground.plane {
         plane.attach()?;
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct State {
     /// Services whose `attack` the operator has switched, by name: what it is instead of the configured one.
     #[serde(default)]
     pub attack: BTreeMap<String, bool>,
+    /// BGP peers that the operator has shut down, and what they are told.
+    #[serde(default)]
+    pub shut_down: BTreeMap<IpAddr, String>,
     /// Numbers of services, pools and their members in the datapath.
     pub slots: Slots,
 }
@@ -48,6 +52,7 @@ impl Default for State {
             boot_id: None,
             withdrawn: BTreeSet::new(),
             attack: BTreeMap::new(),
+            shut_down: BTreeMap::new(),
             slots: Slots::default(),
         }
     }
@@ -116,8 +121,8 @@ impl StateFile {
             Err(error) => format!("cannot be put aside: {error}"),
         };
         let reason = format!(
-            "{}; {fate}: earlier table inputs, drains, withdrawals and attack modes are forgotten, repeat `anylb backend drain`, \
-             `anylb service withdraw` and `anylb service attack` where they must hold",
+            "{}; {fate}: earlier table inputs, drains, withdrawals, attack modes and shut-down peers are forgotten, repeat `anylb backend drain`, \
+             `anylb service withdraw`, `anylb service attack` and `anylb bgp shutdown` where they must hold",
             unusable.reason
         );
         (State::default(), Some(StateError { reason, ..unusable }))
@@ -184,6 +189,7 @@ mod tests {
             overrides: [(PoolName("web".into()), drained.into())].into(),
             withdrawn: ["mail".to_owned()].into(),
             attack: [("mail".to_owned(), true)].into(),
+            shut_down: [(address("10.0.0.1"), "upgrade".to_owned())].into(),
             ..State::default()
         }
     }
@@ -209,11 +215,15 @@ mod tests {
         file.save(&state).expect("written");
         let path = scratch.path().join("state.json");
         let text = fs::read_to_string(&path).expect("readable");
-        let older = text.replace(r#""withdrawn":["mail"],"attack":{"mail":true},"#, "");
+        let older = text.replace(
+            r#""withdrawn":["mail"],"attack":{"mail":true},"shut_down":{"10.0.0.1":"upgrade"},"#,
+            "",
+        );
         assert_ne!(older, text);
         fs::write(&path, older).expect("written");
         state.withdrawn.clear();
         state.attack.clear();
+        state.shut_down.clear();
         assert_eq!(file.load_or_begin(), (state, None));
     }
 
@@ -246,6 +256,7 @@ mod tests {
         assert_eq!((left.admin(), left.weight), (AdminState::Draining, None));
         assert_eq!(state.withdrawn, drained().withdrawn);
         assert_eq!(state.attack, drained().attack);
+        assert_eq!(state.shut_down, drained().shut_down);
         assert!(!state.go_on(Some("third".into())), "nothing more to forget");
     }
 

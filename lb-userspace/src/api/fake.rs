@@ -3,7 +3,7 @@
 mod counters;
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::status::{
     BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
     ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
     FilterDecision, Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
-    ListStatus, NodeStatus, PeerRoutes, PeerStatus, PoolDiff, PoolStatus, ProbeReport,
-    ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute, ServiceDiff,
-    ServiceLimits, ServiceStatus, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket,
-    ValueDiff, Verification,
+    ListStatus, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, PoolDiff, PoolStatus,
+    ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute,
+    ServiceDiff, ServiceLimits, ServiceStatus, Strangers, TraceBatch, TraceNext, TraceRequest,
+    TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -110,6 +110,22 @@ impl FakeNode {
             service.announced = !withdrawn;
             service.reason = withdrawn.then(|| format!("{name}: withdrawn by operator"));
         })
+    }
+
+    fn set_peer(
+        &self,
+        peer: IpAddr,
+        what: &str,
+        set: impl FnOnce(&mut PeerStatus),
+    ) -> Result<String, Refusal> {
+        let mut status = self.status.lock().unwrap();
+        let mut envelope = Envelope::clone(&status);
+        let mut peers = envelope.body.peers.iter_mut();
+        let found = peers.find(|found| found.address == peer);
+        set(found.ok_or_else(|| Refusal::no_peer(peer, &[]))?);
+        envelope.generation += 1;
+        *status = Arc::new(envelope);
+        Ok(format!("{peer} is {what}; this node only"))
     }
 
     fn set_attack(&self, name: &str, on: bool) -> Result<String, Refusal> {
@@ -292,6 +308,14 @@ impl Node for FakeNode {
             Command::Withdraw { service } => self.set_withdrawn(&service, true),
             Command::Announce { service } => self.set_withdrawn(&service, false),
             Command::Attack { service, on } => self.set_attack(&service, on),
+            Command::ShutDownPeer { peer, message } => self.set_peer(peer, "shut down", |status| {
+                status.shutdown = Some(message);
+                status.state = "Idle".into();
+            }),
+            Command::EnablePeer { peer } => {
+                self.set_peer(peer, "no longer shut down", |status| status.shutdown = None)
+            }
+            Command::RefreshPeer { peer } => self.set_peer(peer, "sent everything again", |_| ()),
             Command::Reload => Err(Refusal::invalid(
                 "error: unknown key `vipp`\n --> anylb.toml:3:1\n",
             )),
@@ -454,6 +478,10 @@ pub(crate) fn lb() -> NodeStatus {
             (PoolName("web6".into()), web6()),
         ]),
         peers: vec![established(), idle()],
+        strangers: Strangers {
+            connections: 2,
+            last: Some("10.0.0.66".parse().unwrap()),
+        },
         problems: vec![
             "state: cannot write /var/lib/anylb: a restart would forget inputs and overrides"
                 .into(),
@@ -590,15 +618,51 @@ fn established() -> PeerStatus {
         router_id: Some("10.0.0.1".parse().unwrap()),
         since_secs: 7_500,
         hold_time_secs: Some(9),
+        keepalive_secs: Some(3),
+        configured: PeerSettings {
+            port: 179,
+            hold_time_secs: 9,
+            password: true,
+            ttl_security: Some(1),
+            restart_time_secs: Some(15),
+            ..PeerSettings::default()
+        },
+        shutdown: None,
         last_reset: Some("the peer closed the connection".into()),
         last_failure: None,
         capabilities: vec!["ipv4-unicast".into(), "graceful-restart".into()],
+        offered: offered(),
+        last_open: Some(PeerOpen {
+            asn: 65_000,
+            router_id: "10.0.0.1".parse().unwrap(),
+            hold_time_secs: 180,
+            capabilities: [
+                "ipv4-unicast",
+                "graceful-restart",
+                "add-path",
+                "enhanced-route-refresh",
+                "fqdn",
+            ]
+            .map(str::to_string)
+            .into(),
+        }),
         announced: vec!["198.51.100.10/32".parse().unwrap()],
         flaps: BTreeMap::from([("closed".into(), 1)]),
         received: BTreeMap::from([("keepalive".into(), 2_500), ("open".into(), 2)]),
         sent: BTreeMap::from([("keepalive".into(), 2_501), ("update".into(), 3)]),
         notifications: vec![("received".into(), 6, 4, 1)],
     }
+}
+
+fn offered() -> Vec<String> {
+    let names = [
+        "ipv4-unicast",
+        "ipv6-unicast",
+        "route-refresh",
+        "4-octet-as",
+        "graceful-restart",
+    ];
+    names.map(str::to_string).into()
 }
 
 /// What a peer of [`lb`] was told.
@@ -628,9 +692,18 @@ fn idle() -> PeerStatus {
         router_id: None,
         since_secs: 12,
         hold_time_secs: None,
+        keepalive_secs: None,
+        configured: PeerSettings {
+            port: 179,
+            hold_time_secs: 9,
+            ..PeerSettings::default()
+        },
+        shutdown: None,
         last_reset: None,
         last_failure: Some("nothing answers on port 179".into()),
         capabilities: Vec::new(),
+        offered: offered(),
+        last_open: None,
         announced: Vec::new(),
         flaps: BTreeMap::new(),
         received: BTreeMap::new(),

@@ -315,6 +315,11 @@ impl Keeper {
             Command::Attack { .. } => Err(Refusal::refused(
                 "a backend hears of an attack from LB nodes: `anylb service attack` on each of them",
             )),
+            Command::ShutDownPeer { .. }
+            | Command::EnablePeer { .. }
+            | Command::RefreshPeer { .. } => Err(Refusal::refused(
+                "a backend has no BGP peers: `anylb bgp` is for LB nodes",
+            )),
             Command::Handover => Err(Refusal::refused("the agent is ending")),
         }
     }

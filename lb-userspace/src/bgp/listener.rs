@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::route::RouteSet;
+use super::status::Strangers;
 
 /// Where the connections of a peer go.
 pub(super) type Doors = BTreeMap<IpAddr, mpsc::Sender<TcpStream>>;
@@ -21,6 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn run(
     listener: TcpListener,
     doors: Arc<Doors>,
+    strangers: Arc<Mutex<Strangers>>,
     mut routes: watch::Receiver<Option<Arc<RouteSet>>>,
 ) {
     if routes.wait_for(Option::is_some).await.is_err() {
@@ -28,7 +30,9 @@ pub(super) async fn run(
     }
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => open_door(&doors, stream, remote.ip().to_canonical()),
+            Ok((stream, remote)) => {
+                open_door(&doors, &strangers, stream, remote.ip().to_canonical());
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a BGP connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -37,10 +41,17 @@ pub(super) async fn run(
     }
 }
 
-fn open_door(doors: &Doors, stream: TcpStream, remote: IpAddr) {
+fn open_door(doors: &Doors, strangers: &Mutex<Strangers>, stream: TcpStream, remote: IpAddr) {
     match doors.get(&remote) {
         // A full queue means a peer that dials faster than its task runs; the connection is closed.
         Some(door) => drop(door.try_send(stream)),
-        None => tracing::debug!(%remote, "BGP connection from a stranger refused"),
+        None => {
+            let mut strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            if strangers.last != Some(remote) {
+                tracing::warn!(%remote, "BGP connection refused: no peer of the configuration has this address");
+            }
+            strangers.connections += 1;
+            strangers.last = Some(remote);
+        }
     }
 }

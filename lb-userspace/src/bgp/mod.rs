@@ -33,11 +33,11 @@ pub mod speaker;
 pub mod status;
 mod transport;
 
-pub use codec::Attributes;
+pub use codec::{Attributes, Open};
 pub use community::{AnyCommunity, Communities, Community, LargeCommunity};
 pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
-pub use status::{NotificationKey, PeerStatus};
+pub use status::{NotificationKey, PeerSettings, PeerStatus, Strangers};

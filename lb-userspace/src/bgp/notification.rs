@@ -54,6 +54,8 @@ pub mod subcode {
     pub const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
     /// 6/4 Administrative Reset.
     pub const ADMINISTRATIVE_RESET: u8 = 4;
+    /// 6/5 Connection Rejected.
+    pub const CONNECTION_REJECTED: u8 = 5;
     /// 6/7 Connection Collision Resolution.
     pub const COLLISION: u8 = 7;
     /// 6/8 Out of Resources.
@@ -64,7 +66,7 @@ pub mod subcode {
 const DATA_MAX: usize = 4096 - 21;
 
 /// Octets of a shutdown communication (RFC 9003 section 2).
-const COMMUNICATION_MAX: usize = 255;
+pub const COMMUNICATION_MAX: usize = 255;
 
 /// A NOTIFICATION, sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,13 +12,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::codec::{self, Message};
+use super::codec::{self, Message, Open};
 use super::config::{END_OF_RIB_MARGIN, PeerConfig, SpeakerConfig};
-use super::fsm::{Action, Direction, Input, Negotiated, Peer, Reason, Reply, Settings, State};
+use super::fsm::{
+    Action, Direction, Input, Negotiated, Peer, Reason, Reply, Settings, State, contradiction,
+};
 use super::link::{Link, local_address};
 use super::notification::Notification;
 use super::rib::AdjRibOut;
-use super::route::{Policy, RouteSet};
+use super::route::{Family, Policy, RouteSet};
 use super::status::{Shared, count_notification};
 use super::transport;
 
@@ -27,6 +29,12 @@ use super::transport;
 pub(super) enum Command {
     /// Answer when the current routes have been sent.
     Flush(oneshot::Sender<()>),
+    /// End the session with these words, and have none until [`Command::Enable`].
+    ShutDown(String, oneshot::Sender<()>),
+    /// Take [`Command::ShutDown`] back.
+    Enable(oneshot::Sender<()>),
+    /// Send every route again, and answer how many those are; none: there is no session.
+    Refresh(oneshot::Sender<Option<usize>>),
     /// Send this and end.
     Stop(Notification),
 }
@@ -71,6 +79,8 @@ pub(super) struct Session {
     wanted: Option<Wanted>,
     /// End-of-RIB is sent from here on, complete or not.
     end_of_rib_at: Instant,
+    /// The last OPEN sent, and the last that came.
+    opens: (Option<Open>, Option<Open>),
     flushes: Vec<oneshot::Sender<()>>,
     shared: Arc<Mutex<Shared>>,
 }
@@ -100,6 +110,7 @@ impl Session {
             closing: JoinSet::new(),
             rib: None,
             wanted: None,
+            opens: (None, None),
             flushes: Vec::new(),
             shared,
         }
@@ -110,14 +121,11 @@ impl Session {
         loop {
             let wake = self.wait().await;
             match wake {
-                Wake::Command(Some(Command::Flush(done))) => {
-                    self.take_routes();
-                    self.flushes.push(done);
-                }
                 Wake::Command(Some(Command::Stop(notification))) => {
                     self.report(Input::Stop(notification), None);
                     break;
                 }
+                Wake::Command(Some(command)) => self.command(command),
                 // The speaker was dropped: abandon.
                 Wake::Command(None) => return,
                 Wake::Routes => self.take_routes(),
@@ -169,9 +177,49 @@ impl Session {
                 complete: set.complete,
             });
         }
-        if first && self.wanted.is_some() {
+        if first && self.wanted.is_some() && !self.is_shut_down() {
             self.report(Input::Start, None);
         }
+    }
+
+    /// What the operator wants; it is in the status before it is answered.
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Flush(done) => {
+                self.take_routes();
+                self.flushes.push(done);
+            }
+            Command::ShutDown(message, done) => {
+                let cease = Notification::shutdown(&message);
+                self.lock().status.shutdown = Some(message);
+                self.report(Input::Stop(cease), None);
+                self.publish();
+                answer(done, ());
+            }
+            Command::Enable(done) => {
+                let down = self.lock().status.shutdown.take().is_some();
+                if down && self.wanted.is_some() {
+                    self.report(Input::Start, None);
+                }
+                self.publish();
+                answer(done, ());
+            }
+            Command::Refresh(done) => {
+                let routes = self.rib.as_mut().map(|rib| {
+                    Family::ALL
+                        .into_iter()
+                        .for_each(|family| rib.resend(family));
+                    rib.announced().len()
+                });
+                answer(done, routes);
+            }
+            // Its only caller ends the loop.
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.lock().status.shutdown.is_some()
     }
 
     fn accepted(&mut self, stream: TcpStream) {
@@ -219,6 +267,10 @@ impl Session {
         {
             let fatal = message.is_err();
             self.count_received(kind, &message);
+            if let Ok(Message::Open(open)) = &message {
+                self.lock().status.last_open = Some(open.clone());
+                self.opens.1 = Some(open.clone());
+            }
             self.report(Input::Received { direction, message }, None);
             if fatal {
                 break;
@@ -263,7 +315,7 @@ impl Session {
             Action::Down(direction, reason) => self.down(direction, &reason),
             // That one of two connections goes is no failure, and neither is stopping.
             Action::Failed(_, Reason::Collision | Reason::Stopped) => {}
-            Action::Failed(_, reason) => self.lock().status.last_failure = Some(reason.to_string()),
+            Action::Failed(_, reason) => self.failed(&reason),
             Action::Resend(family) => {
                 if let Some(rib) = &mut self.rib {
                     rib.resend(family);
@@ -283,7 +335,11 @@ impl Session {
 
     fn send(&mut self, direction: Direction, reply: &Reply) {
         let (kind, bytes) = match reply {
-            Reply::Open(open) => ("open", codec::encode_open(open)),
+            Reply::Open(open) => {
+                self.lock().status.offered = open.capabilities.names();
+                self.opens.0 = Some(open.clone());
+                ("open", codec::encode_open(open))
+            }
             Reply::Keepalive => ("keepalive", codec::encode_keepalive()),
             Reply::Notification(n) => {
                 count_notification(&mut self.lock().status, true, n);
@@ -304,6 +360,7 @@ impl Session {
         let mut shared = self.lock();
         shared.status.router_id = Some(negotiated.peer_identifier);
         shared.status.hold_time = Some(negotiated.hold_time);
+        shared.status.keepalive_time = Some(negotiated.keepalive_time());
         shared.status.capabilities = negotiated.capabilities.clone();
         shared.status.last_failure = None;
     }
@@ -317,11 +374,50 @@ impl Session {
         }
         let mut shared = self.lock();
         *shared.status.flaps.entry(reason.label()).or_default() += 1;
-        shared.status.last_reset = Some(reason.to_string());
+        shared.status.last_reset = Some(match (reason, &shared.status.shutdown) {
+            (Reason::Stopped, Some(message)) if message.is_empty() => {
+                "shut down by the operator".to_string()
+            }
+            (Reason::Stopped, Some(message)) => format!("shut down by the operator: {message}"),
+            _ => reason.to_string(),
+        });
         shared.status.router_id = None;
         shared.status.hold_time = None;
+        shared.status.keepalive_time = None;
         shared.status.capabilities.clear();
         shared.status.announced = Arc::default();
+    }
+
+    /// An attempt came to nothing; what is said again and again is logged once.
+    fn failed(&self, reason: &Reason) {
+        let words = self.words(reason);
+        let mut shared = self.lock();
+        if shared.status.last_failure.as_ref() != Some(&words) {
+            tracing::warn!(peer = %self.config.address, reason = words, "no BGP session");
+            shared.status.last_failure = Some(words);
+        }
+    }
+
+    /// A reason, and what an OPEN says where it was refused.
+    fn words(&self, reason: &Reason) -> String {
+        let (refusal, sent) = match reason {
+            Reason::NotificationSent(refusal) => (refusal, true),
+            Reason::NotificationReceived(refusal) => (refusal, false),
+            Reason::Stopped
+            | Reason::Collision
+            | Reason::HoldTimerExpired
+            | Reason::SendHoldTimerExpired
+            | Reason::TcpFailed(_) => return reason.to_string(),
+        };
+        let (Some(ours), theirs) = &self.opens else {
+            return reason.to_string();
+        };
+        // A refusal may come before the peer's own OPEN.
+        let theirs = theirs.as_ref().unwrap_or(ours);
+        match contradiction(&self.settings, ours, theirs, refusal, sent) {
+            Some(contradiction) => format!("{reason}: {contradiction}"),
+            None => reason.to_string(),
+        }
     }
 
     /// Sends what there is to send, as far as TCP takes it.
@@ -332,10 +428,7 @@ impl Session {
         self.publish();
         while self.closing.try_join_next().is_some() {}
         if self.is_flushed() {
-            for done in self.flushes.drain(..) {
-                // Whoever asked may have stopped waiting.
-                let _: Result<(), ()> = done.send(());
-            }
+            self.flushes.drain(..).for_each(|done| answer(done, ()));
         }
     }
 
@@ -463,6 +556,11 @@ impl Session {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Whoever asked may have stopped waiting.
+fn answer<T>(waiting: oneshot::Sender<T>, answer: T) {
+    drop(waiting.send(answer));
 }
 
 fn now() -> Instant {

@@ -1,5 +1,6 @@
 //! The speaker: listeners and one task per peer.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::listener::{self, Doors};
 use super::notification::Notification;
 use super::route::RouteSet;
 use super::session::{Channels, Command, Session};
-use super::status::{PeerStatus, Shared};
+use super::status::{PeerStatus, Shared, Strangers};
 use super::transport;
 
 #[cfg(test)]
@@ -26,11 +27,13 @@ const INCOMING_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Speaker {
     peers: Vec<PeerHandle>,
+    strangers: Arc<Mutex<Strangers>>,
     listeners: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct PeerHandle {
+    address: IpAddr,
     commands: mpsc::Sender<Command>,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
@@ -60,7 +63,7 @@ impl Speaker {
             let (door, incoming) = mpsc::channel(INCOMING_MAX);
             doors.insert(peer.address.to_canonical(), door);
             let (commands, orders) = mpsc::channel(4);
-            let shared = Arc::new(Mutex::new(Shared::new(peer.address, peer.asn)));
+            let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
             // A receiver that has not seen the value there is: the task must begin with it.
             let mut routes = routes.clone();
             routes.mark_changed();
@@ -71,17 +74,27 @@ impl Speaker {
             };
             let session = Session::new(&config, peer.clone(), channels, shared.clone(), seed());
             peers.push(PeerHandle {
+                address: peer.address,
                 commands,
                 shared,
                 task: tokio::spawn(session.run()),
             });
         }
         let doors = Arc::new(doors);
+        let strangers = Arc::<Mutex<Strangers>>::default();
         let listeners = sockets
             .into_iter()
-            .map(|socket| tokio::spawn(listener::run(socket, doors.clone(), routes.clone())))
+            .map(|socket| {
+                let strangers = strangers.clone();
+                let listening = listener::run(socket, doors.clone(), strangers, routes.clone());
+                tokio::spawn(listening)
+            })
             .collect();
-        Ok(Speaker { peers, listeners })
+        Ok(Speaker {
+            peers,
+            strangers,
+            listeners,
+        })
     }
 
     /// Every peer, in the order of the configuration.
@@ -95,6 +108,14 @@ impl Speaker {
                     .status()
             })
             .collect()
+    }
+
+    /// Who connected and is no peer.
+    pub fn strangers(&self) -> Strangers {
+        *self
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until every Established peer has been sent the current route set, for at most `timeout`; false: some has
@@ -121,6 +142,51 @@ impl Speaker {
             }
         };
         async move { tokio::time::timeout(timeout, all).await.is_ok() }
+    }
+
+    /// Ends the session of one peer with Cease/Administrative Shutdown and `message` (RFC 9003; cut at 255 bytes), and
+    /// has none until [`Speaker::enable`]. Nothing happens where there is no such peer.
+    ///
+    /// This future, and those below, do not borrow the speaker; they are ready once the status says so.
+    pub fn shut_down(
+        &self,
+        peer: IpAddr,
+        message: String,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let asked = self.ask(peer, move |done| Command::ShutDown(message, done));
+        async move { asked.await.unwrap_or_default() }
+    }
+
+    /// Takes [`Speaker::shut_down`] back: the peer is dialled at once.
+    pub fn enable(&self, peer: IpAddr) -> impl Future<Output = ()> + Send + use<> {
+        let asked = self.ask(peer, Command::Enable);
+        async move { asked.await.unwrap_or_default() }
+    }
+
+    /// Sends one peer everything again in the same session, and says how many routes that are; none: no session.
+    pub fn refresh(&self, peer: IpAddr) -> impl Future<Output = Option<usize>> + Send + use<> {
+        let asked = self.ask(peer, Command::Refresh);
+        async move { asked.await.flatten() }
+    }
+
+    /// None: no such peer, or its task has ended.
+    fn ask<T, F>(
+        &self,
+        peer: IpAddr,
+        command: F,
+    ) -> impl Future<Output = Option<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(oneshot::Sender<T>) -> Command,
+    {
+        let found = self.peers.iter().find(|handle| handle.address == peer);
+        let commands = found.map(|handle| handle.commands.clone());
+        let (done, answer) = oneshot::channel();
+        let command = command(done);
+        async move {
+            commands?.send(command).await.ok()?;
+            answer.await.ok()
+        }
     }
 
     /// Ends every session with Cease/Administrative Shutdown and `message` as its shutdown communication (RFC 9003;

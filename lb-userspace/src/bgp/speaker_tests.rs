@@ -1,5 +1,8 @@
 //! The whole speaker over loopback, against a peer whose every byte is written by the test.
 
+#[path = "speaker_tests/operator.rs"]
+mod operator;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -48,6 +51,7 @@ fn peer(port: u16) -> PeerConfig {
         next_hop_v4: None,
         next_hop_v6: None,
         graceful_restart: None,
+        shutdown: None,
     }
 }
 
@@ -567,6 +571,11 @@ async fn strangers_are_turned_away_and_the_peer_is_not() {
         inbox: Vec::new(),
     };
     assert_eq!(other.hear().await, Heard::End);
+    let strangers = Strangers {
+        connections: 1,
+        last: Some(LOOPBACK),
+    };
+    assert_eq!(speaker.strangers(), strangers);
     speaker.stop("").await;
 
     let known = SpeakerConfig {

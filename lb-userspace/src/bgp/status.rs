@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::codec::Attributes;
+use super::codec::{Attributes, Open};
+use super::config::{PeerConfig, SpeakerConfig};
 use super::fsm::State;
 use super::notification::Notification;
 
@@ -18,6 +19,10 @@ pub struct PeerStatus {
     pub address: IpAddr,
     /// Its AS.
     pub asn: u32,
+    /// What was decided about sessions with it.
+    pub settings: PeerSettings,
+    /// The operator has shut it down, with these words; empty: without any.
+    pub shutdown: Option<String>,
     /// State of the connection that has come furthest.
     pub state: State,
     /// Time in this state.
@@ -26,6 +31,12 @@ pub struct PeerStatus {
     pub router_id: Option<Ipv4Addr>,
     /// Negotiated hold time, while Established; zero: none.
     pub hold_time: Option<Duration>,
+    /// Between two KEEPALIVEs of ours, before jitter, while Established; zero: none are sent.
+    pub keepalive_time: Option<Duration>,
+    /// Capabilities of the last OPEN sent, by name.
+    pub offered: Vec<String>,
+    /// The last OPEN that came, accepted or not.
+    pub last_open: Option<Open>,
     /// What both sides offered, by name, while Established.
     pub capabilities: Vec<String>,
     /// What was sent and not withdrawn, by prefix.
@@ -44,6 +55,45 @@ pub struct PeerStatus {
     pub last_failure: Option<String>,
 }
 
+/// The part of a peer's configuration that may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// See [`PeerConfig::port`].
+    pub port: u16,
+    /// See [`PeerConfig::passive`].
+    pub passive: bool,
+    /// See [`SpeakerConfig::hold_time`].
+    pub hold_time: Duration,
+    /// Segments are signed (RFC 2385).
+    pub password: bool,
+    /// See [`PeerConfig::ttl_security`].
+    pub ttl_security: Option<u8>,
+    /// Restart time, where graceful restart is offered.
+    pub restart_time: Option<Duration>,
+}
+
+impl PeerSettings {
+    fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> PeerSettings {
+        PeerSettings {
+            port: peer.port,
+            passive: peer.passive,
+            hold_time: speaker.hold_time,
+            password: peer.password.is_some(),
+            ttl_security: peer.ttl_security,
+            restart_time: peer.graceful_restart.map(|restart| restart.restart_time),
+        }
+    }
+}
+
+/// Connections of hosts that are no peers, closed without a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strangers {
+    /// How many.
+    pub connections: u64,
+    /// Who came last.
+    pub last: Option<IpAddr>,
+}
+
 /// What NOTIFICATIONs are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NotificationKey {
@@ -57,14 +107,19 @@ pub struct NotificationKey {
 
 impl PeerStatus {
     /// A peer of which nothing is known yet.
-    pub(crate) fn new(address: IpAddr, asn: u32) -> PeerStatus {
+    pub(crate) fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> PeerStatus {
         PeerStatus {
-            address,
-            asn,
+            address: peer.address,
+            asn: peer.asn,
+            settings: PeerSettings::new(speaker, peer),
+            shutdown: peer.shutdown.clone(),
             state: State::Idle,
             since: Duration::ZERO,
             router_id: None,
             hold_time: None,
+            keepalive_time: None,
+            offered: Vec::new(),
+            last_open: None,
             capabilities: Vec::new(),
             announced: Arc::default(),
             received: BTreeMap::new(),
@@ -112,9 +167,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Of a peer that begins.
-    pub fn new(address: IpAddr, asn: u32) -> Shared {
+    pub fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> Shared {
         Shared {
-            status: PeerStatus::new(address, asn),
+            status: PeerStatus::new(speaker, peer),
             changed_at: Instant::now(),
         }
     }

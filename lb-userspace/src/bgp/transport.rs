@@ -70,7 +70,7 @@ pub(super) async fn dial(peer: PeerConfig, hold_time: Duration) -> io::Result<Tc
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    set_password(socket.as_fd(), &peer)?;
+    set_password(socket.as_fd(), &peer).map_err(no_md5)?;
     if peer.address.is_ipv6() {
         socket.set_tclass_v6(TOS)?;
     } else {
@@ -101,6 +101,14 @@ fn set_password(socket: BorrowedFd<'_>, peer: &PeerConfig) -> io::Result<()> {
         Some(password) => set_md5_password(socket, peer.address, password),
         None => Ok(()),
     }
+}
+
+/// The kernel's own words would not say what it lacks.
+fn no_md5(error: io::Error) -> io::Error {
+    let words = format!(
+        "the kernel takes no TCP MD5 password ({error}): it needs CONFIG_TCP_MD5SIG, or the peer no password"
+    );
+    io::Error::new(error.kind(), words)
 }
 
 fn set_ttl(socket: &Socket, peer: &PeerConfig) -> io::Result<()> {

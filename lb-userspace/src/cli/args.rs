@@ -2,6 +2,7 @@
 
 mod backend;
 mod bench;
+mod bgp;
 mod bpf;
 mod config;
 mod doctor;
@@ -10,7 +11,7 @@ mod reload;
 mod service;
 mod trace;
 
-use std::net::{AddrParseError, IpAddr, SocketAddr};
+use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -21,6 +22,7 @@ pub use self::backend::{
     BackendArgs, BackendAsk, BackendCommand, DrainArgs, OverrideArgs, Weight, WeightArgs,
 };
 pub use self::bench::BenchArgs;
+pub use self::bgp::{BgpCommand, PeerArgs, ShutdownArgs};
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::doctor::DoctorArgs;
@@ -181,7 +183,7 @@ pub enum Ask {
     /// Show how the health checks do, and check a backend out of turn
     #[command(subcommand)]
     Health(HealthCommand),
-    /// Show BGP
+    /// Show BGP sessions and what they were told; shut down, enable and refresh them
     #[command(subcommand)]
     Bgp(BgpCommand),
     /// Show which backend a packet would go to, and why
@@ -242,19 +244,6 @@ pub enum Question {
     Node(Ask),
     /// About backends, or a change of them.
     Backend(BackendAsk),
-}
-
-/// `bgp`.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum BgpCommand {
-    /// List the BGP sessions
-    Peers,
-    /// Show what was announced to each peer: prefix, next hop and attributes as sent
-    Routes {
-        /// Only to this peer
-        #[arg(value_name = "PEER")]
-        peer: Option<IpAddr>,
-    },
 }
 
 /// `explain`.

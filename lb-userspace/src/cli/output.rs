@@ -100,6 +100,13 @@ impl Style {
         self.finish(table)
     }
 
+    /// Rows of words without a head.
+    pub(super) fn rows<const N: usize>(self, rows: Vec<[String; N]>) -> String {
+        let mut table = self.plain();
+        table.add_rows(rows);
+        self.finish(table)
+    }
+
     fn plain(self) -> Table {
         let mut table = Table::new();
         table.load_preset(NOTHING);

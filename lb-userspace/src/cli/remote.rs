@@ -1,20 +1,20 @@
 //! Commands that ask a running agent.
 
 mod backend;
+mod bgp;
 mod bpf;
 mod health;
 mod reload;
 mod service;
 
-use std::net::IpAddr;
 use std::path::Path;
 
-use super::args::{Ask, BgpCommand, ExplainArgs, Question};
+use super::args::{Ask, ExplainArgs, Question};
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Answer, Style};
 use super::show;
-use crate::status::{Command, Envelope, Exit, ExplainRequest, PeerList, Refusal};
+use crate::status::{Command, Envelope, Exit, ExplainRequest};
 
 /// Asks the agent at `socket`, in a runtime of its own.
 pub(super) fn ask(socket: &Path, question: Question, style: Style) -> Result<Answer, CliError> {
@@ -39,8 +39,7 @@ async fn node(client: &Client, ask: Ask, style: Style, now_secs: u64) -> Result<
         Ask::Status => status(client, style, now_secs).await,
         Ask::Service(command) => service::answer(client, command, style).await,
         Ask::Health(command) => health::answer(client, command, style).await,
-        Ask::Bgp(BgpCommand::Peers) => peers(client, style).await,
-        Ask::Bgp(BgpCommand::Routes { peer }) => routes(client, peer, style).await,
+        Ask::Bgp(command) => bgp::answer(client, command, style).await,
         Ask::Bpf(command) => bpf::answer(client, command, style, now_secs).await,
         Ask::Explain(args) => explain(client, args, style).await,
         Ask::Drops => drops(client, style).await,
@@ -61,33 +60,6 @@ async fn status(client: &Client, style: Style, now_secs: u64) -> Result<Answer, 
         show::status::table(node, generation, now_secs, style)
     })?;
     Ok(Answer { exit, ..answer })
-}
-
-async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
-    let envelope = client.status().await?;
-    let peers = envelope.body.peers;
-    let list = Envelope::new(envelope.generation, PeerList { peers });
-    Answer::new(style, &list, |list| show::bgp::table(list, style))
-}
-
-async fn routes(client: &Client, peer: Option<IpAddr>, style: Style) -> Result<Answer, CliError> {
-    let mut envelope = client.routes().await?;
-    if let Some(peer) = peer {
-        let peers = &mut envelope.body.peers;
-        let known: Vec<String> = peers.iter().map(|p| p.address.to_string()).collect();
-        peers.retain(|found| found.address == peer);
-        if peers.is_empty() {
-            return Err(Refusal::not_found(match known.is_empty() {
-                true => format!("there is no BGP peer {peer}: this node has none"),
-                false => format!(
-                    "there is no BGP peer {peer}: this node has {}",
-                    known.join(", ")
-                ),
-            })
-            .into());
-        }
-    }
-    Answer::new(style, &envelope, |list| show::routes::table(list, style))
 }
 
 async fn explain(client: &Client, args: ExplainArgs, style: Style) -> Result<Answer, CliError> {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::family::{Families, Family};
-use crate::status::PeerStatus;
+use crate::status::{PeerStatus, Strangers};
 
 /// States of a session, RFC 4271 section 8.2.2.
 const STATES: [&str; 6] = [
@@ -15,7 +15,7 @@ const STATES: [&str; 6] = [
     "Established",
 ];
 
-pub(super) fn add(families: &mut Families, peers: &[PeerStatus]) {
+pub(super) fn add(families: &mut Families, peers: &[PeerStatus], strangers: &Strangers) {
     add_session(families, peers);
     add_messages(families, peers);
     let mut announced = families.gauge(
@@ -41,6 +41,24 @@ pub(super) fn add(families: &mut Families, peers: &[PeerStatus]) {
             family.add(&[("peer", address)], seconds);
         }
     });
+    let mut shut_down = families.gauge(
+        "bgp_session_shut_down",
+        "Whether the operator has shut the session down.",
+    );
+    each(&mut shut_down, peers, |family, peer, address| {
+        family.add(&[("peer", address)], peer.shutdown.is_some());
+    });
+    if !peers.is_empty() {
+        add_strangers(families, strangers);
+    }
+}
+
+fn add_strangers(families: &mut Families, strangers: &Strangers) {
+    let mut refused = families.counter(
+        "bgp_refused_connections_total",
+        "Connections to the BGP port from addresses of no peer.",
+    );
+    refused.add(&[], strangers.connections);
 }
 
 fn add_session(families: &mut Families, peers: &[PeerStatus]) {

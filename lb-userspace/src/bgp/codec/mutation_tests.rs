@@ -47,6 +47,7 @@ fn corpus() -> Vec<Vec<u8>> {
                 restart_time_secs: 15,
                 families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
             }),
+            others: BTreeSet::new(),
         },
     };
     let prefixes = |list: &[&str]| {

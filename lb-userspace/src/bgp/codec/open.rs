@@ -37,6 +37,8 @@ pub struct Capabilities {
     pub four_octet_as: bool,
     /// Graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestartCapability>,
+    /// Codes of those that are only shown.
+    pub others: BTreeSet<u8>,
 }
 
 /// Capability 64.
@@ -59,6 +61,44 @@ impl Capabilities {
             self.families.clone()
         }
     }
+
+    /// Each by the name of the IANA registry "Capability Codes", families by their own.
+    pub fn names(&self) -> Vec<String> {
+        let families = self.effective_families();
+        let known = [
+            ("other-families", self.other_families),
+            ("route-refresh", self.route_refresh),
+            ("4-octet-as", self.four_octet_as),
+            ("graceful-restart", self.graceful_restart.is_some()),
+        ];
+        let known = known.iter().filter(|(_, offered)| *offered);
+        families
+            .iter()
+            .map(|family| family.to_string())
+            .chain(known.map(|(name, _)| (*name).to_string()))
+            .chain(self.others.iter().map(|code| name_of(*code)))
+            .collect()
+    }
+}
+
+/// A capability that is not understood here.
+fn name_of(code: u8) -> String {
+    let name = match code {
+        3 => "outbound-route-filtering",
+        5 => "extended-next-hop",
+        6 => "extended-message",
+        8 => "multiple-labels",
+        9 => "role",
+        67 => "dynamic-capability",
+        69 => "add-path",
+        70 => "enhanced-route-refresh",
+        71 => "long-lived-graceful-restart",
+        73 => "fqdn",
+        75 => "software-version",
+        128 => "route-refresh-cisco",
+        _ => return format!("capability-{code}"),
+    };
+    name.to_string()
 }
 
 /// Decodes the body of an OPEN.
@@ -109,7 +149,9 @@ fn understand(capabilities: &[Capability]) -> Capabilities {
             // A multiprotocol capability for a family that even the codec does not know.
             Capability::Unknown { code: 1, data } if data.len() == 4 => known.other_families = true,
             // The library's list grows; what is not understood is ignored (RFC 5492 section 3).
-            _ => {}
+            other => {
+                known.others.insert(other.code());
+            }
         }
     }
     known
@@ -203,6 +245,7 @@ mod tests {
                     restart_time_secs: 15,
                     families: vec![(Family::Ipv4, true), (Family::Ipv6, true)],
                 }),
+                others: BTreeSet::new(),
             },
         }
     }
@@ -250,6 +293,7 @@ mod tests {
                 &[2, 9, 2, 0, 199, 3, 1, 2, 3, 2, 0],
                 Capabilities {
                     route_refresh: true,
+                    others: BTreeSet::from([199]),
                     ..Default::default()
                 },
             ),
@@ -330,6 +374,32 @@ mod tests {
             decode(&lying),
             Err(Notification::new(2, 0)),
             "length of the list beyond the message"
+        );
+    }
+
+    #[test]
+    fn every_capability_has_a_name() {
+        let named = |parameters: &[u8]| decode(&body(parameters)).map(|o| o.capabilities.names());
+        let words = |list: &[&str]| Ok(list.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(named(&[]), words(&["ipv4-unicast"]));
+        assert_eq!(
+            ours().capabilities.names(),
+            [
+                "ipv4-unicast",
+                "ipv6-unicast",
+                "route-refresh",
+                "4-octet-as",
+                "graceful-restart"
+            ]
+        );
+        assert_eq!(
+            named(&[2, 16, 1, 4, 0, 2, 0, 1, 1, 4, 0, 1, 0, 2, 70, 0, 250, 0]),
+            words(&[
+                "ipv6-unicast",
+                "other-families",
+                "enhanced-route-refresh",
+                "capability-250"
+            ])
         );
     }
 

@@ -23,6 +23,6 @@ mod table_tests;
 
 pub use event::{Event, Reason};
 pub use machine::{Action, Reply};
-pub use negotiate::{Negotiated, NextHops, Settings};
+pub use negotiate::{Negotiated, NextHops, Settings, contradiction};
 pub use peer::{Input, Peer};
 pub use state::{Direction, State};

@@ -107,6 +107,17 @@ pub struct Negotiated {
     pub capabilities: Vec<String>,
 }
 
+impl Negotiated {
+    /// Between two KEEPALIVEs of ours before jitter: a third of the hold time, at most one a second (RFC 4271 section
+    /// 4.4); zero: none are sent.
+    pub fn keepalive_time(&self) -> Duration {
+        match self.hold_time.is_zero() {
+            true => Duration::ZERO,
+            false => (self.hold_time / 3).max(Duration::from_secs(1)),
+        }
+    }
+}
+
 /// Our OPEN. `bare` leaves all capabilities out, for a peer that refuses any (RFC 5492 section 3).
 pub(super) fn our_open(settings: &Settings, next_hops: &NextHops, bare: bool) -> Open {
     let families = next_hops.families();
@@ -130,6 +141,7 @@ pub(super) fn our_open(settings: &Settings, next_hops: &NextHops, bare: bool) ->
             route_refresh: true,
             four_octet_as: true,
             graceful_restart,
+            others: BTreeSet::new(),
         },
     };
     Open {
@@ -185,25 +197,63 @@ pub(super) fn negotiate(next_hops: NextHops, ours: &Open, theirs: &Open) -> Nego
         hold_time: Duration::from_secs(u64::from(ours.hold_time_secs.min(theirs.hold_time_secs))),
         four_octet_as: mine.four_octet_as && other.four_octet_as,
         peer_identifier: theirs.identifier,
-        capabilities: names(&families, mine, other),
+        capabilities: in_common(mine, other),
         families,
     }
 }
 
-fn names(families: &BTreeSet<Family>, mine: &Capabilities, other: &Capabilities) -> Vec<String> {
-    let mut names: Vec<String> = families.iter().map(|f| f.to_string()).collect();
-    let both = [
-        ("route-refresh", mine.route_refresh && other.route_refresh),
-        ("4-octet-as", mine.four_octet_as && other.four_octet_as),
-        (
-            "graceful-restart",
-            mine.graceful_restart.is_some() && other.graceful_restart.is_some(),
-        ),
-    ];
-    names.extend(
-        both.iter()
-            .filter(|(_, both)| *both)
-            .map(|(name, _)| name.to_string()),
-    );
+fn in_common(mine: &Capabilities, other: &Capabilities) -> Vec<String> {
+    let theirs = other.names();
+    let mut names = mine.names();
+    names.retain(|name| theirs.contains(name));
     names
+}
+
+/// What the refused side's OPEN says and the other expects, in words; `sent`: we are the ones who refuse.
+pub fn contradiction(
+    settings: &Settings,
+    ours: &Open,
+    theirs: &Open,
+    refusal: &Notification,
+    sent: bool,
+) -> Option<String> {
+    if refusal.code != code::OPEN {
+        return None;
+    }
+    let families = |open: &Open| {
+        let families = open.capabilities.effective_families();
+        let names: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
+        names.join(", ")
+    };
+    match (refusal.subcode, sent) {
+        (subcode::BAD_PEER_AS, true) => Some(format!(
+            "it says AS {}, and the configuration AS {}",
+            theirs.asn, settings.peer_asn
+        )),
+        (subcode::BAD_PEER_AS, false) => {
+            Some(format!("we say AS {}, and it expects another", ours.asn))
+        }
+        (subcode::BAD_IDENTIFIER, true) => Some(match theirs.identifier.is_unspecified() {
+            true => "its identifier is 0.0.0.0".to_string(),
+            false => format!(
+                "its identifier {} is ours as well, and in one AS each has its own",
+                theirs.identifier
+            ),
+        }),
+        (subcode::BAD_IDENTIFIER, false) => Some(format!("ours is {}", ours.identifier)),
+        (subcode::UNACCEPTABLE_HOLD_TIME, true) => Some(format!(
+            "it proposes {} s, and 0 or at least 3 s is possible",
+            theirs.hold_time_secs
+        )),
+        (subcode::UNACCEPTABLE_HOLD_TIME, false) => {
+            Some(format!("we propose {} s", ours.hold_time_secs))
+        }
+        (subcode::UNSUPPORTED_CAPABILITY, true) => Some(format!(
+            "it offers {}, and we {}",
+            families(theirs),
+            families(ours)
+        )),
+        (subcode::UNSUPPORTED_CAPABILITY, false) => Some(format!("we offer {}", families(ours))),
+        _ => None,
+    }
 }

@@ -238,6 +238,13 @@ impl Peer {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
+        if !self.started {
+            actions.push(Action::Refuse(Notification::new(
+                code::CEASE,
+                subcode::CONNECTION_REJECTED,
+            )));
+            return;
+        }
         if let Some(established) = self.established() {
             actions.push(Action::Refuse(Notification::new(
                 code::CEASE,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::bgp::codec::{Capabilities, DecodeError, Message, Open};
 use crate::bgp::config::GracefulRestart;
-use crate::bgp::notification::Notification;
+use crate::bgp::notification::{Notification, code, subcode};
 use crate::bgp::route::Family;
 
 const OUT: Direction = Direction::Outgoing;
@@ -471,7 +471,8 @@ fn nothing_goes_on_after_stop() {
         assert_eq!(actions[0], Action::Send(direction, cease));
         assert_eq!(bench.peer.next_deadline(), None);
         assert_eq!(bench.peer.state(), State::Idle);
-        assert_eq!(bench.connected(IN), []);
+        let rejected = Notification::new(code::CEASE, subcode::CONNECTION_REJECTED);
+        assert_eq!(bench.connected(IN), [Action::Refuse(rejected)]);
         assert_eq!(bench.feed(Input::Tick), []);
         let again = bench.feed(Input::Start);
         assert!(again.contains(&Action::Dial), "until the next start");

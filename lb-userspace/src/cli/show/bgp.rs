@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 
-use super::super::output::{Style, number, optional, span, text, verdict};
-use crate::status::{PeerList, PeerStatus};
+use super::super::output::{Style, number, optional, plural, span, text, verdict};
+use crate::status::{PeerList, PeerStatus, Strangers};
 
-/// One line per session, and below what went wrong; wide: capabilities and routes as well.
+/// One line per session, and below what was negotiated and what went wrong; wide: capabilities and routes in the line.
 pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
     if list.peers.is_empty() {
         return "this node has no BGP peers\n".to_string();
@@ -16,10 +16,15 @@ pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
         true => wide(&list.peers, style),
         false => narrow(&list.peers, style),
     };
-    let troubles: String = list.peers.iter().flat_map(troubles).collect();
-    match troubles.is_empty() {
+    let notes: Vec<_> = list
+        .peers
+        .iter()
+        .flat_map(|peer| notes(peer, style))
+        .collect();
+    let strangers = strangers(&list.strangers);
+    match notes.is_empty() && strangers.is_empty() {
         true => sessions,
-        false => format!("{sessions}\n{troubles}"),
+        false => format!("{sessions}\n{}{strangers}", style.rows(notes)),
     }
 }
 
@@ -105,12 +110,29 @@ fn or_dash(words: String) -> Cell {
     optional(Some(&words))
 }
 
-/// What went wrong with a session, in a line each.
-fn troubles(peer: &PeerStatus) -> Vec<String> {
-    let line = |what: &str, reason: &String| format!("{}: {what}: {reason}\n", peer.address);
-    let reset = peer.last_reset.as_ref();
-    let failure = peer.last_failure.as_ref();
-    let reset = reset.map(|reason| line("last reset", reason));
-    let failure = failure.map(|reason| line("last attempt", reason));
-    reset.into_iter().chain(failure).collect()
+/// What is to be known of a session beside the numbers: peer, subject, words.
+fn notes(peer: &PeerStatus, style: Style) -> Vec<[String; 3]> {
+    let negotiated = peer.capabilities.join(", ");
+    let negotiated = (!negotiated.is_empty() && !style.wide()).then_some(negotiated);
+    let down = peer.shutdown.is_some().then(|| peer.obstacle()).flatten();
+    [
+        ("negotiated", negotiated),
+        ("down", down),
+        ("last reset", peer.last_reset.clone()),
+        ("last attempt", peer.last_failure.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(what, words)| Some([peer.address.to_string(), what.to_string(), words?]))
+    .collect()
+}
+
+/// Who came and is no peer.
+fn strangers(strangers: &Strangers) -> String {
+    match strangers.last {
+        Some(last) => format!(
+            "! {} refused from addresses of no peer, the last from {last}\n",
+            plural(strangers.connections, "connection")
+        ),
+        None => String::new(),
+    }
 }

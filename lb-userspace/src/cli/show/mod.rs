@@ -10,6 +10,7 @@ pub(super) mod doctor;
 pub(super) mod drain;
 pub(super) mod drops;
 pub(super) mod explain;
+pub(super) mod peer;
 pub(super) mod routes;
 pub(super) mod service;
 pub(super) mod status;

@@ -1,44 +1,77 @@
-use super::{Bench, too_wide};
+use super::{Bench, same_as, too_wide};
 use crate::api::fake::FakeNode;
 use crate::status::Exit;
 
 #[tokio::test]
 async fn peers() {
-    let answer = Bench::new(FakeNode::lb()).run("bgp peers").await;
-    assert_eq!(
-        answer,
-        (
-            "\
-PEER              AS  STATE        SINCE  HOLD    IN   OUT  FLAPS  ANNOUNCED
-10.0.0.1       65000  Established   2h5m    9s  2502  2504      1          1
-10.0.0.2  4200000001  Active         12s     -     0     0      0          0
-
-10.0.0.1: last reset: the peer closed the connection
-10.0.0.2: last attempt: nothing answers on port 179
-"
-            .to_string(),
-            Exit::Ok
-        )
-    );
+    let (answer, exit) = Bench::new(FakeNode::lb()).run("bgp peers").await;
+    assert_eq!(exit, Exit::Ok);
+    assert_eq!(too_wide(&answer), [""; 0]);
+    same_as("bgp-peers.txt", &answer);
 }
 
 #[tokio::test]
 async fn wide_has_capabilities_and_routes() {
-    let answer = Bench::new(FakeNode::lb()).run("bgp peers -o wide").await;
-    assert_eq!(answer, ("\
-PEER              AS  ROUTER ID  STATE        SINCE  HOLD    IN   OUT  FLAPS  CAPABILITIES                    ANNOUNCED
-10.0.0.1       65000  10.0.0.1   Established   2h5m    9s  2502  2504      1  ipv4-unicast, graceful-restart  198.51.100.10/32
-10.0.0.2  4200000001  -          Active         12s     -     0     0      0  -                               -
-
-10.0.0.1: last reset: the peer closed the connection
-10.0.0.2: last attempt: nothing answers on port 179
-".to_string(), Exit::Ok));
+    let (answer, exit) = Bench::new(FakeNode::lb()).run("bgp peers -o wide").await;
+    assert_eq!(exit, Exit::Ok);
+    same_as("bgp-peers-wide.txt", &answer);
 }
 
 #[tokio::test]
 async fn json_has_everything() {
-    let answer = Bench::new(FakeNode::lb()).run("bgp peers --json").await;
-    assert_eq!(answer, (include_str!("peers.json").to_string(), Exit::Ok));
+    let (answer, exit) = Bench::new(FakeNode::lb()).run("bgp peers --json").await;
+    assert_eq!(exit, Exit::Ok);
+    same_as("bgp-peers.json", &answer);
+}
+
+#[tokio::test]
+async fn all_about_one_peer() {
+    let bench = Bench::new(FakeNode::lb());
+    for (line, name) in [
+        ("bgp peer 10.0.0.1", "bgp-peer.txt"),
+        ("bgp peer 10.0.0.2", "bgp-peer-down.txt"),
+        ("bgp peer 10.0.0.1 --json", "bgp-peer.json"),
+    ] {
+        let (answer, exit) = bench.run(line).await;
+        assert_eq!(exit, Exit::Ok, "{line}");
+        if !line.contains("json") {
+            assert_eq!(too_wide(&answer), [""; 0]);
+        }
+        same_as(name, &answer);
+    }
+    let nobody = bench.run("bgp peer 10.0.0.3").await;
+    let words = "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, 10.0.0.2";
+    assert_eq!(nobody, (words.to_string(), Exit::NotFound));
+}
+
+#[tokio::test]
+async fn down_and_up_again() {
+    let bench = Bench::new(FakeNode::lb());
+    let done = |words: &str| (format!("{words}\n"), Exit::Ok);
+    assert_eq!(
+        bench.run("bgp shutdown 10.0.0.1 -m upgrade").await,
+        done("10.0.0.1 is shut down; this node only")
+    );
+    let (answer, _) = bench.run("bgp peers").await;
+    assert!(
+        answer.contains("10.0.0.1  down          shut down by the operator: upgrade"),
+        "{answer}"
+    );
+    let (answer, exit) = bench.run("status").await;
+    assert_eq!(exit, Exit::Degraded);
+    assert!(
+        answer.contains("! 10.0.0.1: BGP session is Idle: shut down by the operator: upgrade"),
+        "{answer}"
+    );
+    assert_eq!(
+        bench.run("bgp enable 10.0.0.1").await,
+        done("10.0.0.1 is no longer shut down; this node only")
+    );
+    assert_eq!(
+        bench.run("bgp refresh 10.0.0.1").await,
+        done("10.0.0.1 is sent everything again; this node only")
+    );
+    assert_eq!(bench.run("bgp enable 10.0.0.3").await.1, Exit::NotFound);
 }
 
 #[tokio::test]

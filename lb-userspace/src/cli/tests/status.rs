@@ -1,4 +1,4 @@
-use super::{Bench, too_wide};
+use super::{Bench, same_as, too_wide};
 use crate::api::fake::{self, FakeNode};
 use crate::status::{Exit, NodeStatus};
 
@@ -129,7 +129,7 @@ async fn on_a_terminal_verdicts_are_green_or_red() {
 #[tokio::test]
 async fn json_is_the_agents_own_answer() {
     let (text, exit) = Bench::new(FakeNode::lb()).run("status --json").await;
-    assert_eq!(text, include_str!("status.json"));
+    same_as("status.json", &text);
     assert_eq!(exit, Exit::Degraded);
 }
 

@@ -1,0 +1,129 @@
+//! `anylb bgp peer`.
+
+use std::collections::BTreeMap;
+
+use super::super::output::{Style, plural, span};
+use crate::status::{NotificationCount, PeerDetail, PeerOpen, PeerSettings, PeerStatus};
+
+/// Names and values, in the order in which one asks: is it up, what was agreed, what was told, what went wrong.
+pub(in super::super) fn table(detail: &PeerDetail, style: Style) -> String {
+    let peer = &detail.peer;
+    let mut lines = session(peer);
+    lines.extend(capabilities(peer));
+    lines.extend([
+        ("Announced", announced(&detail.announced_by_family)),
+        ("Received", counts(&peer.received)),
+        ("Sent", counts(&peer.sent)),
+        (
+            "Notifications",
+            notifications(&detail.notifications_by_name),
+        ),
+        ("Flaps", counts(&peer.flaps)),
+        ("Last reset", or_never(peer.last_reset.as_deref())),
+        ("Last attempt", or_never(peer.last_failure.as_deref())),
+    ]);
+    style.pairs(&lines)
+}
+
+fn session(peer: &PeerStatus) -> Vec<(&'static str, String)> {
+    let since = span(peer.since_secs);
+    let state = match &peer.shutdown {
+        Some(_) => format!(
+            "{} since {since}, {}",
+            peer.state,
+            peer.obstacle().unwrap_or_default()
+        ),
+        None => format!("{} since {since}", peer.state),
+    };
+    let mut lines = vec![
+        ("Peer", format!("{}, AS {}", peer.address, peer.asn)),
+        ("State", state),
+    ];
+    if let Some(identifier) = peer.router_id {
+        lines.push(("Router id", identifier.to_string()));
+    }
+    lines.push(("Configured", configured(&peer.configured)));
+    if let Some(hold_time) = peer.hold_time_secs {
+        let timers = match hold_time {
+            0 => "no hold time, no KEEPALIVEs".to_string(),
+            secs => format!(
+                "hold time {secs} s, a KEEPALIVE every {} s",
+                peer.keepalive_secs.unwrap_or(secs / 3)
+            ),
+        };
+        lines.push(("Negotiated", timers));
+    }
+    lines
+}
+
+fn configured(settings: &PeerSettings) -> String {
+    let mut words = vec![format!("hold time {} s", settings.hold_time_secs)];
+    words.push(match settings.passive {
+        true => "never dialled".to_string(),
+        false => format!("port {}", settings.port),
+    });
+    words.extend(settings.password.then(|| "TCP MD5".to_string()));
+    let hops = settings.ttl_security;
+    words.extend(hops.map(|hops| format!("TTL security of {}", plural(hops, "hop"))));
+    let restart = settings.restart_time_secs;
+    words.extend(restart.map(|secs| format!("graceful restart of {secs} s")));
+    words.join(", ")
+}
+
+fn capabilities(peer: &PeerStatus) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("We offered", or_nothing(peer.offered.join(", ")))];
+    if let Some(open) = &peer.last_open {
+        lines.push(("It offered", or_nothing(open.capabilities.join(", "))));
+        lines.push(("Its OPEN", said(open)));
+    }
+    lines.push(("In common", or_nothing(peer.capabilities.join(", "))));
+    lines
+}
+
+fn said(open: &PeerOpen) -> String {
+    format!(
+        "AS {}, router id {}, hold time {} s",
+        open.asn, open.router_id, open.hold_time_secs
+    )
+}
+
+fn announced(by_family: &BTreeMap<String, usize>) -> String {
+    let words = by_family.iter();
+    or_nothing(join(
+        words.map(|(family, count)| format!("{count} {family}")),
+    ))
+}
+
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    or_nothing(join(
+        counts.iter().map(|(what, count)| format!("{count} {what}")),
+    ))
+}
+
+fn notifications(counts: &[NotificationCount]) -> String {
+    or_nothing(join(counts.iter().map(|one| {
+        let NotificationCount {
+            direction,
+            code,
+            subcode,
+            name,
+            count,
+        } = one;
+        format!("{count} {direction} {code}/{subcode} {name}")
+    })))
+}
+
+fn join(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn or_nothing(words: String) -> String {
+    match words.is_empty() {
+        true => "nothing".to_string(),
+        false => words,
+    }
+}
+
+fn or_never(words: Option<&str>) -> String {
+    words.unwrap_or("none").to_string()
+}

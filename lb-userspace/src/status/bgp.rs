@@ -1,0 +1,216 @@
+//! BGP sessions.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::bgp::Family;
+use crate::bgp::notification::Notification;
+
+/// One BGP session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Transport address.
+    pub address: IpAddr,
+    /// AS of the peer.
+    pub asn: u32,
+    /// RFC 4271 name of the state.
+    pub state: String,
+    /// Identifier of the peer, once known.
+    pub router_id: Option<Ipv4Addr>,
+    /// Seconds in this state.
+    pub since_secs: u64,
+    /// Negotiated hold time, seconds.
+    pub hold_time_secs: Option<u64>,
+    /// Between two KEEPALIVEs of this node, before jitter; 0: none are sent.
+    #[serde(default)]
+    pub keepalive_secs: Option<u64>,
+    /// What the configuration says of the session.
+    #[serde(default)]
+    pub configured: PeerSettings,
+    /// The operator has shut the session down, with these words.
+    #[serde(default)]
+    pub shutdown: Option<String>,
+    /// Why the last session ended, in words.
+    pub last_reset: Option<String>,
+    /// Why the last attempt to get a session came to nothing, in words; none once there is one.
+    #[serde(default)]
+    pub last_failure: Option<String>,
+    /// What both sides offered, by name.
+    pub capabilities: Vec<String>,
+    /// What this node offered in its last OPEN.
+    #[serde(default)]
+    pub offered: Vec<String>,
+    /// The peer's last OPEN, accepted or not.
+    #[serde(default)]
+    pub last_open: Option<PeerOpen>,
+    /// Prefixes sent and not withdrawn.
+    pub announced: Vec<IpNet>,
+    /// Sessions that ended, by reason.
+    pub flaps: BTreeMap<String, u64>,
+    /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
+    pub received: BTreeMap<String, u64>,
+    /// Messages by type.
+    pub sent: BTreeMap<String, u64>,
+    /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
+    pub notifications: Vec<(String, u8, u8, u64)>,
+}
+
+/// What the configuration says of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSettings {
+    /// TCP port that is dialled.
+    pub port: u16,
+    /// It is never dialled.
+    pub passive: bool,
+    /// Proposed hold time, seconds.
+    pub hold_time_secs: u64,
+    /// Segments are signed (TCP MD5).
+    pub password: bool,
+    /// Hops that TTL security lets through.
+    pub ttl_security: Option<u8>,
+    /// Restart time, seconds, where graceful restart is offered.
+    pub restart_time_secs: Option<u64>,
+}
+
+/// An OPEN of a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerOpen {
+    /// Its AS.
+    pub asn: u32,
+    /// Its identifier.
+    pub router_id: Ipv4Addr,
+    /// The hold time that it proposes, seconds.
+    pub hold_time_secs: u64,
+    /// What it offers, by name.
+    pub capabilities: Vec<String>,
+}
+
+/// Connections to the BGP port of hosts that are no peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// How many were refused since the agent started.
+    pub connections: u64,
+    /// Who came last.
+    pub last: Option<IpAddr>,
+}
+
+impl PeerStatus {
+    /// Whether routes are exchanged.
+    pub fn established(&self) -> bool {
+        self.state == "Established"
+    }
+
+    /// Why there is no session, in words; none where there is one, or nothing has been tried yet.
+    pub fn obstacle(&self) -> Option<String> {
+        match &self.shutdown {
+            Some(message) if message.is_empty() => Some("shut down by the operator".to_owned()),
+            Some(message) => Some(format!("shut down by the operator: {message}")),
+            None => self.last_failure.clone(),
+        }
+    }
+}
+
+/// `anylb bgp peers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// In the order of the configuration.
+    pub peers: Vec<PeerStatus>,
+    /// Who wanted a session and is no peer.
+    pub strangers: Strangers,
+}
+
+/// `anylb bgp peer`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerDetail {
+    /// The session.
+    #[serde(flatten)]
+    pub peer: PeerStatus,
+    /// Prefixes sent and not withdrawn, by family.
+    pub announced_by_family: BTreeMap<String, usize>,
+    /// The NOTIFICATIONs, with their names.
+    pub notifications_by_name: Vec<NotificationCount>,
+}
+
+/// NOTIFICATIONs of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationCount {
+    /// `sent` or `received`.
+    pub direction: String,
+    /// Error code (RFC 4271 section 4.5).
+    pub code: u8,
+    /// Error subcode.
+    pub subcode: u8,
+    /// What the RFCs call it.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl PeerDetail {
+    /// Of this session.
+    pub fn of(peer: PeerStatus) -> Self {
+        let mut announced_by_family = BTreeMap::new();
+        for prefix in &peer.announced {
+            *announced_by_family
+                .entry(Family::of(prefix).to_string())
+                .or_default() += 1;
+        }
+        let counts = peer.notifications.iter();
+        let counts = counts.map(|(direction, code, subcode, count)| NotificationCount {
+            direction: direction.clone(),
+            code: *code,
+            subcode: *subcode,
+            name: Notification::new(*code, *subcode)
+                .description()
+                .into_owned(),
+            count: *count,
+        });
+        Self {
+            notifications_by_name: counts.collect(),
+            announced_by_family,
+            peer,
+        }
+    }
+}
+
+/// `anylb bgp routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteList {
+    /// In the order of the configuration.
+    pub peers: Vec<PeerRoutes>,
+}
+
+/// What one peer has been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRoutes {
+    /// Transport address.
+    pub address: IpAddr,
+    /// AS of the peer.
+    pub asn: u32,
+    /// RFC 4271 name of the state; without a session nothing is told.
+    pub state: String,
+    /// Sent and not withdrawn, by prefix.
+    pub routes: Vec<SentRoute>,
+}
+
+/// A route as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRoute {
+    /// The VIP's.
+    pub prefix: IpNet,
+    /// NEXT_HOP.
+    pub next_hop: IpAddr,
+    /// AS_PATH; empty towards a peer of our own AS.
+    pub as_path: Vec<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF; only towards a peer of our own AS.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES, as the configuration writes them.
+    pub communities: Vec<String>,
+    /// LARGE_COMMUNITY.
+    pub large_communities: Vec<String>,
+}
