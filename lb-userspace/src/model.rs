@@ -163,6 +163,8 @@ pub struct BgpPeer {
     pub asn: u32,
     /// TCP MD5 secret (RFC 2385), read from `password_file`.
     pub password: Option<String>,
+    /// Where that stands.
+    pub password_file: Option<PathBuf>,
     /// Hops for TTL security (RFC 5082); `Some(1)`: directly connected.
     pub ttl_security: Option<u8>,
     /// Listen only, never dial.
@@ -185,6 +187,7 @@ impl std::fmt::Debug for BgpPeer {
             .field("port", &self.port)
             .field("asn", &self.asn)
             .field("password", &self.password.as_ref().map(|_| ".."))
+            .field("password_file", &self.password_file)
             .field("ttl_security", &self.ttl_security)
             .field("passive", &self.passive)
             .field("next_hop_v4", &self.next_hop_v4)

@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod health;
 mod reload;
+mod router;
 mod service;
 mod trace;
 
@@ -28,6 +29,7 @@ pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::health::{HealthCommand, ProbeArgs};
 pub use self::reload::{DiffArgs, ReloadArgs};
+pub use self::router::RouterConfigArgs;
 pub use self::service::{ServiceArgs, ServiceCommand, Switch};
 pub use self::trace::TraceArgs;
 use crate::dataplane::BpfLog;
@@ -146,6 +148,12 @@ pub enum Command {
     /// back after 5 s. What could not be shown is said at the end. The agent's own probes are not shown. One trace at a time;
     /// root and the group of the admin socket may.
     Trace(TraceArgs),
+    /// Print the router's side of our BGP sessions, in the words of its operating system
+    ///
+    /// From the configuration file alone: neighbours, timers, TTL security, ECMP, graceful restart, filters that accept exactly
+    /// the VIPs and send nothing back, a limit of prefixes, and the edge's filter. Load it beside what the router has. A
+    /// password is named by its file unless --show-secrets is given. docs/routers.md tells what each line is for.
+    RouterConfig(RouterConfigArgs),
     /// Ask the agent.
     #[command(flatten)]
     Ask(Ask),

@@ -14,6 +14,8 @@
 //! | `doctor` | `anylb doctor` | no |
 //! | `drain` | `anylb backend drain` and its wait | in parts |
 //! | `trace` | `anylb trace` | in parts |
+//! | `router` | `anylb router-config` | no |
+//! | `router_config` | the router's side in the words of each | yes |
 //! | `support` | completions and man pages | no |
 //! | `role` | `run` and `backend run` | no |
 
@@ -28,6 +30,8 @@ mod local;
 mod output;
 mod remote;
 mod role;
+mod router;
+mod router_config;
 mod show;
 mod support;
 mod trace;
@@ -57,6 +61,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Bench(args) => bench::run(args, style),
         Command::Doctor(args) => doctor::run(args, &cli.global.socket, style),
         Command::Config(command) => config::run(command, style),
+        Command::RouterConfig(args) => router::run(args, style),
         Command::Version => local::version(style),
         Command::Completions { shell } => Ok(support::completions(shell)),
         Command::Man { directory } => support::man(directory.as_deref(), style),

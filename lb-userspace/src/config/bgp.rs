@@ -122,7 +122,7 @@ pub struct PeerDraft {
     port: u16,
     /// Its AS.
     pub asn: Option<u32>,
-    password: Option<String>,
+    password: Option<(String, PathBuf)>,
     ttl_security: Option<u8>,
     /// Where `passive = true` stands.
     passive: Option<Span>,
@@ -158,11 +158,13 @@ impl PeerDraft {
     }
 
     fn finish(self) -> Option<BgpPeer> {
+        let (password, password_file) = self.password.unzip();
         Some(BgpPeer {
             address: self.address?.value,
             port: self.port,
             asn: self.asn?,
-            password: self.password,
+            password,
+            password_file,
             ttl_security: self.ttl_security,
             passive: self.passive.is_some(),
             next_hop_v4: self.next_hop_v4.map(|hop| hop.value),
@@ -192,9 +194,10 @@ fn services(fields: &Fields<'_, '_>) -> Option<Placed<Vec<Placed<String>>>> {
     Some(services)
 }
 
-fn password(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<String> {
+fn password(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Option<(String, PathBuf)> {
     let path: Placed<PathBuf> = fields.get("password_file", value::path)?;
-    secrets.password(&path, fields.errors())
+    let password = secrets.password(&path, fields.errors())?;
+    Some((password, path.value))
 }
 
 /// An AS number that a speaker may have: not those of RFC 7607 (0), RFC 6793 (23456) and RFC 7300 (the last ones).

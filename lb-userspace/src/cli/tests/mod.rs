@@ -77,6 +77,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         | Command::Check(_)
         | Command::Config(_)
         | Command::Doctor(_)
+        | Command::RouterConfig(_)
         | Command::Version
         | Command::Completions { .. }
         | Command::Trace(_)

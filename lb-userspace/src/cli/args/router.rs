@@ -1,0 +1,31 @@
+//! `anylb router-config`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CONFIG;
+pub use crate::cli::router_config::Platform;
+
+/// `router-config`.
+#[derive(Args, Clone, Debug)]
+pub struct RouterConfigArgs {
+    /// The router's operating system
+    #[arg(value_enum)]
+    pub platform: Platform,
+    /// The configuration file of a node
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// The router: its address in the file; once for every session with it
+    #[arg(long, value_name = "ADDRESS")]
+    pub peer: Vec<IpAddr>,
+    /// Address of a node as the router sees it; once for every node and family
+    ///
+    /// Without it, the addresses that this host has towards the router.
+    #[arg(long, value_name = "ADDRESS")]
+    pub node: Vec<IpAddr>,
+    /// Print passwords, not where they are
+    #[arg(long)]
+    pub show_secrets: bool,
+}

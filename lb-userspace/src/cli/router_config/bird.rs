@@ -1,0 +1,85 @@
+//! BIRD 2.
+
+use super::plan::{Neighbor, Plan};
+use super::{PATHS, edge, title};
+use crate::bgp::Family;
+
+pub(super) fn text(plan: &Plan) -> String {
+    let mut text = title(plan, "#");
+    text += &format!(
+        "# Include it in bird.conf. ECMP is the kernel's protocol: `merge paths on limit {PATHS};` in each `protocol kernel`.\n\n"
+    );
+    for family in plan.families() {
+        text += &filter(plan, family);
+    }
+    for (number, node) in (1..).zip(&plan.neighbors) {
+        text += &protocol(plan, number, node);
+    }
+    text + &edge::nftables(plan, "#")
+}
+
+fn filter(plan: &Plan, family: Family) -> String {
+    let prefixes: Vec<String> = plan
+        .prefixes_of(family)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    format!(
+        "# The VIPs, and nothing else.\nfilter anylb_{} {{\n  if net !~ [ {} ] then reject;\n  \
+         # A node that is being drained asks to be avoided (RFC 8326).\n  \
+         if (65535, 0) ~ bgp_community then bgp_local_pref = 0;\n  accept;\n}}\n\n",
+        name(family),
+        prefixes.join(", ")
+    )
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
+    }
+}
+
+fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
+    let (hold, error_wait) = match plan.hold_time_secs {
+        0 => (0, 9),
+        secs => (secs, secs),
+    };
+    let mut lines = vec![
+        format!("local as {}", plan.router_asn),
+        format!("neighbor {} as {}", node.address, plan.node_asn),
+        match node.ttl_security {
+            Some(hops @ 2..) => format!("multihop {hops}"),
+            Some(_) | None => "direct".to_owned(),
+        },
+    ];
+    lines.extend(node.dials.then(|| "passive on".to_owned()));
+    lines.push(format!("hold time {hold}"));
+    // 240 s and a minute to five unless told: after a flap the node would be turned away for so long.
+    lines.push(format!("startup hold time {}", error_wait.max(3)));
+    lines.push(format!("error wait time 1, {error_wait}"));
+    lines.extend(
+        plan.graceful_restart
+            .then(|| "graceful restart aware".to_owned()),
+    );
+    lines.extend(node.ttl_security.map(|_| "ttl security on".to_owned()));
+    let mut text = format!("protocol bgp anylb{number} {{\n");
+    text.extend(lines.iter().map(|line| format!("  {line};\n")));
+    if let Some(password) = &node.password {
+        text += &format!(
+            "  {}\n",
+            password.line("#", |secret| format!("password \"{secret}\";"))
+        );
+    }
+    if let Some(port) = node.odd_port {
+        text += &format!("  # The node dials port {port}: `local port {port};` listens there.\n");
+    }
+    for family in plan.families() {
+        let name = name(family);
+        text += &format!(
+            "  {name} {{ import filter anylb_{name}; export none; receive limit {} action disable; }};\n",
+            plan.prefix_limit(family)
+        );
+    }
+    text + "}\n\n"
+}

@@ -1,0 +1,90 @@
+//! Arista EOS.
+
+use super::plan::{Neighbor, Plan};
+use super::{PATHS, edge, maps, title};
+use crate::bgp::Family;
+
+pub(super) fn text(plan: &Plan) -> String {
+    let mut text = title(plan, "!") + "!\n";
+    text += &maps::prefix_lists(plan);
+    text += "!\nip community-list ANYLB-GSHUT permit 65535:0\n!\n";
+    let drained = ["match community ANYLB-GSHUT", "set local-preference 0"];
+    text += &maps::route_maps(plan, "!", Some(&drained));
+    text += &format!(
+        "router bgp {}\n no bgp default ipv4-unicast\n maximum-paths {PATHS} ecmp {PATHS}\n",
+        plan.router_asn
+    );
+    if !plan.internal() {
+        text += " bgp bestpath as-path multipath-relax\n";
+    }
+    for node in &plan.neighbors {
+        text += &neighbor(plan, node);
+    }
+    for family in plan.families() {
+        text += &address_family(plan, family);
+    }
+    text += "!\n";
+    text += &edge::why("the filter ANYLB-EDGE", "!");
+    for family in Family::ALL {
+        let head = format!("{} access-list ANYLB-EDGE", maps::word(family));
+        text += &edge::access_list(plan, family, &head);
+    }
+    text
+}
+
+fn neighbor(plan: &Plan, node: &Neighbor) -> String {
+    let mut lines = vec![format!("remote-as {}", plan.node_asn)];
+    lines.extend(node.dials.then(|| "passive".to_owned()));
+    lines.push(format!(
+        "timers {} {}",
+        plan.keepalive_secs(),
+        plan.hold_time_secs
+    ));
+    lines.extend(
+        node.ttl_security
+            .map(|hops| format!("ttl maximum-hops {hops}")),
+    );
+    lines.extend(
+        plan.graceful_restart
+            .then(|| "graceful-restart-helper".to_owned()),
+    );
+    // EOS counts what comes, of all families.
+    let limit: usize = plan
+        .families()
+        .iter()
+        .map(|family| plan.prefix_limit(*family))
+        .sum();
+    lines.push(format!("maximum-routes {limit}"));
+    let own = |line: &String| format!(" neighbor {} {line}\n", node.address);
+    let mut text: String = lines.iter().map(own).collect();
+    if let Some(password) = &node.password {
+        let line = |secret: &str| format!("neighbor {} password 0 {secret}", node.address);
+        text += &format!(" {}\n", password.line("!", line));
+    }
+    text + &odd_port(node)
+}
+
+fn odd_port(node: &Neighbor) -> String {
+    let line = |port| {
+        format!(
+            " ! The node dials port {port}, and this router listens on 179: set `port = 179` on the node.\n"
+        )
+    };
+    node.odd_port.map_or_else(String::new, line)
+}
+
+fn address_family(plan: &Plan, family: Family) -> String {
+    let (word, name) = match family {
+        Family::Ipv4 => ("ipv4", maps::name(family)),
+        Family::Ipv6 => ("ipv6", maps::name(family)),
+    };
+    let mut text = format!(" !\n address-family {word}\n");
+    for node in &plan.neighbors {
+        let address = node.address;
+        text += &format!(
+            "  neighbor {address} activate\n  neighbor {address} route-map {name}-IN in\n  \
+             neighbor {address} route-map ANYLB-OUT out\n"
+        );
+    }
+    text
+}

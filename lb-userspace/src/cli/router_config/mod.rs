@@ -1,0 +1,80 @@
+//! The router's side of our sessions, as configuration of routers. Pure.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`plan`] | what every router must know, from our configuration |
+//! | `edge` | what must not come in from outside |
+//! | `maps` | prefix lists and route maps, for the three that have the same |
+//! | `frr`, `bird`, `junos`, `eos`, `nxos`, `ios_xr` | the same in their words |
+
+#![forbid(unsafe_code)]
+
+mod bird;
+mod edge;
+mod eos;
+mod frr;
+mod ios_xr;
+mod junos;
+mod maps;
+mod nxos;
+pub(super) mod plan;
+#[cfg(test)]
+mod tests;
+
+use clap::ValueEnum;
+
+use plan::Plan;
+
+/// A router's operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Platform {
+    /// FRRouting
+    Frr,
+    /// BIRD 2
+    Bird,
+    /// Juniper Junos
+    Junos,
+    /// Arista EOS
+    Eos,
+    /// Cisco NX-OS
+    Nxos,
+    /// Cisco IOS XR
+    IosXr,
+}
+
+impl Platform {
+    /// As on the command line.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Platform::Frr => "frr",
+            Platform::Bird => "bird",
+            Platform::Junos => "junos",
+            Platform::Eos => "eos",
+            Platform::Nxos => "nxos",
+            Platform::IosXr => "ios-xr",
+        }
+    }
+}
+
+/// The configuration, ending in a newline.
+pub(super) fn text(platform: Platform, plan: &Plan) -> String {
+    match platform {
+        Platform::Frr => frr::text(plan),
+        Platform::Bird => bird::text(plan),
+        Platform::Junos => junos::text(plan),
+        Platform::Eos => eos::text(plan),
+        Platform::Nxos => nxos::text(plan),
+        Platform::IosXr => ios_xr::text(plan),
+    }
+}
+
+/// Equal paths that a router shall use; all of them can at least so many.
+const PATHS: u8 = 16;
+
+/// What a router's file begins with.
+fn title(plan: &Plan, comment: &str) -> String {
+    format!(
+        "{comment} Router in AS {}: sessions with the LB nodes of AS {} ({}).\n",
+        plan.router_asn, plan.node_asn, plan.node
+    )
+}

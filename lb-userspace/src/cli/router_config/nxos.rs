@@ -1,0 +1,81 @@
+//! Cisco NX-OS.
+
+use super::plan::{Neighbor, Plan};
+use super::{PATHS, edge, maps, title};
+use crate::bgp::Family;
+
+pub(super) fn text(plan: &Plan) -> String {
+    let mut text = title(plan, "!") + "!\nfeature bgp\n!\n";
+    text += &maps::prefix_lists(plan);
+    text += "!\nip community-list standard ANYLB-GSHUT permit 65535:0\n!\n";
+    let drained = ["match community ANYLB-GSHUT", "set local-preference 0"];
+    text += &maps::route_maps(plan, "!", Some(&drained));
+    text += &format!("router bgp {}\n", plan.router_asn);
+    if !plan.internal() {
+        text += "  bestpath as-path multipath-relax\n";
+    }
+    let paths = if plan.internal() {
+        "maximum-paths ibgp"
+    } else {
+        "maximum-paths"
+    };
+    for family in plan.families() {
+        text += &format!(
+            "  address-family {} unicast\n    {paths} {PATHS}\n",
+            word(family)
+        );
+    }
+    for node in &plan.neighbors {
+        text += &neighbor(plan, node);
+    }
+    text += "!\n";
+    text += &edge::why("the filter ANYLB-EDGE", "!");
+    for family in Family::ALL {
+        let head = format!("{} access-list ANYLB-EDGE", maps::word(family));
+        text += &edge::access_list(plan, family, &head);
+    }
+    text
+}
+
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
+    }
+}
+
+fn neighbor(plan: &Plan, node: &Neighbor) -> String {
+    let mut lines = vec![format!("remote-as {}", plan.node_asn)];
+    lines.extend(
+        node.dials
+            .then(|| "transport connection-mode passive".to_owned()),
+    );
+    lines.push(format!(
+        "timers {} {}",
+        plan.keepalive_secs(),
+        plan.hold_time_secs
+    ));
+    if let Some(hops) = node.ttl_security {
+        // NX-OS has it for eBGP alone.
+        let comment = if plan.internal() { "! " } else { "" };
+        lines.push(format!("{comment}ttl-security hops {hops}"));
+    }
+    if let Some(password) = &node.password {
+        lines.push(password.line("!", |secret| format!("password 0 {secret}")));
+    }
+    if plan.graceful_restart {
+        lines.push("! NX-OS helps with graceful restart unless `no graceful-restart-helper` says otherwise.".to_owned());
+    }
+    if let Some(port) = node.odd_port {
+        lines.push(format!("! The node dials port {port}, and this router listens on 179: set `port = 179` on the node."));
+    }
+    for family in plan.families() {
+        let name = maps::name(family);
+        lines.push(format!("address-family {} unicast", word(family)));
+        lines.push(format!("  route-map {name}-IN in"));
+        lines.push("  route-map ANYLB-OUT out".to_owned());
+        lines.push(format!("  maximum-prefix {}", plan.prefix_limit(family)));
+    }
+    let lines = lines.iter().map(|line| format!("    {line}\n"));
+    format!("  neighbor {}\n{}", node.address, lines.collect::<String>())
+}
