@@ -1,6 +1,6 @@
 //! Every program of every object, before the verifier of the kernel that runs: what `cargo xtask kernels` asks each kernel.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,7 @@ use aya::maps::MapData;
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
-use aya_obj::generated::bpf_prog_type;
+use aya_obj::generated::{bpf_insn, bpf_prog_type};
 use lb_tests::bench::bpf;
 use lb_tests::bench::insn::Insn;
 use lb_tests::harness::bpffs::Bpffs;
@@ -161,6 +161,68 @@ fn both_ways_of_counting_agree() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The verifier of the kernel that runs may leave more of the stack than older ones.
+#[test]
+fn every_program_has_the_stack_that_it_needs() -> Result<()> {
+    /// MAX_BPF_STACK.
+    const STACK: u32 = 512;
+    for (object, bytes) in OBJECTS {
+        let mut parsed = Object::parse(bytes)?;
+        let sections = parsed.functions.keys().map(|(section, _)| *section);
+        let sections: HashSet<usize> = sections.collect();
+        parsed.relocate_calls(&sections)?;
+        for (name, program) in &parsed.programs {
+            let insns = &parsed.functions[&program.function_key()].instructions;
+            let stack = stack(insns, 0);
+            println!("{object}/{name}: {stack} of {STACK} bytes of stack");
+            ensure!(stack <= STACK, "{object}/{name}: {stack} bytes of stack");
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the function at `start` takes with the deepest of its calls, as the verifier counted them before Linux 6.8: in steps
+/// of 32, and no function none.
+fn stack(program: &[bpf_insn], start: usize) -> u32 {
+    const FRAME: u8 = 10;
+    const CALL: u8 = 0x85;
+    const PSEUDO_CALL: u8 = 1;
+    const MOVE: u8 = 0xbf;
+    const ADD: u8 = 0x07;
+    let target = |(at, insn): (usize, &bpf_insn)| {
+        let calls = insn.code == CALL && insn.src_reg() == PSEUDO_CALL;
+        calls.then(|| (at as i64 + i64::from(insn.imm) + 1) as usize)
+    };
+    let starts: BTreeSet<usize> = program.iter().enumerate().filter_map(target).collect();
+    let end = starts.range(start + 1..).next().copied();
+    let end = end.unwrap_or(program.len());
+    let (mut own, mut below) = (0, 0);
+    for (at, insn) in (start..end).zip(&program[start..end]) {
+        // Loads (class 1) read from their source, stores (2 and 3) write to their destination.
+        let base = match insn.code & 7 {
+            1 => Some(insn.src_reg()),
+            2 | 3 => Some(insn.dst_reg()),
+            _ => None,
+        };
+        if base == Some(FRAME) {
+            own = own.max(-i32::from(insn.off));
+        }
+        if insn.code == MOVE && insn.src_reg() == FRAME {
+            let next = &program[at + 1];
+            assert_eq!(
+                (next.code, next.dst_reg()),
+                (ADD, insn.dst_reg()),
+                "an address"
+            );
+            own = own.max(-next.imm);
+        }
+        if let Some(target) = target((at, insn)) {
+            below = below.max(stack(program, target));
+        }
+    }
+    (own as u32).max(1).next_multiple_of(32) + below
 }
 
 /// The last line of the verifier's log that is no statistics.

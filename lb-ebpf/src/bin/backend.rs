@@ -160,6 +160,7 @@ impl Kernel for ThisKernel {
 
 /// Decapsulates packets for VIPs of this host, or passes them on to their flow's next hop.
 #[xdp(frags)]
+#[inline(always)]
 pub fn backend(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let bytes = packet.bytes();
@@ -176,6 +177,7 @@ pub fn backend(context: XdpContext) -> u32 {
 
 /// The same on TC ingress, where packets may have been joined before.
 #[classifier]
+#[inline(always)]
 pub fn backend_tc(context: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&context);
     let bytes = packet.len() as u64;
@@ -214,6 +216,7 @@ fn count(exit: Exit, bytes: u64) {
 
 /// Lowers the MSS in SYN-ACKs from a VIP, on egress.
 #[classifier]
+#[inline(always)]
 pub fn backend_mss(context: TcContext) -> i32 {
     // "Unspecified" lets the next program on the hook run.
     if let Some(change) = mss::clamp(&SkbPacket::new(&context), &Maps) {
