@@ -125,11 +125,21 @@ pub struct Bgp {
 }
 
 impl Bgp {
-    /// What sessions are made of: everything but policies, which change without touching a session.
+    /// TCP MD5 secrets by the peer's address.
+    pub fn passwords(&self) -> BTreeMap<IpAddr, String> {
+        let peers = self.peers.iter();
+        peers
+            .filter_map(|peer| Some((peer.address, peer.password.clone()?)))
+            .collect()
+    }
+
+    /// What sessions are made of: everything but policies and the text of passwords, which change without touching a session.
     pub fn sessions(&self) -> Bgp {
         let peers = self.peers.iter().map(|peer| BgpPeer {
             policy: Policy::default(),
             services: None,
+            password: peer.password.as_ref().map(|_| String::new()),
+            password_file: None,
             ..peer.clone()
         });
         Bgp {

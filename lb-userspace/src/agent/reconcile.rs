@@ -103,6 +103,8 @@ pub struct Parts {
     pub reload: Box<dyn Fn() -> Result<Settings, String> + Send>,
     /// What may be announced.
     pub routes: watch::Sender<Option<Arc<RouteSet>>>,
+    /// TCP MD5 secrets, by the peer's address.
+    pub passwords: watch::Sender<BTreeMap<IpAddr, String>>,
     /// What is told.
     pub status: watch::Sender<Arc<Envelope<NodeStatus>>>,
     /// To be told that it was heard.

@@ -179,5 +179,16 @@ mod tests {
         ] {
             assert_eq!(refused(&with(bgp, peer)), expected, "{about}");
         }
+        let password = |file: &str| settings(&with("", &format!("password_file = \"{file}\"")));
+        assert_eq!(check(&password("a.key"), &password("b.key")), Ok(()));
+        for (before, after) in [
+            (&current, &password("a.key")),
+            (&password("a.key"), &current),
+        ] {
+            assert!(
+                check(before, after).is_err(),
+                "signed or not is another session"
+            );
+        }
     }
 }

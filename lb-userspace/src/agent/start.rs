@@ -1,7 +1,9 @@
 //! Starting: everything that can be refused comes before anything that a packet or a router sees.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,9 +20,10 @@ use super::{Error, announce, load};
 use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
 use crate::backend;
+use crate::bgp::Speaker;
 use crate::dataplane::{BpfLog, Dataplane, Next, Options, privileges};
 use crate::health::Checker;
-use crate::model::Settings;
+use crate::model::{Bgp, Settings};
 use crate::netlink::{Own, Resolver};
 use crate::path_mtu::Listener;
 use crate::plan::Observed;
@@ -82,6 +85,8 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
             ..NodeStatus::starting(&settings.node.name, "lb", start_time_secs)
         },
     )));
+    let passwords = settings.bgp.as_ref().map(Bgp::passwords);
+    let (passwords, passwords_seen) = watch::channel(passwords.unwrap_or_default());
     let (events, queue) = mpsc::channel(QUEUE);
     let bell = Bell::new(events.clone());
     let checker = Checker::start(adopted.verdicts.clone());
@@ -108,6 +113,7 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         state_file: ground.state_file,
         reload: Box::new(move || load(&path)),
         routes,
+        passwords,
         status,
         bell,
         problems: ground.problems,
@@ -125,6 +131,7 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         handover: Arc::new(Notify::new()),
         backend,
     });
+    tokio::spawn(rekey(Arc::clone(&node.speaker), passwords_seen));
     let stop_servers = serve(&node, ground.socket, ground.metrics);
     let (drain_wait, linger) = leaving;
     Ok(Running {
@@ -244,6 +251,20 @@ fn serve(
         tokio::spawn(scrape::serve(listener, Arc::clone(node), wait_for(stopped)));
     }
     stop
+}
+
+/// Gives the speaker the passwords of every reload, until the reconcile loop ends.
+async fn rekey(
+    speaker: Arc<Mutex<Option<Speaker>>>,
+    mut passwords: watch::Receiver<BTreeMap<IpAddr, String>>,
+) {
+    while passwords.changed().await.is_ok() {
+        let passwords = passwords.borrow_and_update().clone();
+        let mut speaker = speaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(speaker) = &mut *speaker {
+            speaker.rekey(&passwords);
+        }
+    }
 }
 
 async fn wait_for(mut stopped: watch::Receiver<bool>) {

@@ -6,12 +6,15 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::codec::{self, DecodeError, Message, MessageType};
+use super::config::PeerConfig;
+use super::transport;
 
 /// Bytes read in one go; a peer that floods must wait for its turn again.
 const READ_MAX: usize = 4 * codec::MESSAGE_MAX;
@@ -39,6 +42,11 @@ impl Link {
             outbox: Vec::new(),
             written: 0,
         }
+    }
+
+    /// Signs with the peer's password from now on.
+    pub fn rekey(&self, peer: &PeerConfig) -> io::Result<()> {
+        transport::set_password(self.stream.as_fd(), peer)
     }
 
     /// Returns when bytes can be read, or written where some wait. Cancel-safe.

@@ -20,7 +20,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Until its task is aborted. Accepts nothing before the first route set is known: whoever connects earlier waits in
 /// the backlog, without an OPEN of ours.
 pub(super) async fn run(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     doors: Arc<Doors>,
     strangers: Arc<Mutex<Strangers>>,
     mut routes: watch::Receiver<Option<Arc<RouteSet>>>,

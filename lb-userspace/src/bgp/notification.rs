@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shutdown_communication_is_cut_between_characters() {
+    fn rfc9003_2_a_communication_is_cut_between_characters() {
         let notification = Notification::shutdown(&"é".repeat(200));
         assert_eq!(notification.data.len(), 1 + 254);
         assert_eq!(notification.data[0], 254);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_communication_that_lies_about_its_length_is_not_shown() {
+    fn rfc9003_3_a_communication_that_lies_about_its_length_is_not_shown() {
         for data in [
             &[][..],
             &[0],

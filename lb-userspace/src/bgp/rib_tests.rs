@@ -189,7 +189,7 @@ fn the_peer_hears_the_difference_and_nothing_else() {
 
 /// Each part of a policy on its own: the peer hears of it, of nothing else, and without a withdrawal.
 #[test]
-fn a_changed_policy_is_announced_again_without_a_withdrawal() {
+fn rfc4271_3_1_a_changed_route_replaces_without_a_withdrawal() {
     let plain = Policy::default();
     for (about, changed) in [
         (
@@ -260,7 +260,7 @@ fn what_was_announced_is_what_was_sent() {
 }
 
 #[test]
-fn a_refresh_repeats_one_family() {
+fn rfc2918_4_a_refresh_repeats_one_family() {
     let mut rib = rib();
     let wanted = wanted(&["192.0.2.10/32", "2001:db8::10/128"]);
     rib.updates(&wanted);
@@ -287,7 +287,7 @@ fn families_without_session_or_next_hop_are_left_out() {
 }
 
 #[test]
-fn end_of_rib_comes_once_even_for_nothing() {
+fn rfc4724_2_end_of_rib_comes_once_even_for_nothing() {
     let mut rib = rib();
     assert_eq!(rib.updates(&wanted(&[])), []);
     assert!(!rib.is_finished());
@@ -304,7 +304,7 @@ fn end_of_rib_comes_once_even_for_nothing() {
 
 /// RFC 4271 sections 5.1.2, 5.1.4 and 5.1.5.
 #[test]
-fn internal_peers_get_local_pref_and_neither_path_nor_med() {
+fn rfc4271_5_1_internal_peers_get_local_pref_and_neither_path_nor_med() {
     let settings = Settings {
         peer_asn: 65001,
         ..settings()
@@ -343,7 +343,7 @@ fn internal_peers_get_local_pref_and_neither_path_nor_med() {
 }
 
 #[test]
-fn ten_thousand_prefixes_fill_their_messages() {
+fn rfc4271_4_3_ten_thousand_prefixes_fill_their_messages() {
     let prefixes = |n: u32| {
         (0..n).map(|i| IpNet::new(Ipv4Addr::from(0xc633_0000 + i).into(), 32).expect("valid"))
     };

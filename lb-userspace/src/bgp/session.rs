@@ -31,6 +31,8 @@ pub(super) enum Command {
     Flush(oneshot::Sender<()>),
     /// End the session with these words, and have none until [`Command::Enable`].
     ShutDown(String, oneshot::Sender<()>),
+    /// Sign with this from now on, in the session as well.
+    Rekey(String),
     /// Take [`Command::ShutDown`] back.
     Enable(oneshot::Sender<()>),
     /// Send every route again, and answer how many those are; none: there is no session.
@@ -196,6 +198,7 @@ impl Session {
                 self.publish();
                 answer(done, ());
             }
+            Command::Rekey(password) => self.rekey(password),
             Command::Enable(done) => {
                 let down = self.lock().status.shutdown.take().is_some();
                 if down && self.wanted.is_some() {
@@ -216,6 +219,29 @@ impl Session {
             // Its only caller ends the loop.
             Command::Stop(_) => {}
         }
+    }
+
+    /// Peers change theirs at another moment: what is signed with the other key meanwhile is dropped and sent again.
+    fn rekey(&mut self, password: String) {
+        if self.config.password.as_ref() == Some(&password) {
+            return;
+        }
+        self.config.password = Some(password);
+        let peer = self.config.address;
+        for link in [&self.outgoing, &self.incoming].into_iter().flatten() {
+            if let Err(error) = link.rekey(&self.config) {
+                tracing::error!(%peer, %error, "the session keeps its old password");
+            }
+        }
+        // A dial under way signs with the old one.
+        if self.dial.is_some() {
+            self.dial = Some(self.new_dial());
+        }
+        tracing::info!(%peer, "TCP MD5 password changed");
+    }
+
+    fn new_dial(&self) -> Dial {
+        Box::pin(transport::dial(self.config.clone(), self.hold_time))
     }
 
     fn is_shut_down(&self) -> bool {
@@ -296,12 +322,7 @@ impl Session {
 
     fn perform(&mut self, action: Action, stream: &mut Option<TcpStream>) {
         match action {
-            Action::Dial => {
-                self.dial = Some(Box::pin(transport::dial(
-                    self.config.clone(),
-                    self.hold_time,
-                )))
-            }
+            Action::Dial => self.dial = Some(self.new_dial()),
             Action::CancelDial => self.dial = None,
             Action::Adopt(direction) => *self.link_mut(direction) = stream.take().map(Link::new),
             Action::Refuse(notification) => self.refuse(stream.take(), &notification),

@@ -1,13 +1,16 @@
 //! The speaker: listeners and one task per peer.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::config::SpeakerConfig;
+use super::config::{PeerConfig, SpeakerConfig};
 use super::error::SpeakerError;
 use super::listener::{self, Doors};
 use super::notification::Notification;
@@ -28,12 +31,13 @@ const INCOMING_MAX: usize = 4;
 pub struct Speaker {
     peers: Vec<PeerHandle>,
     strangers: Arc<Mutex<Strangers>>,
+    sockets: Vec<Arc<TcpListener>>,
     listeners: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct PeerHandle {
-    address: IpAddr,
+    config: PeerConfig,
     commands: mpsc::Sender<Command>,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
@@ -55,7 +59,7 @@ impl Speaker {
         let sockets = config
             .listen
             .iter()
-            .map(|address| transport::listen(*address, &config))
+            .map(|address| transport::listen(*address, &config).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let mut doors = Doors::new();
         let mut peers = Vec::new();
@@ -74,7 +78,7 @@ impl Speaker {
             };
             let session = Session::new(&config, peer.clone(), channels, shared.clone(), seed());
             peers.push(PeerHandle {
-                address: peer.address,
+                config: peer.clone(),
                 commands,
                 shared,
                 task: tokio::spawn(session.run()),
@@ -83,7 +87,8 @@ impl Speaker {
         let doors = Arc::new(doors);
         let strangers = Arc::<Mutex<Strangers>>::default();
         let listeners = sockets
-            .into_iter()
+            .iter()
+            .cloned()
             .map(|socket| {
                 let strangers = strangers.clone();
                 let listening = listener::run(socket, doors.clone(), strangers, routes.clone());
@@ -93,6 +98,7 @@ impl Speaker {
         Ok(Speaker {
             peers,
             strangers,
+            sockets,
             listeners,
         })
     }
@@ -116,6 +122,36 @@ impl Speaker {
             .strangers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// TCP MD5 secrets that are to be used from now on, by the peer's address, without an end to any session. Only a peer
+    /// that has one already gets another.
+    ///
+    /// Where peers keep both keys for a while, or change theirs within the hold time, the session survives.
+    pub fn rekey(&mut self, passwords: &BTreeMap<IpAddr, String>) {
+        for handle in &mut self.peers {
+            let peer = handle.config.address;
+            let password = passwords.get(&peer).cloned();
+            if password.is_none() || password == handle.config.password {
+                continue;
+            }
+            handle.config.password = password.clone();
+            let same = |socket: &&Arc<TcpListener>| {
+                let address = socket.local_addr();
+                address.is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
+            };
+            for socket in self.sockets.iter().filter(same) {
+                if let Err(error) = transport::set_password(socket.as_fd(), &handle.config) {
+                    tracing::error!(%peer, %error, "the listener keeps the old password");
+                }
+            }
+            // A full queue is that of a task that does not run: it would not use the password either.
+            if let Some(password) = password
+                && handle.commands.try_send(Command::Rekey(password)).is_err()
+            {
+                tracing::error!(%peer, "the session keeps its old password");
+            }
+        }
     }
 
     /// Waits until every Established peer has been sent the current route set, for at most `timeout`; false: some has
@@ -179,7 +215,10 @@ impl Speaker {
         T: Send + 'static,
         F: FnOnce(oneshot::Sender<T>) -> Command,
     {
-        let found = self.peers.iter().find(|handle| handle.address == peer);
+        let found = self
+            .peers
+            .iter()
+            .find(|handle| handle.config.address == peer);
         let commands = found.map(|handle| handle.commands.clone());
         let (done, answer) = oneshot::channel();
         let command = command(done);
@@ -210,6 +249,7 @@ impl Speaker {
     }
 
     fn stop_listening(&mut self) {
+        self.sockets.clear();
         for listener in self.listeners.drain(..) {
             listener.abort();
         }

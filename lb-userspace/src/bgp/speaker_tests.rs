@@ -2,6 +2,8 @@
 
 #[path = "speaker_tests/operator.rs"]
 mod operator;
+#[path = "speaker_tests/rekey.rs"]
+mod rekey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -181,7 +183,7 @@ fn announces(body: &[u8], nlri: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn a_session_from_open_to_cease() {
+async fn rfc4271_8_2_a_session_from_open_to_cease() {
     let (listener, port) = listener().await;
     let (send, receive) = watch::channel(routes(&["192.0.2.10/32"], true));
     let speaker = Speaker::start(config(peer(port)), receive).expect("starts");
@@ -328,7 +330,7 @@ async fn nothing_is_said_before_the_routes_are_known() {
 }
 
 #[tokio::test]
-async fn end_of_rib_waits_for_completeness() {
+async fn rfc4724_4_1_end_of_rib_waits_for_completeness() {
     let (listener, port) = listener().await;
     let restart = |secs| GracefulRestart {
         restart_time: Duration::from_secs(secs),
@@ -375,7 +377,7 @@ async fn end_of_rib_waits_for_completeness() {
 }
 
 #[tokio::test]
-async fn end_of_rib_does_not_wait_for_ever() {
+async fn rfc4724_4_1_end_of_rib_does_not_wait_for_ever() {
     let (listener, port) = listener().await;
     let restart = GracefulRestart {
         restart_time: Duration::from_millis(5300),
@@ -426,7 +428,7 @@ async fn an_open_may_come_one_byte_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_notification_just_before_the_end_is_the_reason() {
+async fn rfc4271_6_4_a_notification_just_before_the_end_is_the_reason() {
     let (listener, port) = listener().await;
     let (_send, receive) = watch::channel(routes(&[], true));
     let speaker = Speaker::start(config(peer(port)), receive).expect("starts");
@@ -549,7 +551,7 @@ async fn a_peer_that_reads_nothing_is_told_only_the_last() {
 }
 
 #[tokio::test]
-async fn strangers_are_turned_away_and_the_peer_is_not() {
+async fn rfc4271_8_2_1_strangers_are_turned_away_and_the_peer_is_not() {
     let own_port = free_port().await;
     let listen = vec![SocketAddr::new(LOOPBACK, own_port)];
     let stranger = PeerConfig {

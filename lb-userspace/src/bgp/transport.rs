@@ -96,7 +96,8 @@ pub(super) fn accepted(
     set_timeouts(stream, hold_time)
 }
 
-fn set_password(socket: BorrowedFd<'_>, peer: &PeerConfig) -> io::Result<()> {
+/// Signs segments of a connection, or of those that a listener takes from this peer.
+pub(super) fn set_password(socket: BorrowedFd<'_>, peer: &PeerConfig) -> io::Result<()> {
     match &peer.password {
         Some(password) => set_md5_password(socket, peer.address, password),
         None => Ok(()),

@@ -7,7 +7,7 @@ use tracing::info;
 use super::{Reconciler, wall_secs};
 use crate::agent::reload::{self, Pending, Reply};
 use crate::dataplane::release_heap;
-use crate::model::Settings;
+use crate::model::{Bgp, Settings};
 use crate::status::{ConfigDiff, Refusal, Reloaded};
 
 impl Reconciler {
@@ -67,6 +67,13 @@ impl Reconciler {
         let pending = self.pending.take_if(|pending| pending.is_due(now))?;
         let (settings, diff, reply) = pending.into_parts();
         self.parts.core.settings = settings;
+        let bgp = self.parts.core.settings.bgp.as_ref();
+        let passwords = bgp.map(Bgp::passwords).unwrap_or_default();
+        self.parts.passwords.send_if_modified(|current| {
+            let differs = *current != passwords;
+            *current = passwords;
+            differs
+        });
         self.parts.checker.update(self.parts.core.targets());
         self.config.last_reload_successful = true;
         self.config.reloads_applied += 1;

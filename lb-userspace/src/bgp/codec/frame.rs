@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_by_type() {
+    fn rfc4271_6_1_a_length_outside_its_types_range_is_answered_with_1_2() {
         let table = [
             ("OPEN at its shortest", 29, 1, true),
             ("OPEN too short", 28, 1, false),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn marker_and_type() {
+    fn rfc4271_6_1_marker_is_answered_with_1_1_and_type_with_1_3() {
         let mut bad = header(19, 4);
         bad[7] = 0xfe;
         assert_eq!(

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalive_and_notification_have_these_bytes() {
+    fn rfc4271_4_4_keepalive_and_notification_have_these_bytes() {
         assert_eq!(encode_keepalive(), raw(19, 4, &[]));
         assert_eq!(decode(&raw(19, 4, &[])), Ok(Message::Keepalive));
         let cease = Notification::shutdown("bye");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn route_refresh() {
+    fn rfc2918_3_a_refresh_names_its_family() {
         let table: [(&str, &[u8], Option<Family>); 6] = [
             ("IPv4 unicast", &[0, 1, 0, 1], Some(Family::Ipv4)),
             ("IPv6 unicast", &[0, 2, 0, 1], Some(Family::Ipv6)),

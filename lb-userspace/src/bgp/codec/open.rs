@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn our_open_has_these_bytes() {
+    fn rfc4271_4_2_our_open_has_these_bytes() {
         #[rustfmt::skip]
         let expected = [
             &[0xff; 16][..], &[0, 63, 1],
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_of_others() {
+    fn rfc5492_4_capabilities_in_one_parameter_or_several_and_unknown_ones() {
         let table: [(&str, &[u8], Capabilities); 7] = [
             ("none", &[], Capabilities::default()),
             (
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_open_may_not_say() {
+    fn rfc4271_6_2_what_an_open_may_not_say() {
         let mut version = body(&[]);
         version[0] = 3;
         assert_eq!(
@@ -378,6 +378,46 @@ mod tests {
     }
 
     #[test]
+    fn rfc9072_2_lengths_of_extended_parameters_at_their_edges() {
+        let extended = |length: u16, parameters: &[u8]| {
+            let mut bytes = body(&[]);
+            bytes[9] = 255;
+            bytes.push(255);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(parameters);
+            bytes
+        };
+        // 300 octets that no capability needs, in one parameter that only the longer length can hold.
+        let filler = [&[199, 255][..], &[0; 255], &[198, 41], &[0; 41]].concat();
+        let mut long = vec![2];
+        long.extend((filler.len() as u16).to_be_bytes());
+        long.extend(&filler);
+        let open = decode(&extended(long.len() as u16, &long)).expect("longer than 255");
+        assert_eq!(open.capabilities.others, BTreeSet::from([198, 199]));
+        assert_eq!(
+            decode(&extended(0, &[])).map(|o| o.capabilities),
+            Ok(Capabilities::default()),
+            "none"
+        );
+        for (what, bytes) in [
+            ("beyond the message", extended(4, &[2, 0, 0])),
+            ("a parameter beyond the list", extended(3, &[2, 0, 9])),
+            (
+                "half of a length",
+                body(&[])[..9]
+                    .iter()
+                    .copied()
+                    .chain([255, 255, 0])
+                    .collect(),
+            ),
+            ("a parameter without its length", extended(2, &[2, 0])),
+        ] {
+            let error = decode(&bytes).expect_err(what);
+            assert_eq!((error.code, error.subcode), (2, 0), "{what}");
+        }
+    }
+
+    #[test]
     fn every_capability_has_a_name() {
         let named = |parameters: &[u8]| decode(&body(parameters)).map(|o| o.capabilities.names());
         let words = |list: &[&str]| Ok(list.iter().map(|name| (*name).to_owned()).collect());
@@ -404,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn no_capability_means_ipv4() {
+    fn rfc4760_8_no_multiprotocol_capability_means_ipv4() {
         assert_eq!(
             Capabilities::default().effective_families(),
             BTreeSet::from([Family::Ipv4])

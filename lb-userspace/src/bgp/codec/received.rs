@@ -154,7 +154,7 @@ mod tests {
     ];
 
     #[test]
-    fn no_reset_where_the_routes_can_be_found() {
+    fn rfc7606_2_no_reset_where_the_routes_can_be_found() {
         let reach6 = [
             &[0x80, 14, 26, 0, 2, 1, 16][..],
             &[0x20; 16],
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn reset_where_they_cannot() {
+    fn rfc7606_3_reset_where_they_cannot() {
         let unreach = [0x80, 15, 3, 0, 2, 1];
         let table: [(&str, Vec<u8>, u8); 12] = [
             ("withdrawn longer than the message", vec![0, 9, 0, 0], 1),
@@ -252,8 +252,24 @@ mod tests {
         }
     }
 
+    /// However long it is: a length that a peer has made up must not decide how much comes back.
     #[test]
-    fn the_wrong_attribute_comes_back() {
+    fn rfc4271_4_5_a_long_wrong_attribute_comes_back_as_far_as_it_fits() {
+        let wrong = [&[0x90, 14, 0x0f, 0xd0, 0, 2, 1, 4][..], &[0; 4044]].concat();
+        let error = check_update(&update(&[], &wrong, &[])).expect_err("a next hop of four");
+        assert_eq!((error.code, error.subcode), (3, 9));
+        assert_eq!(error.data, wrong[..error.data.len()]);
+        assert!(crate::bgp::codec::encode_notification(&error).len() <= 4096);
+        let lying = [0x90, 14, 0xff, 0xff, 0, 2];
+        assert_eq!(
+            check_update(&update(&[], &lying, &[])),
+            Ok(()),
+            "longer than the list: its routes are withdrawn ones (RFC 7606 section 4)"
+        );
+    }
+
+    #[test]
+    fn rfc4271_6_3_the_wrong_attribute_comes_back() {
         let wrong = [0x80, 14, 2, 0, 2];
         let body = update(&[], &[&GOOD[..], &wrong].concat(), &[]);
         assert_eq!(

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_announcement_has_these_bytes() {
+    fn rfc4271_4_3_an_ipv4_announcement_has_these_bytes() {
         let update = Update::Announce {
             attributes: attributes("10.0.0.11"),
             prefixes: nets(&["192.0.2.10/32", "198.51.100.0/24"]),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_announcement_has_these_bytes() {
+    fn rfc4760_3_an_ipv6_announcement_has_these_bytes() {
         let mut attributes = attributes("2001:db8::11");
         attributes.med = None;
         attributes.communities = Communities::default();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn withdrawals_and_end_of_rib_have_these_bytes() {
+    fn rfc4724_2_withdrawals_and_end_of_rib_have_these_bytes() {
         let withdraw = |family, list: &[&str]| Update::Withdraw {
             family,
             prefixes: nets(list),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn two_octet_peers_get_as_trans_and_as4_path() {
+    fn rfc6793_4_2_two_octet_peers_get_as_trans_and_as4_path() {
         let mut attributes = attributes("10.0.0.11");
         attributes.as_path = vec![4_200_000_001];
         attributes.med = None;
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn internal_peers_get_local_pref_and_an_empty_path() {
+    fn rfc4271_5_1_2_internal_peers_get_an_empty_path() {
         let mut attributes = attributes("10.0.0.11");
         attributes.as_path.clear();
         attributes.local_pref = Some(100);
@@ -374,7 +374,79 @@ mod tests {
     }
 
     #[test]
-    fn prepending_and_large_communities_have_these_bytes() {
+    fn rfc4271_4_3_an_attribute_above_255_octets_has_the_extended_length_bit() {
+        for (count, head) in [(63, vec![0xc0, 8, 252]), (64, vec![0xd0, 8, 1, 0])] {
+            let mut attributes = attributes("10.0.0.11");
+            attributes.communities = (0..count)
+                .map(|n| AnyCommunity::Standard(Community(65001 << 16 | n)))
+                .collect();
+            let update = Update::Announce {
+                attributes,
+                prefixes: nets(&["192.0.2.10/32"]),
+            };
+            let bytes = body(&update, true);
+            assert!(
+                bytes.windows(head.len()).any(|w| w == head),
+                "{count}: {bytes:?}"
+            );
+        }
+    }
+
+    /// ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, LARGE_COMMUNITY; MP_REACH_NLRI before all (RFC 7606
+    /// section 5.1). Well-known ones are transitive, of the optional ones MED and MP_REACH_NLRI are not.
+    #[test]
+    fn rfc4271_5_attributes_come_in_order_with_their_flags() {
+        for (next_hop, prefix, expected) in [
+            (
+                "10.0.0.11",
+                "192.0.2.10/32",
+                vec![
+                    (0x40, 1),
+                    (0x40, 2),
+                    (0x40, 3),
+                    (0x80, 4),
+                    (0x40, 5),
+                    (0xc0, 8),
+                    (0xc0, 32),
+                ],
+            ),
+            (
+                "2001:db8::11",
+                "2001:db8:1::10/128",
+                vec![
+                    (0x80, 14),
+                    (0x40, 1),
+                    (0x40, 2),
+                    (0x80, 4),
+                    (0x40, 5),
+                    (0xc0, 8),
+                    (0xc0, 32),
+                ],
+            ),
+        ] {
+            let mut attributes = attributes(next_hop);
+            attributes.local_pref = Some(100);
+            attributes.communities = ["65001:1", "65001:1:2"]
+                .into_iter()
+                .filter_map(AnyCommunity::parse)
+                .collect();
+            let update = Update::Announce {
+                attributes,
+                prefixes: nets(&[prefix]),
+            };
+            let bytes = body(&update, true);
+            let mut rest = &bytes[4..];
+            let mut found = Vec::new();
+            for _ in &expected {
+                found.push((rest[0], rest[1]));
+                rest = &rest[3 + usize::from(rest[2])..];
+            }
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn rfc8092_3_prepending_and_large_communities_have_these_bytes() {
         let mut attributes = attributes("10.0.0.11");
         attributes.as_path = vec![65001; 3];
         attributes.med = None;

@@ -19,6 +19,10 @@ mod pair_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod rfc_tests;
+#[cfg(test)]
 mod table_tests;
 
 pub use event::{Event, Reason};

@@ -10,11 +10,11 @@ use crate::bgp::config::GracefulRestart;
 use crate::bgp::notification::{Notification, code, subcode};
 use crate::bgp::route::Family;
 
-const OUT: Direction = Direction::Outgoing;
-const IN: Direction = Direction::Incoming;
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+pub(super) const OUT: Direction = Direction::Outgoing;
+pub(super) const IN: Direction = Direction::Incoming;
+pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         asn: 65001,
         identifier: Ipv4Addr::new(192, 0, 2, 10),
@@ -27,7 +27,7 @@ fn settings() -> Settings {
     }
 }
 
-fn open(last: u8) -> Open {
+pub(super) fn open(last: u8) -> Open {
     Open {
         asn: 65000,
         hold_time_secs: 9,
@@ -41,13 +41,13 @@ fn open(last: u8) -> Open {
     }
 }
 
-struct Bench {
-    peer: Peer,
-    now: Instant,
+pub(super) struct Bench {
+    pub peer: Peer,
+    pub now: Instant,
 }
 
 impl Bench {
-    fn new(settings: Settings) -> Bench {
+    pub fn new(settings: Settings) -> Bench {
         let mut bench = Bench {
             peer: Peer::new(settings, 7),
             now: Instant::now(),
@@ -56,18 +56,18 @@ impl Bench {
         bench
     }
 
-    fn feed(&mut self, input: Input) -> Vec<Action> {
+    pub fn feed(&mut self, input: Input) -> Vec<Action> {
         self.peer.handle(input, self.now)
     }
 
-    fn connected(&mut self, direction: Direction) -> Vec<Action> {
+    pub fn connected(&mut self, direction: Direction) -> Vec<Action> {
         self.feed(Input::Connected {
             direction,
             local: LOCAL,
         })
     }
 
-    fn received(&mut self, direction: Direction, message: Message) -> Vec<Action> {
+    pub fn received(&mut self, direction: Direction, message: Message) -> Vec<Action> {
         self.feed(Input::Received {
             direction,
             message: Ok(message),
@@ -81,7 +81,7 @@ impl Bench {
         })
     }
 
-    fn establish(&mut self, direction: Direction) {
+    pub fn establish(&mut self, direction: Direction) {
         self.connected(direction);
         self.received(direction, Message::Open(open(20)));
         self.received(direction, Message::Keepalive);
@@ -89,14 +89,14 @@ impl Bench {
     }
 
     /// To the next deadline; how long that took.
-    fn wait(&mut self) -> (Duration, Vec<Action>) {
+    pub fn wait(&mut self) -> (Duration, Vec<Action>) {
         let before = self.now;
         self.now = self.peer.next_deadline().expect("something is waited for");
         (self.now - before, self.feed(Input::Tick))
     }
 }
 
-fn notification(code: u8, subcode: u8) -> Reply {
+pub(super) fn notification(code: u8, subcode: u8) -> Reply {
     Reply::Notification(Notification::new(code, subcode))
 }
 
@@ -108,7 +108,7 @@ fn sent_open(actions: &[Action]) -> Option<&Open> {
 }
 
 #[test]
-fn collision_keeps_the_connection_of_the_higher_identifier() {
+fn rfc4271_6_8_collision_keeps_the_connection_of_the_higher_identifier() {
     let table = [
         ("ours is higher, theirs comes second", 5, OUT, IN, OUT),
         ("ours is higher, ours comes second", 5, IN, OUT, OUT),
@@ -138,7 +138,7 @@ fn collision_keeps_the_connection_of_the_higher_identifier() {
 }
 
 #[test]
-fn established_wins_over_any_identifier() {
+fn rfc4271_6_8_established_wins_over_any_identifier() {
     let mut bench = Bench::new(settings());
     bench.establish(OUT);
     let actions = bench.connected(IN);
@@ -257,7 +257,7 @@ fn disagreement_backs_off_to_a_minute_and_a_stable_session_ends_it() {
 }
 
 #[test]
-fn opens_that_are_not_accepted() {
+fn rfc4271_6_2_opens_that_are_not_accepted() {
     let table = [
         (
             "AS 0",
@@ -338,7 +338,7 @@ fn opens_that_are_not_accepted() {
 }
 
 #[test]
-fn families_follow_the_next_hops() {
+fn rfc2545_3_families_follow_the_next_hops() {
     let v6: IpAddr = "2001:db8::11".parse().expect("an address");
     let link_local: IpAddr = "fe80::11".parse().expect("an address");
     let nh4 = Some(Ipv4Addr::new(10, 0, 0, 11));
@@ -386,7 +386,7 @@ fn families_follow_the_next_hops() {
 }
 
 #[test]
-fn a_peer_that_refuses_capabilities_is_tried_without() {
+fn rfc5492_3_a_peer_that_refuses_capabilities_is_tried_without() {
     let mut bench = Bench::new(settings());
     let refused = || Message::Notification(Notification::new(2, 4));
     let mut offers = Vec::new();
@@ -412,7 +412,7 @@ fn a_peer_that_refuses_capabilities_is_tried_without() {
 }
 
 #[test]
-fn r_and_f_bits_tell_a_restart_from_a_reconnection() {
+fn rfc4724_3_r_and_f_bits_tell_a_restart_from_a_reconnection() {
     let table = [
         ("restart with a datapath that went on", true, true),
         ("restart with a datapath that is gone", true, false),
@@ -480,7 +480,7 @@ fn nothing_goes_on_after_stop() {
 }
 
 #[test]
-fn a_passive_peer_is_never_dialled() {
+fn rfc4271_8_1_1_a_passive_peer_is_never_dialled() {
     let mut bench = Bench::new(Settings {
         passive: true,
         ..settings()
@@ -495,7 +495,7 @@ fn a_passive_peer_is_never_dialled() {
 }
 
 #[test]
-fn hold_timer() {
+fn rfc4271_6_5_an_expired_hold_timer_is_told_with_4_0() {
     let mut bench = Bench::new(settings());
     bench.establish(OUT);
     let start = bench.now;
@@ -516,7 +516,7 @@ fn hold_timer() {
 }
 
 #[test]
-fn refresh_is_answered_only_in_a_session() {
+fn rfc2918_4_a_refresh_is_answered_only_in_a_session() {
     let mut bench = Bench::new(settings());
     bench.establish(IN);
     let refresh = |bench: &mut Bench, family| bench.received(IN, Message::RouteRefresh(family));
@@ -532,7 +532,7 @@ fn refresh_is_answered_only_in_a_session() {
 }
 
 #[test]
-fn errors_of_messages_end_the_session_with_their_notification() {
+fn rfc4271_6_errors_end_the_session_with_their_notification() {
     let errors = [
         DecodeError::Header(Notification::with_data(1, 3, &[9])),
         DecodeError::Update(Notification::new(3, 1)),

@@ -226,7 +226,7 @@ const OUTGOING: [[&str; 6]; 20] = [
 ];
 
 #[test]
-fn outgoing() {
+fn rfc4271_8_2_2_every_event_in_every_state_outgoing() {
     for ((name, event), row) in events().into_iter().zip(OUTGOING) {
         for (state, expected) in State::ALL.into_iter().zip(row) {
             let mut bench = Bench::into_state(Direction::Outgoing, state);
@@ -238,7 +238,7 @@ fn outgoing() {
 
 /// A machine for incoming connections never dials; apart from that it does the same.
 #[test]
-fn incoming() {
+fn rfc4271_8_2_2_every_event_in_every_state_incoming() {
     for ((name, event), row) in events().into_iter().zip(OUTGOING) {
         for (state, expected) in State::ALL.into_iter().zip(row) {
             if state == State::Connect {
@@ -329,7 +329,7 @@ fn falling_starts_the_back_off_and_stopping_does_not() {
 }
 
 #[test]
-fn a_hold_time_of_zero_stops_hold_and_keepalive_timers() {
+fn rfc4271_4_2_a_hold_time_of_zero_stops_both_timers() {
     let mut bench = Bench::into_state(Direction::Outgoing, State::OpenSent);
     bench.feed(&Event::BgpOpen(Open {
         hold_time_secs: 0,
@@ -345,7 +345,7 @@ fn a_hold_time_of_zero_stops_hold_and_keepalive_timers() {
 }
 
 #[test]
-fn keepalive_and_update_restart_the_hold_timer_and_refresh_does_not() {
+fn rfc4271_8_2_2_keepalive_and_update_restart_the_hold_timer() {
     let restarts = [
         (Event::KeepAliveMsg, true),
         (Event::UpdateMsg, true),
@@ -367,7 +367,7 @@ fn keepalive_and_update_restart_the_hold_timer_and_refresh_does_not() {
 }
 
 #[test]
-fn the_send_hold_timer_runs_while_nothing_moves() {
+fn rfc9687_3_the_send_hold_timer_runs_while_nothing_moves() {
     let mut bench = Bench::into_state(Direction::Outgoing, State::Established);
     let start = bench.now;
     let limit = Duration::from_secs(20);

@@ -146,7 +146,7 @@ mod tests {
     use crate::bgp::notification::Notification;
 
     #[test]
-    fn jitter_stays_within_its_bounds_and_uses_them() {
+    fn rfc4271_10_jitter_stays_within_its_bounds_and_uses_them() {
         let second = Duration::from_secs(1);
         for seed in 0..100 {
             let mut jitter = Jitter::new(seed);

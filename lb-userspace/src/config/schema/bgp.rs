@@ -64,7 +64,7 @@ pub static PEER: Section = Section {
             "password_file",
             "path",
             "no password",
-            "File with the TCP MD5 secret (RFC 2385) on one line, at most 80 bytes, not readable by everybody.",
+            "File with the TCP MD5 secret (RFC 2385) on one line, at most 80 bytes, not readable by everybody. A reload takes another secret without ending the session.",
         ),
         optional(
             "ttl_security",
