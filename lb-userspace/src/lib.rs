@@ -8,7 +8,7 @@
 //! | [`rows`] | tables: weighted rendezvous with bounded loads, previous inputs as alternates | yes |
 //! | [`health`] | rise and fall as a state machine; the probes that feed it | machine only |
 //! | [`bgp`] | codec, state machine, sessions; knows nothing of load balancing | machine only |
-//! | [`bfd`] | codec and state machine of BFD sessions; knows nothing of load balancing, nor of BGP | yes |
+//! | [`bfd`] | codec, state machine, the process of the sessions; knows nothing of load balancing, nor of BGP | machine only |
 //! | [`plan`] | desired state against what the kernel holds: an ordered list of operations | yes |
 //! | [`dataplane`] | the only module that knows aya: load, pin, attach, read, apply | no |
 //! | [`netlink`] | routes, neighbours, links, addresses | no |

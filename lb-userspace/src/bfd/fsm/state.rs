@@ -1,7 +1,9 @@
 //! States.
 
+use serde::{Deserialize, Serialize};
+
 /// State of a session (RFC 5880 section 6.2), with its bits in a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// 0: held down by the operator.
     AdminDown,
