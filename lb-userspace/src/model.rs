@@ -153,7 +153,7 @@ impl Bgp {
 /// `bgp.graceful_restart`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GracefulRestart {
-    /// Only to peers with BFD (none in this version): a dead node is then noticed at once.
+    /// Only to peers with BFD: a dead node is then noticed at once.
     WithBfd,
     /// To every peer. A node that dies without its link going down swallows traffic for up to the hold time plus
     /// the restart time (15 s).
@@ -187,6 +187,21 @@ pub struct BgpPeer {
     pub policy: Policy,
     /// Names of the services whose VIPs it hears of; none: all that do not name other peers.
     pub services: Option<BTreeSet<String>>,
+    /// BFD beside the session; none: without.
+    pub bfd: Option<Bfd>,
+}
+
+/// `bfd` of a `[[bgp.peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// Between packets, both ways; whole milliseconds.
+    pub interval: Duration,
+    /// Packets in a row without which the other side is gone.
+    pub multiplier: u8,
+    /// The peer may be behind routers, and its packets come with this TTL at least; none: it is on the same link.
+    pub multihop: Option<u8>,
+    /// No BGP session while BFD is not up.
+    pub strict: bool,
 }
 
 impl std::fmt::Debug for BgpPeer {
@@ -204,6 +219,7 @@ impl std::fmt::Debug for BgpPeer {
             .field("next_hop_v6", &self.next_hop_v6)
             .field("policy", &self.policy)
             .field("services", &self.services)
+            .field("bfd", &self.bfd)
             .finish()
     }
 }

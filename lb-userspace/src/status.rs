@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bench::{FrameRate, LineRate, RateLimit, Trial};
 pub use self::bgp::{
-    NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes, PeerSettings, PeerStatus,
-    RouteList, SentRoute, Strangers,
+    BfdStatus, NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes, PeerSettings,
+    PeerStatus, RouteList, SentRoute, Strangers,
 };
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
@@ -147,12 +147,17 @@ impl NodeStatus {
             Some(reason) => format!("{}: BGP session is {}: {reason}", peer.address, peer.state),
             None => format!("{}: BGP session is {}", peer.address, peer.state),
         });
+        let undetected = self.peers.iter().filter_map(|peer| {
+            let obstacle = peer.bfd.as_ref()?.obstacle()?;
+            Some(format!("{}: BFD: {obstacle}", peer.address))
+        });
         let rejected = self.config.reloads_rejected > 0 && !self.config.last_reload_successful;
         let rejected = rejected.then(|| {
             "the last reload was rejected and the configuration before it is in force: see `anylb check`".to_string()
         });
         let mut troubles = self.not_serving();
         troubles.extend(down);
+        troubles.extend(undetected);
         troubles.extend(rejected);
         troubles.extend(self.problems.iter().cloned());
         troubles

@@ -28,18 +28,19 @@ pub async fn start(
     let (Some(bgp), Some(router_id)) = (&settings.bgp, settings.node.router_id) else {
         return Ok(None);
     };
-    let restart = match bgp.graceful_restart {
-        GracefulRestart::Always => Some(bgp::GracefulRestart {
-            restart_time: RESTART_TIME,
-            restarting: preserved,
-            forwarding_preserved: preserved,
-        }),
-        // No peer has BFD in this version.
-        GracefulRestart::WithBfd | GracefulRestart::Off => None,
+    let restart = bgp::GracefulRestart {
+        restart_time: RESTART_TIME,
+        restarting: preserved,
+        forwarding_preserved: preserved,
     };
     let mut peers = Vec::new();
     for peer in &bgp.peers {
-        let config = peer_config(peer, restart).await;
+        let offered = match bgp.graceful_restart {
+            GracefulRestart::Always => true,
+            GracefulRestart::WithBfd => peer.bfd.is_some(),
+            GracefulRestart::Off => false,
+        };
+        let config = peer_config(peer, offered.then_some(restart)).await;
         peers.push(PeerConfig {
             shutdown: shut_down.get(&peer.address).cloned(),
             ..config
@@ -79,6 +80,7 @@ async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulResta
         next_hop_v4: peer.next_hop_v4.or(ours.v4),
         next_hop_v6: peer.next_hop_v6.or(ours.v6),
         graceful_restart,
+        await_path: peer.bfd.as_ref().is_some_and(|bfd| bfd.strict),
         shutdown: None,
     }
 }

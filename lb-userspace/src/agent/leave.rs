@@ -125,6 +125,10 @@ impl Running {
             speaker.flushed(FLUSH_WAIT).await;
             speaker.stop("anylb is stopping").await;
         }
+        // After the sessions it was for: a router that lost BFD first would end them with another reason.
+        if let Some(bfd) = &self.node.bfd {
+            bfd.stop().await;
+        }
         info!("withdrawn: forwarding what still comes");
         self.wait_until_quiet(self.linger).await;
         if let Some(backend) = &self.node.backend {

@@ -22,6 +22,7 @@
 //! | [`report`] | status, counters, explanations | yes, but for map reads |
 //! | [`checks`] | how the checks do, one check out of turn | yes |
 //! | [`both`] | LB node and backend on one box: their answers as one | yes |
+//! | [`bfd`] | BFD beside BGP: the process, and what its sessions mean | no |
 //! | [`announce`] | the speaker from the configuration | no |
 //! | [`node`] | the agent as the API sees it | no |
 //! | [`leave`] | signals; stop and handover | no |
@@ -35,6 +36,7 @@
 pub mod adopt;
 pub mod announce;
 pub mod attacked;
+pub mod bfd;
 pub mod both;
 pub mod capacity;
 pub mod checks;

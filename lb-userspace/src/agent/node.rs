@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::bfd::Detection;
 use super::both;
 use super::checks;
 use super::reconcile::Event;
@@ -29,6 +30,8 @@ pub struct AgentNode {
     pub status: watch::Receiver<Arc<Envelope<NodeStatus>>>,
     /// None without `[bgp]`, and once it has been stopped.
     pub speaker: Arc<Mutex<Option<Speaker>>>,
+    /// None where no peer has BFD.
+    pub bfd: Option<Detection>,
     /// To the checks.
     pub asker: Asker,
     /// The operator wants a handover.
@@ -123,6 +126,12 @@ impl Node for AgentNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         let mut envelope = Envelope::clone(&self.status.borrow());
         envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
+        for (address, bfd) in self.bfd.iter().flat_map(Detection::status) {
+            let mut peers = envelope.body.peers.iter_mut();
+            if let Some(peer) = peers.find(|peer| peer.address == address) {
+                peer.bfd = Some(bfd);
+            }
+        }
         let strangers = self.with_speaker(Speaker::strangers).unwrap_or_default();
         envelope.body.strangers = Strangers {
             connections: strangers.connections,
@@ -285,6 +294,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
             restart_time_secs: settings.restart_time.map(|time| time.as_secs()),
         },
         shutdown: peer.shutdown,
+        bfd: None,
         last_reset: peer.last_reset,
         last_failure: peer.last_failure,
         capabilities: peer.capabilities,

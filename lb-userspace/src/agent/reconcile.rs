@@ -45,6 +45,9 @@ const START_WAIT: Duration = Duration::from_secs(5);
 /// Source port of self-probes.
 const PROBE_PORT: u16 = 50_000;
 
+/// Packets that are kept to probe with; any that is still sent will do.
+const PROBES_MAX: usize = 16;
+
 /// What the loop is told.
 pub enum Event {
     /// Verdicts, next hops or the time may have changed.
@@ -105,6 +108,8 @@ pub struct Parts {
     pub routes: watch::Sender<Option<Arc<RouteSet>>>,
     /// TCP MD5 secrets, by the peer's address.
     pub passwords: watch::Sender<BTreeMap<IpAddr, String>>,
+    /// Packets that the datapath sends to backends, to probe it with when this agent is gone.
+    pub probes: watch::Sender<Vec<Vec<u8>>>,
     /// What is told.
     pub status: watch::Sender<Arc<Envelope<NodeStatus>>>,
     /// To be told that it was heard.
@@ -373,6 +378,7 @@ impl Reconciler {
         };
         let plane = self.parts.plane.as_ref();
         let prober = plane.map(|plane| plane.prober().map_err(|error| error.to_string()));
+        let mut probes = Vec::new();
         let services: Vec<(Service, Servable)> = core
             .settings
             .services
@@ -381,13 +387,17 @@ impl Reconciler {
                 // Configurations of this role have a pool for every service.
                 let capacity = capacity(service).copied().unwrap_or_default();
                 let mut servable = capacity.servable(service.need);
-                servable.obstacle = core
-                    .withdrawal(service)
-                    .or(servable.obstacle)
-                    .or_else(|| self.datapath_obstacle(service, sources, prober.as_ref()?));
+                servable.obstacle = core.withdrawal(service).or(servable.obstacle).or_else(|| {
+                    self.datapath_obstacle(service, sources, prober.as_ref()?, &mut probes)
+                });
                 (service.clone(), servable)
             })
             .collect();
+        self.parts.probes.send_if_modified(|known| {
+            let differs = *known != probes;
+            *known = probes;
+            differs
+        });
         let next = self.pending.as_ref().map(Pending::services);
         let vips = serving::vips(&services, self.mode, next);
         self.log_changes(&vips);
@@ -451,12 +461,13 @@ impl Reconciler {
         }
     }
 
-    /// Why the datapath cannot serve this service now, found by running the loaded program.
+    /// Why the datapath cannot serve this service now, found by running the loaded program; what that sends goes to `sent`.
     fn datapath_obstacle(
         &self,
         service: &Service,
         (source_v4, source_v6): (Ipv4Addr, Ipv6Addr),
         prober: &Result<Prober<'_>, String>,
+        sent: &mut Vec<Vec<u8>>,
     ) -> Option<String> {
         let plane = self.parts.plane.as_ref()?;
         if !plane.attached() {
@@ -477,7 +488,12 @@ impl Reconciler {
             let destination = SocketAddr::new(target, port);
             let packet = Dataplane::probe_packet(service.protocol, source, destination);
             match prober.probe(&packet) {
-                Ok(result) if result.is_in_order() => None,
+                Ok(result) if result.is_in_order() => {
+                    if result.sent() && sent.len() < PROBES_MAX {
+                        sent.push(packet);
+                    }
+                    None
+                }
                 Ok(result) => Some(format!(
                     "the self-probe of port {port} ended in {}",
                     result.exit.name()

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use super::adopt::Adopted;
+use super::bfd::Detection;
 use super::core::Core;
 use super::leave::{Running, Signals};
 use super::node::AgentNode;
@@ -60,6 +61,8 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
     if let Some(plane) = &mut ground.plane {
         plane.attach()?;
     }
+    let (probes, probes_seen) = watch::channel(Vec::new());
+    let bfd = Detection::start(&settings, probes_seen).await;
     let backend = match &settings.backend {
         Some(_) => Some(backend::beside(path.clone(), settings.clone()).await?),
         None => {
@@ -114,6 +117,7 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         reload: Box::new(move || load(&path)),
         routes,
         passwords,
+        probes,
         status,
         bell,
         problems: ground.problems,
@@ -123,10 +127,15 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         .name("reconcile".into())
         .spawn(move || Reconciler::new(parts).run(queue))
         .map_err(|error| Error::Start(format!("cannot start the reconcile thread: {error}")))?;
+    let speaker = Arc::new(Mutex::new(speaker));
+    if let Some(bfd) = &bfd {
+        bfd.follow(Arc::clone(&speaker));
+    }
     let node = Arc::new(AgentNode {
         events,
         status: status_seen,
-        speaker: Arc::new(Mutex::new(speaker)),
+        speaker,
+        bfd,
         asker,
         handover: Arc::new(Notify::new()),
         backend,

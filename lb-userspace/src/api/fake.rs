@@ -12,13 +12,13 @@ pub(crate) use counters::{backend_counters, lb_counters};
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
-    BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
-    ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
-    FilterDecision, Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
-    ListStatus, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, PoolDiff, PoolStatus,
-    ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff, RouteList, RowsDiff, SentRoute,
-    ServiceDiff, ServiceLimits, ServiceStatus, Strangers, TraceBatch, TraceNext, TraceRequest,
-    TraceStarted, TracedPacket, ValueDiff, Verification,
+    BackendDiff, BackendHealth, BackendStatus, BfdStatus, BpfMap, BpfProgram, BpfState, Command,
+    Compared, ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest,
+    Explanation, Fate, FilterDecision, Health, HealthList, HopStatus, InterfaceStatus,
+    KernelDifference, LastCheck, ListStatus, NodeStatus, PeerOpen, PeerRoutes, PeerSettings,
+    PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff,
+    RouteList, RowsDiff, SentRoute, ServiceDiff, ServiceLimits, ServiceStatus, Strangers,
+    TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -628,6 +628,7 @@ fn established() -> PeerStatus {
             ..PeerSettings::default()
         },
         shutdown: None,
+        bfd: Some(bfd()),
         last_reset: Some("the peer closed the connection".into()),
         last_failure: None,
         capabilities: vec!["ipv4-unicast".into(), "graceful-restart".into()],
@@ -651,6 +652,24 @@ fn established() -> PeerStatus {
         received: BTreeMap::from([("keepalive".into(), 2_500), ("open".into(), 2)]),
         sent: BTreeMap::from([("keepalive".into(), 2_501), ("update".into(), 3)]),
         notifications: vec![("received".into(), 6, 4, 1)],
+    }
+}
+
+fn bfd() -> BfdStatus {
+    BfdStatus {
+        state: "Up".into(),
+        diagnostic: "No Diagnostic".into(),
+        remote_state: "Up".into(),
+        remote_diagnostic: "No Diagnostic".into(),
+        remote_independent: true,
+        since_secs: 7_501,
+        transmit_interval_ms: Some(100),
+        detection_time_ms: Some(300),
+        failures: 1,
+        sent: 75_000,
+        received: 75_010,
+        discards: BTreeMap::from([("ttl".into(), 2)]),
+        ..BfdStatus::default()
     }
 }
 
@@ -699,6 +718,7 @@ fn idle() -> PeerStatus {
             ..PeerSettings::default()
         },
         shutdown: None,
+        bfd: None,
         last_reset: None,
         last_failure: Some("nothing answers on port 179".into()),
         capabilities: Vec::new(),

@@ -80,6 +80,8 @@ pub struct PeerConfig {
     pub next_hop_v6: Option<Ipv6Addr>,
     /// Graceful restart as the restarting speaker (RFC 4724); where unset, not offered.
     pub graceful_restart: Option<GracefulRestart>,
+    /// No OPEN before [`Speaker::set_path`](super::Speaker::set_path) says that the path to the peer is up.
+    pub await_path: bool,
     /// Down from the start, with what the operator said of it, until [`Speaker::enable`](super::Speaker::enable).
     pub shutdown: Option<String>,
 }
@@ -121,6 +123,7 @@ impl std::fmt::Debug for PeerConfig {
             .field("next_hop_v4", &self.next_hop_v4)
             .field("next_hop_v6", &self.next_hop_v6)
             .field("graceful_restart", &self.graceful_restart)
+            .field("await_path", &self.await_path)
             .field("shutdown", &self.shutdown)
             .finish()
     }

@@ -60,6 +60,8 @@ pub mod subcode {
     pub const COLLISION: u8 = 7;
     /// 6/8 Out of Resources.
     pub const OUT_OF_RESOURCES: u8 = 8;
+    /// 6/10 BFD Down (RFC 9384).
+    pub const BFD_DOWN: u8 = 10;
 }
 
 /// Octets of a message that are left for the data field.

@@ -18,7 +18,8 @@ use super::fsm::{
     Action, Direction, Input, Negotiated, Peer, Reason, Reply, Settings, State, contradiction,
 };
 use super::link::{Link, local_address};
-use super::notification::Notification;
+use super::notification::{Notification, code, subcode};
+use super::path::Path;
 use super::rib::AdjRibOut;
 use super::route::{Family, Policy, RouteSet};
 use super::status::{Shared, count_notification};
@@ -46,6 +47,7 @@ pub(super) struct Channels {
     pub commands: mpsc::Receiver<Command>,
     pub incoming: mpsc::Receiver<TcpStream>,
     pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
+    pub path: watch::Receiver<Option<Path>>,
 }
 
 /// What the peer shall hear.
@@ -60,6 +62,7 @@ type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 enum Wake {
     Command(Option<Command>),
     Routes,
+    Path,
     Accepted(TcpStream),
     Dialed(io::Result<TcpStream>),
     Link(Direction, io::Result<()>),
@@ -79,6 +82,9 @@ pub(super) struct Session {
     closing: JoinSet<()>,
     rib: Option<AdjRibOut>,
     wanted: Option<Wanted>,
+    path: Option<Path>,
+    /// The last that was known.
+    last_path: Option<Path>,
     /// End-of-RIB is sent from here on, complete or not.
     end_of_rib_at: Instant,
     /// The last OPEN sent, and the last that came.
@@ -112,6 +118,8 @@ impl Session {
             closing: JoinSet::new(),
             rib: None,
             wanted: None,
+            path: None,
+            last_path: None,
             opens: (None, None),
             flushes: Vec::new(),
             shared,
@@ -131,6 +139,7 @@ impl Session {
                 // The speaker was dropped: abandon.
                 Wake::Command(None) => return,
                 Wake::Routes => self.take_routes(),
+                Wake::Path => self.take_path(),
                 Wake::Accepted(stream) => self.accepted(stream),
                 Wake::Dialed(result) => self.dialed(result),
                 Wake::Link(direction, result) => self.transfer(direction, result),
@@ -145,10 +154,12 @@ impl Session {
     /// Every branch is cancel-safe: channels and `watch` are, a link only waits, and the dial lives in `self`.
     async fn wait(&mut self) -> Wake {
         let deadline = self.next_deadline().map(tokio::time::Instant::from_std);
-        let started = self.wanted.is_some();
+        // Whoever connects earlier waits, without an OPEN of ours.
+        let started = self.wanted.is_some() && !self.is_held();
         tokio::select! {
             command = self.channels.commands.recv() => Wake::Command(command),
             Ok(()) = self.channels.routes.changed() => Wake::Routes,
+            Ok(()) = self.channels.path.changed() => Wake::Path,
             Some(stream) = self.channels.incoming.recv(), if started => Wake::Accepted(stream),
             result = poll_dial(&mut self.dial) => Wake::Dialed(result),
             result = poll_link(self.outgoing.as_ref()) => Wake::Link(Direction::Outgoing, result),
@@ -179,8 +190,41 @@ impl Session {
                 complete: set.complete,
             });
         }
-        if first && self.wanted.is_some() && !self.is_shut_down() {
+        if first && self.wanted.is_some() && !self.is_shut_down() && !self.is_held() {
             self.report(Input::Start, None);
+        }
+    }
+
+    fn take_path(&mut self) {
+        self.path = *self.channels.path.borrow_and_update();
+        let Some(path) = self.path else { return };
+        let before = self.last_path.replace(path);
+        if before.is_some_and(|before| path.failed_since(&before)) {
+            self.report(Input::PathFailed, None);
+        }
+    }
+
+    /// The peer's session waits for the path, and that is not up.
+    fn is_held(&self) -> bool {
+        self.config.await_path && !self.path.is_some_and(|path| path.usable)
+    }
+
+    /// Holds a peer without a session, or lets it go on; a session that is there ends with a failure of the path alone.
+    fn hold(&mut self) {
+        let established = self.fsm.state() == State::Established;
+        match (self.is_held(), self.fsm.is_started()) {
+            (true, true) if !established => {
+                let cease = Notification::new(code::CEASE, subcode::BFD_DOWN);
+                self.report(Input::Stop(cease), None);
+            }
+            (false, false) if self.wanted.is_some() && !self.is_shut_down() => {
+                self.report(Input::Start, None);
+            }
+            _ => {}
+        }
+        if self.is_held() && !established {
+            let why = "it waits for the path to the peer: BFD is not up";
+            self.lock().status.last_failure = Some(why.to_owned());
         }
     }
 
@@ -201,7 +245,7 @@ impl Session {
             Command::Rekey(password) => self.rekey(password),
             Command::Enable(done) => {
                 let down = self.lock().status.shutdown.take().is_some();
-                if down && self.wanted.is_some() {
+                if down && self.wanted.is_some() && !self.is_held() {
                     self.report(Input::Start, None);
                 }
                 self.publish();
@@ -428,6 +472,7 @@ impl Session {
             | Reason::Collision
             | Reason::HoldTimerExpired
             | Reason::SendHoldTimerExpired
+            | Reason::PathFailed
             | Reason::TcpFailed(_) => return reason.to_string(),
         };
         let (Some(ours), theirs) = &self.opens else {
@@ -443,6 +488,9 @@ impl Session {
 
     /// Sends what there is to send, as far as TCP takes it.
     fn advance(&mut self) {
+        if self.config.await_path {
+            self.hold();
+        }
         self.write(Direction::Outgoing);
         self.write(Direction::Incoming);
         self.announce();

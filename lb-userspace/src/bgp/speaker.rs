@@ -14,6 +14,7 @@ use super::config::{PeerConfig, SpeakerConfig};
 use super::error::SpeakerError;
 use super::listener::{self, Doors};
 use super::notification::Notification;
+use super::path::Path;
 use super::route::RouteSet;
 use super::session::{Channels, Command, Session};
 use super::status::{PeerStatus, Shared, Strangers};
@@ -39,6 +40,7 @@ pub struct Speaker {
 struct PeerHandle {
     config: PeerConfig,
     commands: mpsc::Sender<Command>,
+    path: watch::Sender<Option<Path>>,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
 }
@@ -67,6 +69,7 @@ impl Speaker {
             let (door, incoming) = mpsc::channel(INCOMING_MAX);
             doors.insert(peer.address.to_canonical(), door);
             let (commands, orders) = mpsc::channel(4);
+            let (path, path_seen) = watch::channel(None);
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
             // A receiver that has not seen the value there is: the task must begin with it.
             let mut routes = routes.clone();
@@ -75,11 +78,13 @@ impl Speaker {
                 commands: orders,
                 incoming,
                 routes,
+                path: path_seen,
             };
             let session = Session::new(&config, peer.clone(), channels, shared.clone(), seed());
             peers.push(PeerHandle {
                 config: peer.clone(),
                 commands,
+                path,
                 shared,
                 task: tokio::spawn(session.run()),
             });
@@ -101,6 +106,20 @@ impl Speaker {
             sockets,
             listeners,
         })
+    }
+
+    /// What is known of the path to a peer now; none: nothing any more, which ends no session.
+    pub fn set_path(&self, peer: IpAddr, path: Option<Path>) {
+        let handle = self
+            .peers
+            .iter()
+            .find(|handle| handle.config.address == peer);
+        let Some(handle) = handle else { return };
+        handle.path.send_if_modified(|known| {
+            let differs = *known != path;
+            *known = path;
+            differs
+        });
     }
 
     /// Every peer, in the order of the configuration.

@@ -2,6 +2,8 @@
 
 #[path = "speaker_tests/operator.rs"]
 mod operator;
+#[path = "speaker_tests/path.rs"]
+mod path;
 #[path = "speaker_tests/rekey.rs"]
 mod rekey;
 
@@ -53,6 +55,7 @@ fn peer(port: u16) -> PeerConfig {
         next_hop_v4: None,
         next_hop_v6: None,
         graceful_restart: None,
+        await_path: false,
         shutdown: None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bench;
+mod bfd;
 mod bgp;
 mod bpf;
 mod config;
@@ -23,6 +24,7 @@ pub use self::backend::{
     BackendArgs, BackendAsk, BackendCommand, DrainArgs, OverrideArgs, Weight, WeightArgs,
 };
 pub use self::bench::BenchArgs;
+pub use self::bfd::BfdArgs;
 pub use self::bgp::{BgpCommand, PeerArgs, ShutdownArgs};
 pub use self::bpf::BpfCommand;
 pub use self::config::{ConfigCommand, InitArgs, ShowArgs};
@@ -114,6 +116,12 @@ pub enum Command {
     /// Run the agent of a backend; list, drain, disable, weigh backends
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Run the BFD sessions of an LB node; the agent starts this by itself
+    ///
+    /// It has no configuration: the agent says which sessions there are, by a socket in the runtime directory, and an agent
+    /// that restarts finds them as they were. Ends when the agent is stopped, not when it restarts or crashes. SIGTERM ends
+    /// it too, after the peers have been told AdminDown; the agent then starts another.
+    Bfd(BfdArgs),
     /// Check a configuration file and show every error with its place
     ///
     /// The key files and interfaces that the file names must be there. Exits 3 when there is an error; nothing

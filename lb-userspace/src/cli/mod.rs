@@ -17,7 +17,7 @@
 //! | `router` | `anylb router-config` | no |
 //! | `router_config` | the router's side in the words of each | yes |
 //! | `support` | completions and man pages | no |
-//! | `role` | `run` and `backend run` | no |
+//! | `role` | `run`, `backend run`, `bfd` | no |
 
 pub mod args;
 mod bench;
@@ -57,6 +57,7 @@ pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Run(args) => role::node(args.run.config, args.bpf_log),
         Command::Backend(BackendCommand::Run(args)) => role::backend(args.config),
+        Command::Bfd(args) => role::bfd(&args.runtime_dir),
         Command::Check(args) => local::check(&args.file, style),
         Command::Bench(args) => bench::run(args, style),
         Command::Doctor(args) => doctor::run(args, &cli.global.socket, style),

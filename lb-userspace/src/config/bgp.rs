@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::bfd;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
 use super::place::{Placed, Span};
 use super::policy::{PolicyDraft, communities};
-use super::schema::PEER;
+use super::schema::{BFD, PEER};
 use super::secret::Secrets;
 use super::unique::repeated;
 use super::value::{self, Read, Reject};
 use crate::bgp::Communities;
-use crate::model::{Bgp, BgpPeer, GracefulRestart};
+use crate::model::{Bfd, Bgp, BgpPeer, GracefulRestart};
 
 /// `[bgp]` as far as it could be read.
 pub struct BgpDraft {
@@ -134,6 +135,7 @@ pub struct PeerDraft {
     pub policy: PolicyDraft,
     /// Names of the services it takes; none: all.
     pub services: Option<Placed<Vec<Placed<String>>>>,
+    bfd: Option<Bfd>,
 }
 
 impl PeerDraft {
@@ -154,6 +156,7 @@ impl PeerDraft {
             next_hop_v6: fields.get("next_hop_v6", value::ipv6),
             policy: PolicyDraft::read(fields),
             services: services(fields),
+            bfd: fields.table("bfd", &BFD).map(|fields| bfd::read(&fields)),
         }
     }
 
@@ -173,6 +176,7 @@ impl PeerDraft {
             services: self
                 .services
                 .map(|list| list.value.into_iter().map(|name| name.value).collect()),
+            bfd: self.bfd,
         })
     }
 }

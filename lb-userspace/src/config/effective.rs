@@ -153,6 +153,7 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
             let service = services.find(|service| Some(service.name.as_str()) == name);
             service.is_some_and(|service| service.udp == UdpFlows::FlowTable)
         }
+        ("bfd", "min_ttl") => table.get("multihop").and_then(Value::as_bool) == Some(true),
         ("pool", "hops") => !is("mode", &["stateless", "flow-table"]),
         ("bgp.peer", "med" | "prepend") => {
             let ours = context.settings.bgp.as_ref().map(|bgp| bgp.asn);

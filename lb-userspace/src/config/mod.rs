@@ -11,6 +11,7 @@ mod announce;
 mod attack;
 mod audience;
 mod backend;
+mod bfd;
 mod bgp;
 mod check;
 mod diagnostic;

@@ -5,7 +5,7 @@ mod bgp;
 mod pool;
 mod service;
 
-pub use bgp::{BGP, PEER};
+pub use bgp::{BFD, BGP, PEER};
 pub use pool::{CHECK, MEMBER, POOL};
 pub use service::{ANNOUNCE, PREFIX_FILE, RATE_LIMIT, RATE_LIMIT_SOURCE, SERVICE};
 
@@ -80,12 +80,13 @@ impl Section {
 }
 
 /// All sections.
-pub const SECTIONS: [&Section; 13] = [
+pub const SECTIONS: [&Section; 14] = [
     &FILE,
     &NODE,
     &METRICS,
     &BGP,
     &PEER,
+    &BFD,
     &POOL,
     &CHECK,
     &MEMBER,

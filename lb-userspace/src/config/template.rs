@@ -67,7 +67,11 @@ fn setting(kind: &Template, section: &Section, key: &Key) -> String {
             format!("#{name} = {default}\n")
         }
         Presence::Default(words) => match section.below(key) {
-            Some(below) => comment(below.about) + &inline(name, below),
+            // Whose presence alone says something.
+            Some(below) if below.path() == "bfd" => {
+                comment(below.about) + &comment(&inline(name, below))
+            }
+            Some(below) => format!("{}#{}\n", comment(below.about), inline(name, below)),
             None => comment(&format!("{name}: {words}")),
         },
         Presence::Reserved => String::new(),
@@ -86,7 +90,7 @@ fn example(kind: &Template, section: &Section, key: &str) -> Option<String> {
     }
 }
 
-/// An inline table that says nothing but what holds without it.
+/// An inline table with what holds for keys that are left out of it.
 fn inline(name: &str, below: &Section) -> String {
     let defaults = below.built().filter_map(|key| match key.presence {
         Presence::Default(default) => {
@@ -95,7 +99,7 @@ fn inline(name: &str, below: &Section) -> String {
         Presence::Required(_) | Presence::Reserved => None,
     });
     let defaults: Vec<String> = defaults.collect();
-    format!("#{name} = {{ {} }}\n", defaults.join(", "))
+    format!("{name} = {{ {} }}", defaults.join(", "))
 }
 
 /// The keys that every type of check has.

@@ -14,6 +14,8 @@ use super::DataplaneError;
 
 /// Flags of the kernel's uapi: native, or an error.
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// Room for the headers that a program puts on.
+const TEST_RUN_GROWTH: usize = 256;
 /// In the kernel's stack, whatever the driver.
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 
@@ -121,6 +123,14 @@ impl Link {
         link_info(&self.fd).map(|info| info.prog_id)
     }
 
+    /// The program that the link holds.
+    pub(super) fn program(&self) -> io::Result<OwnedFd> {
+        // SAFETY: `bpf_attr` is plain data, for which zeroes are a value.
+        let mut attr: bpf_attr = unsafe { zeroed() };
+        attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = self.program_id()?;
+        descriptor(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr)
+    }
+
     /// Whether the link still holds the program on the interface it was made for.
     pub(crate) fn is_attached(&self) -> bool {
         link_ifindex(&self.fd).is_ok_and(|found| found == self.ifindex)
@@ -205,6 +215,23 @@ fn link_info(link: &OwnedFd) -> io::Result<bpf_link_info> {
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
+}
+
+/// Runs an XDP program once on `data` with `context` (BPF_PROG_TEST_RUN); its verdict.
+pub(super) fn test_run(program: &OwnedFd, data: &[u8], context: &[u8]) -> io::Result<u32> {
+    let mut output = vec![0_u8; data.len() + TEST_RUN_GROWTH];
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.test.data_in = data.as_ptr() as u64;
+    attr.test.data_size_in = data.len() as u32;
+    attr.test.data_out = output.as_mut_ptr() as u64;
+    attr.test.data_size_out = output.len() as u32;
+    attr.test.ctx_in = context.as_ptr() as u64;
+    attr.test.ctx_size_in = context.len() as u32;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel filled in the part of this command; it is plain data.
+    Ok(unsafe { attr.test.retval })
 }
 
 fn object_pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {

@@ -18,6 +18,7 @@
 //! | `alarm` | an end to a long system call |
 //! | `flows` | size and pin of the flow table |
 //! | [`generator`] | the load of `anylb bench`, on an interface of its own |
+//! | [`guard`] | whether the pinned program forwards, without the agent |
 //! | `filters` | maps of allow and deny lists |
 //! | `inner` | maps of any size in an outer one |
 //! | `log` | lines that the programs log |
@@ -42,6 +43,7 @@ pub mod features;
 mod filters;
 mod flows;
 pub mod generator;
+pub mod guard;
 mod inner;
 pub(crate) mod inventory;
 pub mod jiffies;

@@ -55,6 +55,14 @@ impl ProbeResult {
     }
 }
 
+/// What a program is run with as a probe of `packet`: its data, and its context.
+pub(super) fn marked(packet: &[u8]) -> (Vec<u8>, [u8; 24]) {
+    let mut data = PROBE_MARK.to_ne_bytes().to_vec();
+    data.extend_from_slice(packet);
+    let context = context(data.len());
+    (data, context)
+}
+
 /// Probes packet after packet. The maps are mapped once for all of them: the pages of a bank cost more than a run of the program.
 pub struct Prober<'a> {
     plane: &'a Dataplane,
@@ -64,9 +72,7 @@ pub struct Prober<'a> {
 impl Prober<'_> {
     /// Runs the loaded program on `packet` (from the Ethernet header on) as a probe.
     pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
-        let mut input = PROBE_MARK.to_ne_bytes().to_vec();
-        input.extend_from_slice(packet);
-        let context = context(input.len());
+        let (input, context) = marked(packet);
         let mut output = vec![0; input.len() + 256];
         let options = TestRunOptions {
             data_in: Some(&input),
@@ -150,7 +156,7 @@ fn context(length: usize) -> [u8; 24] {
     context
 }
 
-fn action(verdict: u32) -> Action {
+pub(super) fn action(verdict: u32) -> Action {
     const XDP_PASS: u32 = 2;
     const XDP_TX: u32 = 3;
     const XDP_REDIRECT: u32 = 4;

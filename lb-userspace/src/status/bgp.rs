@@ -33,6 +33,9 @@ pub struct PeerStatus {
     /// The operator has shut the session down, with these words.
     #[serde(default)]
     pub shutdown: Option<String>,
+    /// BFD beside the session; none: the configuration has none.
+    #[serde(default)]
+    pub bfd: Option<BfdStatus>,
     /// Why the last session ended, in words.
     pub last_reset: Option<String>,
     /// Why the last attempt to get a session came to nothing, in words; none once there is one.
@@ -56,6 +59,69 @@ pub struct PeerStatus {
     pub sent: BTreeMap<String, u64>,
     /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
     pub notifications: Vec<(String, u8, u8, u64)>,
+}
+
+/// BFD with a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BfdStatus {
+    /// RFC 5880 name of the state; empty: the process that has the sessions is not there.
+    pub state: String,
+    /// Why it last changed.
+    pub diagnostic: String,
+    /// The peer's state, as far as it was heard.
+    pub remote_state: String,
+    /// Why that last changed, as the peer says.
+    pub remote_diagnostic: String,
+    /// The peer's BFD survives its control plane (the C bit).
+    pub remote_independent: bool,
+    /// Seconds in this state.
+    pub since_secs: u64,
+    /// Milliseconds between packets of this node, before jitter.
+    pub transmit_interval_ms: Option<u64>,
+    /// Milliseconds of silence after which the peer is gone.
+    pub detection_time_ms: Option<u64>,
+    /// How often the session went from Up to Down, and neither operator wanted it.
+    pub failures: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that could not be sent.
+    pub unsent: u64,
+    /// Packets received.
+    pub received: u64,
+    /// Packets from the peer that did not count, by reason.
+    pub discards: BTreeMap<String, u64>,
+    /// What keeps it from being up on this side, in words.
+    pub problem: Option<String>,
+}
+
+impl BfdStatus {
+    /// Whether it is.
+    pub fn up(&self) -> bool {
+        self.state == "Up"
+    }
+
+    /// Why it is not up, in words; none where it is.
+    pub fn obstacle(&self) -> Option<String> {
+        if self.up() {
+            return None;
+        }
+        if self.state.is_empty() {
+            return Some("there is no BFD process: see the log of the agent".to_owned());
+        }
+        let said = match self.received {
+            0 => "nothing was heard from the peer".to_owned(),
+            _ => format!(
+                "the peer says {} ({})",
+                self.remote_state, self.remote_diagnostic
+            ),
+        };
+        let problem = self.problem.iter().map(|problem| format!("; {problem}"));
+        let problem: String = problem.collect();
+        Some(format!(
+            "{} ({}); {said}{problem}",
+            self.state, self.diagnostic
+        ))
+    }
 }
 
 /// What the configuration says of a session.

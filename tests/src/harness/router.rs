@@ -1,4 +1,4 @@
-//! FRR's zebra and bgpd in a namespace: a router as sites have them.
+//! FRR's zebra, bgpd and, where it is configured, bfdd in a namespace: a router as sites have them.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Starts the daemons in `netns`, whose name is also FRR's path space, and loads `configuration`.
+    /// Starts the daemons in `netns` (bfdd where `configuration` has a section for it), whose name is also FRR's path space, and loads `configuration`.
     pub async fn start(netns: &Netns, configuration: &str, log_dir: &Path) -> Result<Self> {
         ensure!(
             Path::new(PROGRAMS).join("bgpd").is_file(),
@@ -32,7 +32,8 @@ impl Router {
             daemons: Vec::new(),
         };
         router.write_files(configuration)?;
-        for daemon in ["zebra", "bgpd"] {
+        let daemons = ["zebra", "bgpd", "bfdd"].into_iter();
+        for daemon in daemons.filter(|daemon| *daemon != "bfdd" || has_bfd(configuration)) {
             router.start_daemon(netns, daemon, log_dir).await?;
         }
         shell::run(&format!("vtysh -N {} -b", router.name))
@@ -88,6 +89,11 @@ impl Drop for Router {
         self.daemons.clear();
         remove_folders(&self.name);
     }
+}
+
+/// Whether there is a section for bfdd in it.
+fn has_bfd(configuration: &str) -> bool {
+    configuration.lines().any(|line| line == "bfd")
 }
 
 /// Removes what a router of that name keeps outside its namespace.

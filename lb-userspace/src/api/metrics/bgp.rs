@@ -48,9 +48,41 @@ pub(super) fn add(families: &mut Families, peers: &[PeerStatus], strangers: &Str
     each(&mut shut_down, peers, |family, peer, address| {
         family.add(&[("peer", address)], peer.shutdown.is_some());
     });
+    add_bfd(families, peers);
     if !peers.is_empty() {
         add_strangers(families, strangers);
     }
+}
+
+fn add_bfd(families: &mut Families, peers: &[PeerStatus]) {
+    let with = |peer: &PeerStatus| peer.bfd.clone();
+    let mut up = families.gauge(
+        "bfd_session_up",
+        "Whether BFD with the peer is up; absent for peers without BFD.",
+    );
+    each(&mut up, peers, |family, peer, address| {
+        if let Some(bfd) = with(peer) {
+            family.add(&[("peer", address)], bfd.up());
+        }
+    });
+    let mut failures = families.counter(
+        "bfd_session_failures_total",
+        "BFD sessions that went from Up to Down, and neither operator wanted it.",
+    );
+    each(&mut failures, peers, |family, peer, address| {
+        if let Some(bfd) = with(peer) {
+            family.add(&[("peer", address)], bfd.failures);
+        }
+    });
+    let mut discards = families.counter(
+        "bfd_discards_total",
+        "BFD packets from the peer that did not count, by reason.",
+    );
+    each(&mut discards, peers, |family, peer, address| {
+        for (reason, count) in with(peer).unwrap_or_default().discards {
+            family.add(&[("peer", address), ("reason", &reason)], count);
+        }
+    });
 }
 
 fn add_strangers(families: &mut Families, strangers: &Strangers) {

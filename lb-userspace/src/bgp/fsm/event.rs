@@ -27,6 +27,8 @@ pub enum Event {
     IdleHoldTimerExpires,
     /// RFC 9687: nothing could be sent for the send hold time.
     SendHoldTimerExpires,
+    /// RFC 9384: who watches the path to the peer says that it has failed.
+    PathFails,
     /// 16: our dial was accepted.
     TcpCrAcked,
     /// 17: the peer's was.
@@ -64,6 +66,7 @@ impl Event {
             Event::HoldTimerExpires => Notification::new(code::HOLD_TIMER, 0),
             Event::SendHoldTimerExpires => Notification::new(code::SEND_HOLD_TIMER, 0),
             Event::OpenCollisionDump => Notification::new(code::CEASE, subcode::COLLISION),
+            Event::PathFails => Notification::new(code::CEASE, subcode::BFD_DOWN),
             Event::ManualStart
             | Event::ConnectRetryTimerExpires
             | Event::KeepaliveTimerExpires
@@ -88,6 +91,7 @@ impl Event {
             Event::OpenCollisionDump => Reason::Collision,
             Event::HoldTimerExpires => Reason::HoldTimerExpired,
             Event::SendHoldTimerExpires => Reason::SendHoldTimerExpired,
+            Event::PathFails => Reason::PathFailed,
             Event::TcpConnectionFails(what) => Reason::TcpFailed(what.clone()),
             Event::NotifMsg(n) | Event::NotifMsgVerErr(n) => {
                 Reason::NotificationReceived(n.clone())
@@ -131,6 +135,8 @@ pub enum Reason {
     HoldTimerExpired,
     /// Nothing could be sent for the send hold time.
     SendHoldTimerExpired,
+    /// The path to the peer has failed.
+    PathFailed,
     /// The TCP connection ended or was not made, in words.
     TcpFailed(String),
     /// We sent this.
@@ -147,6 +153,7 @@ impl Reason {
             Reason::Collision => "collision",
             Reason::HoldTimerExpired => "hold_timer_expired",
             Reason::SendHoldTimerExpired => "send_hold_timer_expired",
+            Reason::PathFailed => "path_failed",
             Reason::TcpFailed(_) => "tcp_failed",
             Reason::NotificationSent(_) => "notification_sent",
             Reason::NotificationReceived(_) => "notification_received",
@@ -165,6 +172,7 @@ impl std::fmt::Display for Reason {
             Reason::SendHoldTimerExpired => {
                 f.write_str("send hold timer expired: the peer takes no data")
             }
+            Reason::PathFailed => f.write_str("the path to the peer failed (BFD)"),
             Reason::TcpFailed(what) => write!(f, "TCP: {what}"),
             Reason::NotificationSent(n) => write!(f, "sent NOTIFICATION {n}"),
             Reason::NotificationReceived(n) => write!(f, "received NOTIFICATION {n}"),

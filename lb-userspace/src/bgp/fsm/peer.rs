@@ -51,6 +51,8 @@ pub enum Input {
         /// Some were taken.
         progress: bool,
     },
+    /// Who watches the path to the peer says that it has failed (RFC 9384).
+    PathFailed,
     /// A session has been told everything: OPENs from now on are those of a speaker that has not restarted since, R bit
     /// clear and F bit set.
     RestartDone,
@@ -110,6 +112,11 @@ impl Peer {
             } => {
                 self.machine_mut(direction).sending(pending, progress, now);
             }
+            Input::PathFailed => {
+                for direction in Direction::ALL {
+                    self.step(direction, &Event::PathFails, now, &mut actions);
+                }
+            }
             Input::RestartDone => self.restart_done(),
         }
         self.settle(now, &mut actions);
@@ -134,6 +141,11 @@ impl Peer {
             }
             State::Idle | State::Connect | State::Active => self.outgoing.state,
         }
+    }
+
+    /// Between [`Input::Start`] and [`Input::Stop`].
+    pub fn is_started(&self) -> bool {
+        self.started
     }
 
     /// The Established session.

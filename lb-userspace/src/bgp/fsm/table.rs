@@ -9,6 +9,7 @@
 //! | KeepaliveTimer_Expires | - | Drop | Drop | Notify | SendKeepalive | SendKeepalive |
 //! | IdleHoldTimer_Expires | Start | Drop | Drop | Notify | Notify | Notify |
 //! | SendHoldTimer_Expires | - | Drop | Drop | Notify | Notify | Notify |
+//! | PathFails | - | - | - | Notify | Notify | Notify |
 //! | Tcp_CR_Acked, TcpConnectionConfirmed | - | SendOpen | SendOpen | - | - | - |
 //! | TcpConnectionFails | - | Drop | Drop | Retry | Drop | Drop |
 //! | BGPOpen | - | Drop | Drop | ReceiveOpen | Notify | Notify |
@@ -73,6 +74,7 @@ fn idle(event: &Event) -> Procedure {
         | Event::HoldTimerExpires
         | Event::KeepaliveTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::PathFails
         | Event::TcpCrAcked
         | Event::TcpConnectionConfirmed
         | Event::TcpConnectionFails(_)
@@ -91,7 +93,7 @@ fn idle(event: &Event) -> Procedure {
 
 fn connecting(event: &Event) -> Procedure {
     match event {
-        Event::ManualStart => Procedure::Ignore,
+        Event::ManualStart | Event::PathFails => Procedure::Ignore,
         Event::ConnectRetryTimerExpires => Procedure::Dial,
         Event::TcpCrAcked | Event::TcpConnectionConfirmed => Procedure::SendOpen,
         Event::ManualStop(_)
@@ -125,6 +127,7 @@ fn open_sent(event: &Event) -> Procedure {
         | Event::KeepaliveTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::PathFails
         | Event::BgpHeaderErr(_)
         | Event::BgpOpenMsgErr(_)
         | Event::OpenCollisionDump
@@ -148,6 +151,7 @@ fn open_confirm(event: &Event) -> Procedure {
         | Event::HoldTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::PathFails
         | Event::BgpOpen(_)
         | Event::BgpHeaderErr(_)
         | Event::BgpOpenMsgErr(_)
@@ -174,6 +178,7 @@ fn established(event: &Event) -> Procedure {
         | Event::HoldTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::PathFails
         | Event::BgpOpen(_)
         | Event::BgpHeaderErr(_)
         | Event::BgpOpenMsgErr(_)

@@ -126,7 +126,7 @@ fn summary(bench: &Bench, actions: &[Action]) -> String {
     words.join(" ")
 }
 
-fn events() -> [(&'static str, Event); 20] {
+fn events() -> [(&'static str, Event); 21] {
     let n = Notification::new;
     [
         ("ManualStart", Event::ManualStart),
@@ -136,6 +136,7 @@ fn events() -> [(&'static str, Event); 20] {
         ("KeepaliveTimer_Expires", Event::KeepaliveTimerExpires),
         ("IdleHoldTimer_Expires", Event::IdleHoldTimerExpires),
         ("SendHoldTimer_Expires", Event::SendHoldTimerExpires),
+        ("PathFails", Event::PathFails),
         ("Tcp_CR_Acked", Event::TcpCrAcked),
         ("TcpConnectionConfirmed", Event::TcpConnectionConfirmed),
         (
@@ -157,7 +158,7 @@ fn events() -> [(&'static str, Event); 20] {
 
 /// By event, in the order of `events`: Idle, Connect, Active, OpenSent, OpenConfirm, Established.
 #[rustfmt::skip]
-const OUTGOING: [[&str; 6]; 20] = [
+const OUTGOING: [[&str; 6]; 21] = [
     // ManualStart
     ["Connect dial", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"],
     // ManualStop
@@ -181,6 +182,9 @@ const OUTGOING: [[&str; 6]; 20] = [
     ["Idle", "Idle cancel failed:send_hold_timer_expired", "Idle failed:send_hold_timer_expired",
      "Idle 8/0 close failed:send_hold_timer_expired", "Idle 8/0 close failed:send_hold_timer_expired",
      "Idle 8/0 close down:send_hold_timer_expired"],
+    // PathFails
+    ["Idle", "Connect", "Active", "Idle 6/10 close failed:path_failed", "Idle 6/10 close failed:path_failed",
+     "Idle 6/10 close down:path_failed"],
     // Tcp_CR_Acked
     ["Idle", "OpenSent adopt OPEN", "OpenSent adopt OPEN", "OpenSent", "OpenConfirm", "Established"],
     // TcpConnectionConfirmed

@@ -128,9 +128,10 @@ enum Kind {
 fn kind(reason: &Reason) -> Kind {
     match reason {
         Reason::Stopped | Reason::Collision => Kind::None,
-        Reason::HoldTimerExpired | Reason::SendHoldTimerExpired | Reason::TcpFailed(_) => {
-            Kind::Path
-        }
+        Reason::HoldTimerExpired
+        | Reason::SendHoldTimerExpired
+        | Reason::PathFailed
+        | Reason::TcpFailed(_) => Kind::Path,
         Reason::NotificationReceived(n) => match (n.code, n.subcode) {
             (code::CEASE, subcode::COLLISION) => Kind::None,
             (code::CEASE, subcode::ADMINISTRATIVE_RESET) | (code::HOLD_TIMER, _) => Kind::Path,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::Cell;
 
 use super::super::output::{Style, number, optional, plural, span, text, verdict};
-use crate::status::{PeerList, PeerStatus, Strangers};
+use crate::status::{BfdStatus, PeerList, PeerStatus, Strangers};
 
 /// One line per session, and below what was negotiated and what went wrong; wide: capabilities and routes in the line.
 pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
@@ -118,12 +118,26 @@ fn notes(peer: &PeerStatus, style: Style) -> Vec<[String; 3]> {
     [
         ("negotiated", negotiated),
         ("down", down),
+        ("BFD", peer.bfd.as_ref().map(bfd)),
         ("last reset", peer.last_reset.clone()),
         ("last attempt", peer.last_failure.clone()),
     ]
     .into_iter()
     .filter_map(|(what, words)| Some([peer.address.to_string(), what.to_string(), words?]))
     .collect()
+}
+
+/// BFD in one line: for how long it is up, and by what it goes down; or why it is not up.
+fn bfd(bfd: &BfdStatus) -> String {
+    let millis = |time: Option<u64>| time.map_or("-".to_owned(), |ms| format!("{ms} ms"));
+    bfd.obstacle().unwrap_or_else(|| {
+        format!(
+            "Up for {}, sends every {}, down after {}",
+            span(bfd.since_secs),
+            millis(bfd.transmit_interval_ms),
+            millis(bfd.detection_time_ms)
+        )
+    })
 }
 
 /// Who came and is no peer.

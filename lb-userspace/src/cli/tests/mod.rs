@@ -81,6 +81,7 @@ async fn run(socket: &Path, line: &str, colour: bool) -> (String, Exit) {
         | Command::Version
         | Command::Completions { .. }
         | Command::Trace(_)
+        | Command::Bfd(_)
         | Command::Man { .. } => panic!("`{line}` asks no agent"),
     };
     let style = Style {

@@ -1,6 +1,6 @@
 //! `[bgp]` and its peers.
 
-use super::{COMMUNITIES, Section, optional, required, reserved};
+use super::{COMMUNITIES, Section, optional, required};
 
 /// `[bgp]`.
 pub static BGP: Section = Section {
@@ -27,7 +27,7 @@ pub static BGP: Section = Section {
             "\"with-bfd\", \"always\" or \"off\"",
             "\"with-bfd\"",
             "To which peers graceful restart (RFC 4724) is offered, which keeps routes while the agent restarts. \
-             `with-bfd`: to peers with BFD, which this version has none of. `always`: to every peer; a node that dies \
+             `with-bfd`: to peers with BFD, which notice at once when nothing is forwarded meanwhile. `always`: to every peer; a node that dies \
              without its link going down then swallows traffic for up to the hold time and the restart time of 15 s.",
         ),
         optional(
@@ -117,6 +117,55 @@ pub static PEER: Section = Section {
             "The peer hears of the VIPs of these services only. A VIP is announced as a whole: with one of its \
              services, all must be named.",
         ),
-        reserved("bfd", "Fast failure detection beside the session."),
+        optional(
+            "bfd",
+            "inline table",
+            "none",
+            "BFD beside the session, see `bfd`.",
+        ),
+    ],
+};
+
+/// `bgp.peer.bfd`.
+pub static BFD: Section = Section {
+    header: "bfd = { }",
+    about: "BFD (RFC 5880) with a peer: a node that dies without its link going down, or that does not forward any more, is noticed \
+            within the product of interval and multiplier, and its routes go. The peer must have BFD for us as well. The \
+            sessions are in a process of their own, `anylb bfd`, which an agent that restarts does not touch; so \
+            peers with BFD are offered graceful restart.",
+    keys: &[
+        optional(
+            "interval",
+            "duration, 50ms to 10s",
+            "\"300ms\"",
+            "Time between packets, ours and the peer's; the slower side decides.",
+        ),
+        optional(
+            "multiplier",
+            "2 to 50",
+            "3",
+            "So many of our packets in a row the peer misses before it gives us up. How many of its own we miss is the peer's word.",
+        ),
+        optional(
+            "multihop",
+            "true or false",
+            "false",
+            "Whether the peer is behind routers (RFC 5883, UDP port 4784). Without it (RFC 5881, port 3784) packets that have passed \
+             one do not count.",
+        ),
+        optional(
+            "min_ttl",
+            "1 to 255",
+            "1",
+            "With `multihop = true`: TTL that packets come with at least. A peer that sends with 255 and is behind two \
+             routers has 253.",
+        ),
+        optional(
+            "strict",
+            "true or false",
+            "false",
+            "No BGP session before BFD is up. Without it a session may come up while BFD is down, as with a peer that does not have \
+             it yet; in both cases a BFD session that fails ends the BGP session (Cease/10, RFC 9384).",
+        ),
     ],
 };

@@ -69,6 +69,7 @@ fn the_example_of_a_load_balancer() {
                 next_hop_v6: None,
                 policy: Policy::default(),
                 services: None,
+                bfd: None,
             }],
         }),
         pools: [(
@@ -283,6 +284,12 @@ fn every_key_is_read() {
             "chat".into(),
             "dns".into(),
         ])),
+        bfd: Some(Bfd {
+            interval: Duration::from_millis(50),
+            multiplier: 50,
+            multihop: Some(255),
+            strict: true,
+        }),
     };
     assert!(bgp.peers == [peer], "{:?}", bgp.peers);
 
