@@ -289,3 +289,119 @@ async fn with_bird() -> Result<()> {
     };
     a_node_with("BIRD", &lone, flaps, Duration::ZERO).await
 }
+
+/// `anylb restart`, and its end.
+async fn hand_over(mut agent: Agent) -> Result<()> {
+    agent.tell(&["restart"])?;
+    poll::until("the end of the agent", SOON, async || {
+        ensure!(!agent.is_running()?, "it runs");
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// `over4` behind routers, as far as BIRD knows; `over6` with BFD or without.
+fn bird_multihop(over6: &str) -> String {
+    bird()
+        .replacen(
+            "neighbor 10.0.1.2",
+            "local 10.0.1.1;\n neighbor 10.0.1.2",
+            1,
+        )
+        .replacen("direct;", "multihop 2;", 1)
+        .replacen(
+            "protocol bfd {",
+            "protocol bfd { multihop { interval 100 ms; multiplier 3; };",
+            1,
+        )
+        .rsplit_once("bfd on;")
+        .map(|(before, after)| format!("{before}{over6}{after}"))
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn strict_and_multihop_with_bird() -> Result<()> {
+    if !privileged::available("strict_and_multihop_with_bird") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-bfd-m", LAB, 1).await?;
+    let bird = Bird::start(&lone.star.r1, &bird_multihop(""), lone.star.run_dir()).await?;
+    let peers_with = |ttl: &str, interval: &str| {
+        let over4 = format!("bfd = {{ interval = \"100ms\", multihop = true, min_ttl = {ttl} }}");
+        let over6 = format!("bfd = {{ interval = \"{interval}\", strict = true }}");
+        write(&lone, [&over4, &over6])
+    };
+    // BIRD's packets come with the TTL of its host.
+    peers_with("65", "100ms")?;
+    let process = LeftOver::of(&lone);
+    let agent = lone.start().await?;
+    let state = || -> Result<(PeerStatus, PeerStatus)> {
+        let mut both = peers(&agent)?.into_iter();
+        both.next().zip(both.next()).context("two peers")
+    };
+    poll::until("a session without BFD", SOON, async || {
+        let (over4, _) = state()?;
+        let bfd = over4.bfd.clone().context("BFD is configured")?;
+        ensure!(over4.established() && !bfd.up(), "{over4:?}");
+        ensure!(bfd.discards.contains_key("ttl"), "{bfd:?}");
+        Ok(())
+    })
+    .await?;
+    poll::holds(
+        "no session before BFD",
+        Duration::from_secs(2),
+        async || {
+            let (_, over6) = state()?;
+            ensure!(over6.state == "Idle", "{over6:?}");
+            let why = over6.last_failure.as_deref();
+            ensure!(why == Some("it waits for the path to the peer: BFD is not up"));
+            Ok(())
+        },
+    )
+    .await?;
+    bird.configure(&bird_multihop("bfd on;"))?;
+    poll::until("a session once BFD is up", SOON, async || {
+        let (_, over6) = state()?;
+        let bfd = over6.bfd.clone().context("BFD is configured")?;
+        ensure!(over6.established() && bfd.up(), "{over6:?}");
+        Ok(())
+    })
+    .await?;
+    let before = process.pid()?;
+
+    // Another agent with other intervals and another TTL: the process takes them, and what is up stays up.
+    hand_over(agent).await?;
+    peers_with("64", "250ms")?;
+    let agent = lone.start().await?;
+    poll::until("both up, one slower", SOON, async || {
+        let both = bfd(&agent)?;
+        ensure!(both.iter().all(BfdStatus::up), "{both:?}");
+        ensure!(both[1].transmit_interval_ms == Some(250), "{both:?}");
+        ensure!(both[1].detection_time_ms == Some(750), "{both:?}");
+        ensure!(both[0].detection_time_ms == Some(300), "{both:?}");
+        Ok(())
+    })
+    .await?;
+    let both = bfd(&agent)?;
+    assert_eq!(both[1].failures, 0, "{both:?}");
+    assert_eq!(process.pid()?, before, "the same process");
+
+    // No BFD any more: BIRD takes the AdminDown for what it is.
+    hand_over(agent).await?;
+    write(&lone, ["", ""])?;
+    let agent = lone.start().await?;
+    poll::until("both sessions without BFD", SOON, async || {
+        let both = peers(&agent)?;
+        ensure!(
+            both.iter()
+                .all(|peer| peer.established() && peer.bfd.is_none()),
+            "{both:?}"
+        );
+        ensure!(process.pid().is_err(), "the process is still there");
+        Ok(())
+    })
+    .await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}

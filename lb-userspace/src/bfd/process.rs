@@ -465,3 +465,7 @@ fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(())
 }
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

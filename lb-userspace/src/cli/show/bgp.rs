@@ -128,7 +128,7 @@ fn notes(peer: &PeerStatus, style: Style) -> Vec<[String; 3]> {
 }
 
 /// BFD in one line: for how long it is up, and by what it goes down; or why it is not up.
-fn bfd(bfd: &BfdStatus) -> String {
+pub(super) fn bfd(bfd: &BfdStatus) -> String {
     let millis = |time: Option<u64>| time.map_or("-".to_owned(), |ms| format!("{ms} ms"));
     bfd.obstacle().unwrap_or_else(|| {
         format!(

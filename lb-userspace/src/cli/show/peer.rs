@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::output::{Style, plural, span};
-use crate::status::{NotificationCount, PeerDetail, PeerOpen, PeerSettings, PeerStatus};
+use super::bgp;
+use crate::status::{BfdStatus, NotificationCount, PeerDetail, PeerOpen, PeerSettings, PeerStatus};
 
 /// Names and values, in the order in which one asks: is it up, what was agreed, what was told, what went wrong.
 pub(in super::super) fn table(detail: &PeerDetail, style: Style) -> String {
@@ -53,7 +54,26 @@ fn session(peer: &PeerStatus) -> Vec<(&'static str, String)> {
         };
         lines.push(("Negotiated", timers));
     }
+    if let Some(bfd) = &peer.bfd {
+        lines.push(("BFD", bgp::bfd(bfd)));
+        lines.push(("BFD packets", bfd_packets(bfd)));
+    }
     lines
+}
+
+fn bfd_packets(bfd: &BfdStatus) -> String {
+    let mut words = vec![
+        format!("{} sent", bfd.sent),
+        format!("{} received", bfd.received),
+    ];
+    words.extend((bfd.unsent > 0).then(|| format!("{} could not be sent", bfd.unsent)));
+    words.extend(
+        bfd.discards
+            .iter()
+            .map(|(reason, count)| format!("{count} discarded: {reason}")),
+    );
+    words.push(plural(bfd.failures, "failure"));
+    words.join(", ")
 }
 
 fn configured(settings: &PeerSettings) -> String {
