@@ -7,7 +7,7 @@ use anylb::status::{Envelope, PeerList, PeerStatus, RouteList};
 use lb_tests::harness::bird::{Bird, Route};
 use lb_tests::harness::counters::Counters;
 use lb_tests::harness::star::Star;
-use lb_tests::harness::{poll, privileged};
+use lb_tests::harness::{poll, privileged, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::Lone;
 
@@ -526,6 +526,58 @@ async fn rfc9003_a_session_that_is_shut_down_stays_down_until_it_is_enabled() ->
     })
     .await?;
     assert_eq!(sessions(&bird)?, since, "the sessions are the same");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// A node that has no IPv4 address towards its router.
+#[tokio::test]
+async fn rfc8950_ipv4_vips_go_over_an_ipv6_next_hop() -> Result<()> {
+    if !privileged::available("rfc8950_ipv4_vips_go_over_an_ipv6_next_hop") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-b-v6", LAB, 1).await?;
+    let flush = ["-4", "address", "flush", "dev", "eth0"];
+    shell::output(lone.node().netns.command("ip").args(flush))?;
+    let with = router(PASSIVE).replace("ipv4 { import", "ipv4 { extended next hop on; import");
+    let bird = Bird::start(&lone.star.r1, &with, lone.star.run_dir()).await?;
+    let node = lone.node();
+    let mut text = format!(
+        "{}[bgp]\nasn = {NODE_ASN}\n[[bgp.peer]]\naddress = \"fd00:0:1::1\"\nasn = {ROUTER_ASN}\n\
+         [[pool]]\nname = \"v6\"\n\
+         check = {{ type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"150ms\" }}\n\
+         backend = [{{ address = \"fd00:1:1::2\" }}]\n",
+        node.lb_section()
+    );
+    for (name, vip) in [("web", VIPS[0]), ("web6", VIPS[2])] {
+        let (vip, _) = vip.split_once('/').context("a prefix")?;
+        text += &format!(
+            "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"v6\"\n"
+        );
+    }
+    std::fs::write(lone.config(), text)?;
+    let agent = lone.start().await?;
+    let over6 = heard(&bird, "over6", &[VIPS[0], VIPS[2]]).await?;
+    let hop = "fd00:0:1::2";
+    assert_eq!(attributes(&over6, &["next_hop"]), [[hop], [hop]]);
+    poll::until("the kernel's route", SOON, async || {
+        let (vip, _) = VIPS[0].split_once('/').context("a prefix")?;
+        let show = ["-4", "route", "show", vip, "proto", "bird"];
+        let route = shell::output(lone.star.r1.command("ip").args(show))?;
+        ensure!(route.contains(&format!("via inet6 {hop}")), "{route}");
+        Ok(())
+    })
+    .await?;
+    let peers = agent_peers(&lone)?;
+    let capabilities = &peers[0].capabilities;
+    assert!(
+        capabilities.contains(&"extended-next-hop".to_owned()),
+        "{capabilities:?}"
+    );
+
+    // A router without the capability hears of IPv6 alone.
+    bird.configure(&router(PASSIVE))?;
+    heard(&bird, "over6", &VIPS[2..]).await?;
     agent.stop(SOON).await?;
     Ok(())
 }

@@ -223,3 +223,94 @@ fn the_edge_filter_is_one() -> Result<()> {
     assert_eq!(rules.matches("drop").count(), 2, "{rules}");
     Ok(())
 }
+
+/// What `anylb router-config` prints on the node for a router.
+fn router_config(lone: &Lone, platform: &str, peer: &str) -> Result<String> {
+    let node = lone.node();
+    let mut command = node.netns.command(lone.anylb());
+    command
+        .args(["router-config", platform, "--show-secrets", "--peer", peer])
+        .arg("-c")
+        .arg(node.dir.join("anylb.toml"));
+    shell::output(&mut command)
+}
+
+#[tokio::test]
+async fn what_router_config_prints_makes_sessions() -> Result<()> {
+    if !privileged::available("what_router_config_prints_makes_sessions") {
+        return Ok(());
+    }
+    let prefix = "anylb-rc";
+    let lone = Lone::build_with(prefix, LAB, 1, 1).await?;
+    let second = SecondRouter::build(&lone.star, prefix)?;
+    let routers = [&lone.star.r1, &second.r2];
+    for router in routers {
+        apply_sysctls(router)?;
+    }
+    write_node(&lone, 1)?;
+    let dir = lone.star.run_dir();
+    let printed = router_config(&lone, "frr", "10.0.1.1")?;
+    let frr = format!("frr defaults datacenter\nhostname r1\n{printed}");
+    let frr = Router::start(&lone.star.r1, &frr, dir).await?;
+    let running = frr.vtysh("show running-config")?;
+    let lines = printed.lines().map(str::trim);
+    // What is a default is not shown.
+    let lines = lines.filter(|line| !line.starts_with('!') && !line.is_empty());
+    let missing: Vec<&str> = lines
+        .filter(|line| !running.contains(line))
+        .filter(|line| !line.contains("prefix-list") && *line != "exit")
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new(), "{running}");
+    let base = "log stderr all;\nrouter id 10.0.0.2;\nprotocol device {}\n\
+                protocol kernel { ipv4 { export all; }; merge paths on limit 16; }\n\
+                protocol kernel { ipv6 { export all; }; merge paths on limit 16; }\n";
+    let printed = router_config(&lone, "bird", "10.0.1.3")?;
+    let bird = Bird::start(&second.r2, &format!("{base}{printed}"), dir).await?;
+    let agent = start(&lone, lone.node()).await?;
+    poll::until("both routers with the node", SOON, async || {
+        routed(routers, &["lb1"])?;
+        for router in routers {
+            ensure!(devices(router, STRAY)?.len() == 1, "it is a VIP as well");
+        }
+        Ok(())
+    })
+    .await?;
+
+    let neighbor = frr.show("bgp neighbors 10.0.1.2")?;
+    let neighbor = &neighbor["10.0.1.2"];
+    assert_eq!(neighbor["bgpState"], "Established", "{neighbor}");
+    assert_eq!(neighbor["externalBgpNbrMaxHopsAway"], 1, "{neighbor}");
+    assert_eq!(neighbor["authenticationEnabled"], 1, "{neighbor}");
+    let timers = ["bgpTimerHoldTimeMsecs", "bgpTimerKeepAliveIntervalMsecs"];
+    assert_eq!(timers.map(|timer| &neighbor[timer]), [9000, 3000]);
+    assert_eq!(
+        neighbor["gracefulRestartInfo"]["localGrMode"], "Helper",
+        "{neighbor}"
+    );
+    let session = bird.protocol("anylb1")?;
+    for words in ["Established", "Receive limit:  16", "Action:       disable"] {
+        assert!(session.contains(words), "{session}");
+    }
+
+    // A VIP that came later is in nobody's filter.
+    let later = "203.0.113.201";
+    let file = lone.config();
+    let text = std::fs::read_to_string(&file)?
+        + &format!(
+            "[[service]]\nname = \"later\"\nvip = \"{later}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"v4\"\n"
+        );
+    std::fs::write(&file, text)?;
+    agent.tell(&["reload", "--wait"])?;
+    let told = agent.tell(&["bgp", "routes", "--json"])?;
+    assert_eq!(told.matches(&format!("\"{later}/32\"")).count(), 2);
+    for router in routers {
+        assert_eq!(devices(router, later)?, BTreeSet::new(), "filtered");
+    }
+    // Nothing comes back.
+    let peers = agent.status()?.peers;
+    assert!(peers.iter().all(|peer| peer.established()), "{peers:?}");
+    let sent = frr.show("bgp ipv4 unicast neighbors 10.0.1.2 advertised-routes")?;
+    assert_eq!(sent["totalPrefixCounter"], 0, "{sent}");
+    agent.stop(SOON).await?;
+    Ok(())
+}

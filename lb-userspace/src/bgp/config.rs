@@ -72,8 +72,8 @@ pub struct PeerConfig {
     pub ttl_security: Option<u8>,
     /// Listen only, never dial.
     pub passive: bool,
-    /// NEXT_HOP of IPv4 routes. Where unset, the session's local address; a session over IPv6 then does not offer
-    /// IPv4.
+    /// NEXT_HOP of IPv4 routes. Where unset, the session's local address; over IPv6 that is only for peers that take
+    /// it (RFC 8950), and others hear of no IPv4.
     pub next_hop_v4: Option<Ipv4Addr>,
     /// Next hop of IPv6 routes. Where unset, the session's local address if it is a global one; otherwise the session
     /// does not offer IPv6.

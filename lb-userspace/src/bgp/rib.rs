@@ -105,6 +105,7 @@ impl AdjRibOut {
             false => 0,
         };
         Some(Attributes {
+            family,
             as_path: vec![self.asn; own],
             next_hop: self.session.next_hops.of(family)?,
             med: policy.med.filter(|_| external),
@@ -159,8 +160,8 @@ impl AdjRibOut {
         }
         let mut updates = Vec::new();
         for (attributes, prefixes) in groups {
-            let room = nlri_room(Some(&attributes), attributes.family(), self.four_octet_as())
-                .unwrap_or(0);
+            let room =
+                nlri_room(Some(&attributes), attributes.family, self.four_octet_as()).unwrap_or(0);
             let announce = |prefixes| Update::Announce {
                 attributes: attributes.clone(),
                 prefixes,

@@ -28,7 +28,7 @@ fn session(families: &[Family]) -> Negotiated {
     Negotiated {
         families: families.iter().copied().collect(),
         next_hops: NextHops {
-            v4: Some(Ipv4Addr::new(10, 0, 0, 11)),
+            v4: Some(IpAddr::from([10, 0, 0, 11])),
             v6: Some("2001:db8::11".parse().expect("an address")),
         },
         hold_time: Duration::from_secs(9),
@@ -270,7 +270,7 @@ fn rfc2918_4_a_refresh_repeats_one_family() {
     let [Update::Announce { attributes, .. }] = updates.as_slice() else {
         panic!("{updates:?}")
     };
-    assert_eq!(attributes.family(), Family::Ipv6);
+    assert_eq!(attributes.family, Family::Ipv6);
     assert_eq!(rib.updates(&wanted), [], "once");
 }
 
@@ -284,6 +284,35 @@ fn families_without_session_or_next_hop_are_left_out() {
     no_next_hop.next_hops.v4 = None;
     let mut rib = AdjRibOut::new(&settings(), &no_next_hop);
     assert_eq!(rib.updates(&wanted(&["192.0.2.10/32"])), []);
+}
+
+#[test]
+fn rfc8950_3_prefixes_of_both_families_with_one_next_hop_are_told_apart() {
+    let mut session = session(&Family::ALL);
+    session.next_hops.v4 = session.next_hops.v6.map(IpAddr::V6);
+    let mut rib = AdjRibOut::new(&settings(), &session);
+    let mut receiver = Receiver::default();
+    let wanted = wanted(&["192.0.2.10/32", "2001:db8:1::10/128"]);
+    let updates = rib.updates(&wanted);
+    assert_eq!(updates.len(), 2, "{updates:?}");
+    updates.iter().for_each(|update| receiver.hear(update));
+    let hops: Vec<IpAddr> = receiver.routes.values().map(|(hop, _)| *hop).collect();
+    assert_eq!(
+        hops,
+        [IpAddr::V6("2001:db8::11".parse().expect("an address")); 2]
+    );
+    let gone = rib.updates(&BTreeMap::new());
+    gone.iter().for_each(|update| receiver.hear(update));
+    assert!(receiver.routes.is_empty());
+
+    session.next_hops.v4 = None;
+    let mut rib = AdjRibOut::new(&settings(), &session);
+    let told = rib.updates(&wanted);
+    assert_eq!(
+        told.len(),
+        1,
+        "without the capability IPv4 has no next hop: {told:?}"
+    );
 }
 
 #[test]
@@ -321,6 +350,7 @@ fn rfc4271_5_1_internal_peers_get_local_pref_and_neither_path_nor_med() {
         panic!("{updates:?}")
     };
     let expected = Attributes {
+        family: Family::Ipv4,
         as_path: vec![],
         next_hop: "10.0.0.11".parse().expect("an address"),
         med: None,

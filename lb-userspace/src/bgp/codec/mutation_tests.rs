@@ -25,6 +25,10 @@ impl Random {
 
 fn corpus() -> Vec<Vec<u8>> {
     let attributes = |next_hop: &str| Attributes {
+        family: match next_hop.contains(':') {
+            true => Family::Ipv6,
+            false => Family::Ipv4,
+        },
         as_path: vec![65001, 65002],
         next_hop: next_hop.parse().expect("an address"),
         med: Some(1),
@@ -42,6 +46,7 @@ fn corpus() -> Vec<Vec<u8>> {
             other_families: false,
             route_refresh: true,
             four_octet_as: true,
+            extended_next_hop: true,
             graceful_restart: Some(GracefulRestartCapability {
                 restarting: true,
                 restart_time_secs: 15,

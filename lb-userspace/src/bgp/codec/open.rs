@@ -3,13 +3,22 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use rustbgpd_wire::{Afi, Capability, GracefulRestartFamily, OpenMessage, Safi};
+use rustbgpd_wire::{
+    Afi, Capability, ExtendedNextHopFamily, GracefulRestartFamily, OpenMessage, Safi,
+};
 
 use crate::bgp::notification::Notification;
 use crate::bgp::route::Family;
 
 /// Stands for an AS number above 65535 where only 16 bits fit (RFC 6793).
 const AS_TRANS: u16 = 23456;
+
+/// All that RFC 8950 is for here.
+const IPV4_OVER_IPV6: ExtendedNextHopFamily = ExtendedNextHopFamily {
+    nlri_afi: Afi::Ipv4,
+    nlri_safi: Safi::Unicast,
+    next_hop_afi: Afi::Ipv6,
+};
 
 /// An OPEN, sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +44,8 @@ pub struct Capabilities {
     pub route_refresh: bool,
     /// Four-octet AS numbers (RFC 6793).
     pub four_octet_as: bool,
+    /// IPv4 unicast with an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
     /// Graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestartCapability>,
     /// Codes of those that are only shown.
@@ -68,6 +79,7 @@ impl Capabilities {
         let known = [
             ("other-families", self.other_families),
             ("route-refresh", self.route_refresh),
+            ("extended-next-hop", self.extended_next_hop),
             ("4-octet-as", self.four_octet_as),
             ("graceful-restart", self.graceful_restart.is_some()),
         ];
@@ -85,7 +97,7 @@ impl Capabilities {
 fn name_of(code: u8) -> String {
     let name = match code {
         3 => "outbound-route-filtering",
-        5 => "extended-next-hop",
+        5 => "extended-next-hop-of-others",
         6 => "extended-message",
         8 => "multiple-labels",
         9 => "role",
@@ -146,6 +158,9 @@ fn understand(capabilities: &[Capability]) -> Capabilities {
                         .collect(),
                 });
             }
+            Capability::ExtendedNextHop(list) if list.contains(&IPV4_OVER_IPV6) => {
+                known.extended_next_hop = true;
+            }
             // A multiprotocol capability for a family that even the codec does not know.
             Capability::Unknown { code: 1, data } if data.len() == 4 => known.other_families = true,
             // The library's list grows; what is not understood is ignored (RFC 5492 section 3).
@@ -185,7 +200,7 @@ pub(super) fn encode(open: &Open) -> Vec<u8> {
     // Invariant: every capability of ours is a few octets and the restart time is masked to its 12 bits.
     message
         .encode(&mut bytes)
-        .expect("an OPEN of at most five short capabilities fits its message");
+        .expect("an OPEN of at most six short capabilities fits its message");
     bytes
 }
 
@@ -201,6 +216,9 @@ fn express(open: &Open) -> Vec<Capability> {
         .collect();
     if ours.route_refresh {
         list.push(Capability::RouteRefresh);
+    }
+    if ours.extended_next_hop {
+        list.push(Capability::ExtendedNextHop(vec![IPV4_OVER_IPV6]));
     }
     if let Some(restart) = &ours.graceful_restart {
         list.push(Capability::GracefulRestart {
@@ -240,6 +258,7 @@ mod tests {
                 other_families: false,
                 route_refresh: true,
                 four_octet_as: true,
+                extended_next_hop: false,
                 graceful_restart: Some(GracefulRestartCapability {
                     restarting: true,
                     restart_time_secs: 15,
@@ -248,6 +267,16 @@ mod tests {
                 others: BTreeSet::new(),
             },
         }
+    }
+
+    #[test]
+    fn rfc8950_4_our_capability_has_these_bytes() {
+        let mut open = ours();
+        open.capabilities.extended_next_hop = true;
+        let bytes = encode(&open);
+        let capability = [5, 6, 0, 1, 0, 1, 0, 2];
+        assert!(bytes.windows(8).any(|w| w == capability), "{bytes:?}");
+        assert_eq!(decode(&bytes[19..]), Ok(open));
     }
 
     /// Body of an OPEN with these optional parameters.
@@ -278,7 +307,23 @@ mod tests {
 
     #[test]
     fn rfc5492_4_capabilities_in_one_parameter_or_several_and_unknown_ones() {
-        let table: [(&str, &[u8], Capabilities); 7] = [
+        let table: [(&str, &[u8], Capabilities); 9] = [
+            (
+                "IPv4 over IPv6 next hops (RFC 8950), among others",
+                &[2, 14, 5, 12, 0, 1, 0, 2, 0, 2, 0, 1, 0, 1, 0, 2],
+                Capabilities {
+                    extended_next_hop: true,
+                    ..Default::default()
+                },
+            ),
+            (
+                "IPv4 multicast over IPv6 next hops alone",
+                &[2, 8, 5, 6, 0, 1, 0, 2, 0, 2],
+                Capabilities {
+                    others: BTreeSet::from([5]),
+                    ..Default::default()
+                },
+            ),
             ("none", &[], Capabilities::default()),
             (
                 "several parameters with one capability each",

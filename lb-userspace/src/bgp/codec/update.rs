@@ -23,7 +23,7 @@ pub enum Update {
         /// At least one.
         prefixes: Vec<IpNet>,
     },
-    /// These prefixes, all of the next hop's family, are announced.
+    /// These prefixes, all of one family, are announced.
     Announce {
         /// What is said about each of them.
         attributes: Attributes,
@@ -37,9 +37,11 @@ pub enum Update {
 /// Path attributes of an announcement; ORIGIN is always IGP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes {
+    /// Of the prefixes.
+    pub family: Family,
     /// AS_PATH as one sequence; empty towards internal peers.
     pub as_path: Vec<u32>,
-    /// NEXT_HOP, or the next hop of MP_REACH_NLRI for IPv6.
+    /// NEXT_HOP, or where it is an IPv6 address the next hop of MP_REACH_NLRI, for prefixes of either family (RFC 8950).
     pub next_hop: IpAddr,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
@@ -47,16 +49,6 @@ pub struct Attributes {
     pub local_pref: Option<u32>,
     /// COMMUNITIES and LARGE_COMMUNITY; each absent when empty.
     pub communities: Communities,
-}
-
-impl Attributes {
-    /// The family that the next hop makes it.
-    pub fn family(&self) -> Family {
-        match self.next_hop {
-            IpAddr::V4(_) => Family::Ipv4,
-            IpAddr::V6(_) => Family::Ipv6,
-        }
-    }
 }
 
 /// An UPDATE that cannot be encoded.
@@ -85,10 +77,11 @@ pub fn nlri_room(
     };
     let used = message(&empty, four_octet_as)?.encoded_len();
     // A multiprotocol attribute above 255 octets has one more octet of length.
-    let extended = match family {
-        Family::Ipv4 => 0,
-        Family::Ipv6 => 1,
+    let multiprotocol = match attributes {
+        Some(attributes) => attributes.next_hop.is_ipv6(),
+        None => family == Family::Ipv6,
     };
+    let extended = usize::from(multiprotocol);
     Ok(MESSAGE_MAX.saturating_sub(used + extended))
 }
 
@@ -129,7 +122,7 @@ fn message(update: &Update, four_octet_as: bool) -> Result<UpdateMessage, Encode
             IpAddr::V6(next_hop) => (
                 vec![],
                 vec![],
-                ipv6_attributes(attributes, next_hop, prefixes),
+                multiprotocol_attributes(attributes, next_hop, prefixes),
             ),
         },
     };
@@ -156,15 +149,16 @@ fn ipv4(prefixes: &[IpNet]) -> Vec<Ipv4NlriEntry> {
     prefixes.iter().filter_map(ipv4).map(entry).collect()
 }
 
-fn ipv6(prefixes: &[IpNet]) -> Vec<NlriEntry> {
-    let entry = |p: &IpNet| match p {
-        IpNet::V4(_) => None,
-        IpNet::V6(p) => Some(NlriEntry {
-            path_id: 0,
-            prefix: Prefix::V6(Ipv6Prefix::new(p.addr(), p.prefix_len())),
-        }),
+/// For a multiprotocol attribute.
+fn entries(prefixes: &[IpNet]) -> Vec<NlriEntry> {
+    let entry = |p: &IpNet| NlriEntry {
+        path_id: 0,
+        prefix: match p {
+            IpNet::V4(p) => Prefix::V4(Ipv4Prefix::new(p.addr(), p.prefix_len())),
+            IpNet::V6(p) => Prefix::V6(Ipv6Prefix::new(p.addr(), p.prefix_len())),
+        },
     };
-    prefixes.iter().filter_map(entry).collect()
+    prefixes.iter().map(entry).collect()
 }
 
 /// In the order of their type codes (RFC 4271 section 5).
@@ -179,13 +173,13 @@ fn ipv4_attributes(attributes: &Attributes, next_hop: Ipv4Addr) -> Vec<PathAttri
 }
 
 /// With MP_REACH_NLRI first, as RFC 7606 section 5.1 asks for; no NEXT_HOP.
-fn ipv6_attributes(
+fn multiprotocol_attributes(
     attributes: &Attributes,
     next_hop: Ipv6Addr,
     prefixes: &[IpNet],
 ) -> Vec<PathAttribute> {
     let mut list = vec![
-        mp_reach(next_hop, prefixes),
+        mp_reach(attributes.family, next_hop, prefixes),
         PathAttribute::Origin(Origin::Igp),
         as_path(attributes),
     ];
@@ -215,13 +209,16 @@ fn optional(attributes: &Attributes) -> impl Iterator<Item = PathAttribute> {
     [med, local_pref, standard, large].into_iter().flatten()
 }
 
-fn mp_reach(next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
+fn mp_reach(family: Family, next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
     PathAttribute::MpReachNlri(Box::new(MpReachNlri {
-        afi: Afi::Ipv6,
+        afi: match family {
+            Family::Ipv4 => Afi::Ipv4,
+            Family::Ipv6 => Afi::Ipv6,
+        },
         safi: Safi::Unicast,
         next_hop: IpAddr::V6(next_hop),
         link_local_next_hop: None,
-        announced: ipv6(prefixes),
+        announced: entries(prefixes),
         flowspec_announced: vec![],
         evpn_announced: vec![],
         bgpls_announced: vec![],
@@ -235,7 +232,7 @@ fn mp_unreach(prefixes: &[IpNet]) -> PathAttribute {
     PathAttribute::MpUnreachNlri(Box::new(MpUnreachNlri {
         afi: Afi::Ipv6,
         safi: Safi::Unicast,
-        withdrawn: ipv6(prefixes),
+        withdrawn: entries(prefixes),
         flowspec_withdrawn: vec![],
         evpn_withdrawn: vec![],
         bgpls_withdrawn: vec![],
@@ -251,9 +248,14 @@ mod tests {
     use crate::bgp::community::{AnyCommunity, Community};
 
     fn attributes(next_hop: &str) -> Attributes {
+        let next_hop: IpAddr = next_hop.parse().expect("an address");
         Attributes {
+            family: match next_hop {
+                IpAddr::V4(_) => Family::Ipv4,
+                IpAddr::V6(_) => Family::Ipv6,
+            },
             as_path: vec![65001],
-            next_hop: next_hop.parse().expect("an address"),
+            next_hop,
             med: Some(7),
             local_pref: None,
             communities: [AnyCommunity::Standard(Community(65001 << 16 | 100))]
@@ -310,6 +312,27 @@ mod tests {
             &[0, 0, 0, 54][..],
             &[0x80, 14, 38, 0, 2, 1, 16, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0],
             &[128, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10],
+            &[0x40, 1, 1, 0],
+            &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9],
+        ].concat();
+        assert_eq!(body(&update, true), expected);
+    }
+
+    #[test]
+    fn rfc8950_3_ipv4_over_an_ipv6_next_hop_has_these_bytes() {
+        let mut attributes = attributes("2001:db8::11");
+        attributes.family = Family::Ipv4;
+        attributes.med = None;
+        attributes.communities = Communities::default();
+        let update = Update::Announce {
+            attributes,
+            prefixes: nets(&["192.0.2.10/32"]),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            &[0, 0, 0, 42][..],
+            &[0x80, 14, 26, 0, 1, 1, 16, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0],
+            &[32, 192, 0, 2, 10],
             &[0x40, 1, 1, 0],
             &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9],
         ].concat();

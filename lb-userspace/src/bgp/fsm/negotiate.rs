@@ -54,8 +54,8 @@ impl Settings {
 /// Where routes of each family are sent to; none: the family is not offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHops {
-    /// NEXT_HOP of IPv4.
-    pub v4: Option<Ipv4Addr>,
+    /// Next hop of IPv4; an IPv6 address only where both sides have the capability of RFC 8950.
+    pub v4: Option<IpAddr>,
     /// Next hop of IPv6.
     pub v6: Option<Ipv6Addr>,
 }
@@ -68,16 +68,18 @@ impl NextHops {
             // A link-local address alone is no next hop that every peer takes (RFC 2545 section 3).
             IpAddr::V6(v6) => (None, (!v6.is_unicast_link_local()).then_some(v6)),
         };
+        let v6 = settings.next_hop_v6.or(local_v6);
+        let v4 = settings.next_hop_v4.or(local_v4);
         NextHops {
-            v4: settings.next_hop_v4.or(local_v4),
-            v6: settings.next_hop_v6.or(local_v6),
+            v4: v4.map(IpAddr::V4).or(v6.map(IpAddr::V6)),
+            v6,
         }
     }
 
     /// Of one family.
     pub fn of(&self, family: Family) -> Option<IpAddr> {
         match family {
-            Family::Ipv4 => self.v4.map(IpAddr::V4),
+            Family::Ipv4 => self.v4,
             Family::Ipv6 => self.v6.map(IpAddr::V6),
         }
     }
@@ -140,6 +142,7 @@ pub(super) fn our_open(settings: &Settings, next_hops: &NextHops, bare: bool) ->
             other_families: false,
             route_refresh: true,
             four_octet_as: true,
+            extended_next_hop: next_hops.v4.is_some_and(|next_hop| next_hop.is_ipv6()),
             graceful_restart,
             others: BTreeSet::new(),
         },
@@ -173,12 +176,21 @@ pub(super) fn check_open(
     if matches!(theirs.hold_time_secs, 1 | 2) {
         return error(subcode::UNACCEPTABLE_HOLD_TIME, &[]);
     }
-    let our_families = ours.capabilities.effective_families();
-    if our_families.is_disjoint(&theirs.capabilities.effective_families()) {
+    if usable(&ours.capabilities, &theirs.capabilities).is_empty() {
+        let our_families = ours.capabilities.effective_families();
         let missing: Vec<u8> = our_families.iter().flat_map(multiprotocol).collect();
         return error(subcode::UNSUPPORTED_CAPABILITY, &missing);
     }
     Ok(())
+}
+
+/// Families that both have, without IPv4 where its next hop could not be said.
+fn usable(mine: &Capabilities, other: &Capabilities) -> BTreeSet<Family> {
+    let mut families = &mine.effective_families() & &other.effective_families();
+    if mine.extended_next_hop && !other.extended_next_hop {
+        families.remove(&Family::Ipv4);
+    }
+    families
 }
 
 fn multiprotocol(family: &Family) -> [u8; 6] {
@@ -192,8 +204,13 @@ fn multiprotocol(family: &Family) -> [u8; 6] {
 pub(super) fn negotiate(next_hops: NextHops, ours: &Open, theirs: &Open) -> Negotiated {
     let (mine, other) = (&ours.capabilities, &theirs.capabilities);
     let families = &mine.effective_families() & &other.effective_families();
+    let over_v6 = next_hops.v4.is_some_and(|next_hop| next_hop.is_ipv6());
+    let without = over_v6 && !(mine.extended_next_hop && other.extended_next_hop);
     Negotiated {
-        next_hops,
+        next_hops: NextHops {
+            v4: next_hops.v4.filter(|_| !without),
+            ..next_hops
+        },
         hold_time: Duration::from_secs(u64::from(ours.hold_time_secs.min(theirs.hold_time_secs))),
         four_octet_as: mine.four_octet_as && other.four_octet_as,
         peer_identifier: theirs.identifier,

@@ -353,7 +353,7 @@ fn rfc2545_3_families_follow_the_next_hops() {
             nh6,
             &[four, six],
         ),
-        ("IPv6 session", v6, None, None, &[six]),
+        ("IPv6 session (RFC 8950)", v6, None, None, &[four, six]),
         (
             "IPv6 session, IPv4 next hop given",
             v6,
@@ -367,7 +367,7 @@ fn rfc2545_3_families_follow_the_next_hops() {
             link_local,
             None,
             nh6,
-            &[six],
+            &[four, six],
         ),
     ];
     for (what, local, next_hop_v4, next_hop_v6, families) in table {
@@ -381,6 +381,9 @@ fn rfc2545_3_families_follow_the_next_hops() {
             local,
         });
         let offered = sent_open(&actions).map(|o| o.capabilities.families.clone());
+        let over_v6 = sent_open(&actions).map(|o| o.capabilities.extended_next_hop);
+        let expected = local != LOCAL && next_hop_v4.is_none();
+        assert_eq!(over_v6, Some(expected), "{what}");
         assert_eq!(offered, Some(families.iter().copied().collect()), "{what}");
     }
 }

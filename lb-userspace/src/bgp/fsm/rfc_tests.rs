@@ -1,11 +1,13 @@
 //! What an RFC says of one peer, where no test of collision, back-off or restart has it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::peer_tests::{Bench, IN, OUT, notification, open, settings};
 use super::*;
 use crate::bgp::codec::{Message, Open};
 use crate::bgp::notification::Notification;
+use crate::bgp::route::Family;
 
 /// A peer that has come so far on the connection that we have dialled.
 fn in_state(state: State) -> Bench {
@@ -149,4 +151,47 @@ fn rfc4724_4_2_a_connection_that_just_ends_is_no_notification() {
         actions[1],
         Action::Down(OUT, Reason::TcpFailed(_))
     ));
+}
+
+/// Our only address towards the peer is an IPv6 one.
+#[test]
+fn rfc8950_4_ipv4_goes_over_an_ipv6_next_hop_only_where_both_have_the_capability() {
+    let local: IpAddr = "2001:db8::11".parse().expect("an address");
+    for (what, theirs, next_hop) in [
+        ("both", true, Some(local)),
+        ("the peer has it not", false, None),
+    ] {
+        let mut bench = Bench::new(settings());
+        bench.feed(Input::Connected {
+            direction: OUT,
+            local,
+        });
+        let mut open = open(20);
+        open.capabilities.extended_next_hop = theirs;
+        bench.received(OUT, Message::Open(open));
+        bench.received(OUT, Message::Keepalive);
+        let (_, negotiated) = bench.peer.session().expect("Established");
+        assert_eq!(negotiated.next_hops.of(Family::Ipv4), next_hop, "{what}");
+        assert_eq!(negotiated.next_hops.of(Family::Ipv6), Some(local), "{what}");
+        let shown = negotiated
+            .capabilities
+            .contains(&"extended-next-hop".into());
+        assert_eq!(shown, theirs, "{what}");
+    }
+    let mut bench = Bench::new(settings());
+    bench.feed(Input::Connected {
+        direction: OUT,
+        local,
+    });
+    let mut only_v4 = open(20);
+    only_v4.capabilities.families.remove(&Family::Ipv6);
+    let actions = bench.received(OUT, Message::Open(only_v4));
+    let Action::Send(OUT, Reply::Notification(refusal)) = &actions[0] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(
+        (refusal.code, refusal.subcode),
+        (2, 7),
+        "nothing to announce"
+    );
 }
