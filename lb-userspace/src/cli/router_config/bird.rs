@@ -9,6 +9,9 @@ pub(super) fn text(plan: &Plan) -> String {
     text += &format!(
         "# Include it in bird.conf. ECMP is the kernel's protocol: `merge paths on limit {PATHS};` in each `protocol kernel`.\n\n"
     );
+    if plan.neighbors.iter().any(|node| node.bfd.is_some()) {
+        text += "# BFD needs `protocol bfd { }`, which there may be once in bird.conf.\n\n";
+    }
     for family in plan.families() {
         text += &filter(plan, family);
     }
@@ -50,6 +53,7 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
         format!("neighbor {} as {}", node.address, plan.node_asn),
         match node.ttl_security {
             Some(hops @ 2..) => format!("multihop {hops}"),
+            _ if node.bfd.as_ref().is_some_and(|bfd| bfd.multihop) => "multihop".to_owned(),
             Some(_) | None => "direct".to_owned(),
         },
     ];
@@ -63,6 +67,12 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
             .then(|| "graceful restart aware".to_owned()),
     );
     lines.extend(node.ttl_security.map(|_| "ttl security on".to_owned()));
+    lines.extend(node.bfd.as_ref().map(|bfd| {
+        format!(
+            "bfd {{ interval {} ms; multiplier {}; }}",
+            bfd.interval_ms, bfd.multiplier
+        )
+    }));
     let mut text = format!("protocol bgp anylb{number} {{\n");
     text.extend(lines.iter().map(|line| format!("  {line};\n")));
     if let Some(password) = &node.password {

@@ -48,6 +48,7 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         plan.graceful_restart
             .then(|| "graceful-restart-helper".to_owned()),
     );
+    lines.extend(node.bfd.as_ref().map(|_| "bfd".to_owned()));
     // EOS counts what comes, of all families.
     let limit: usize = plan
         .families()
@@ -60,6 +61,13 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
     if let Some(password) = &node.password {
         let line = |secret: &str| format!("neighbor {} password 0 {secret}", node.address);
         text += &format!(" {}\n", password.line("!", line));
+    }
+    if let Some(bfd) = &node.bfd {
+        let ms = bfd.interval_ms;
+        text += &format!(
+            " ! Intervals of BFD are the interface's: `bfd interval {ms} min-rx {ms} multiplier {}`.\n",
+            bfd.multiplier
+        );
     }
     text + &odd_port(node)
 }

@@ -1,6 +1,6 @@
 //! FRRouting.
 
-use super::plan::{Neighbor, Plan};
+use super::plan::{Bfd, Neighbor, Plan};
 use super::{PATHS, edge, maps, title};
 use crate::bgp::Family;
 
@@ -26,7 +26,35 @@ pub(super) fn text(plan: &Plan) -> String {
         text += &address_family(plan, family);
     }
     text += "exit\n!\n";
+    text += &bfd_profiles(plan);
     text + &edge::nftables(plan, "!")
+}
+
+/// One for each pair of interval and multiplier.
+fn bfd_profiles(plan: &Plan) -> String {
+    let mut profiles: Vec<String> = plan
+        .neighbors
+        .iter()
+        .filter_map(|node| node.bfd.as_ref())
+        .map(|bfd| {
+            let ms = bfd.interval_ms;
+            format!(
+                " profile {}\n  detect-multiplier {}\n  receive-interval {ms}\n  transmit-interval {ms}\n exit\n",
+                profile(bfd),
+                bfd.multiplier
+            )
+        })
+        .collect();
+    profiles.sort_unstable();
+    profiles.dedup();
+    match profiles.is_empty() {
+        true => String::new(),
+        false => format!("bfd\n{}exit\n!\n", profiles.concat()),
+    }
+}
+
+fn profile(bfd: &Bfd) -> String {
+    format!("anylb-{}x{}", bfd.interval_ms, bfd.multiplier)
 }
 
 fn neighbor(plan: &Plan, node: &Neighbor) -> String {
@@ -52,6 +80,9 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         lines.push(password.line("!", |secret| {
             format!("neighbor {address} password {secret}")
         }));
+    }
+    if let Some(bfd) = &node.bfd {
+        lines.push(format!("neighbor {address} bfd profile {}", profile(bfd)));
     }
     if let Some(port) = node.odd_port {
         lines.push(format!(

@@ -77,6 +77,11 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         }
         None => {}
     }
+    if let Some(bfd) = &node.bfd {
+        lines.push("bfd fast-detect".to_owned());
+        lines.push(format!("bfd minimum-interval {}", bfd.interval_ms));
+        lines.push(format!("bfd multiplier {}", bfd.multiplier));
+    }
     if let Some(password) = &node.password {
         lines.push(password.line("!", |secret| format!("password clear {secret}")));
     }

@@ -100,6 +100,13 @@ fn neighbor(node: &Neighbor) -> Vec<String> {
     if node.ttl_security.is_some() {
         lines.push("# TTL security: of what comes to port 179 a filter on lo0 drops what has another TTL than the node's (`ttl-except`).".to_owned());
     }
+    if let Some(bfd) = &node.bfd {
+        let detection = |rest: String| set(&format!(" bfd-liveness-detection {rest}"));
+        lines.push(detection(format!("minimum-interval {}", bfd.interval_ms)));
+        lines.push(detection(format!("multiplier {}", bfd.multiplier)));
+        let multihop = "session-mode multihop".to_owned();
+        lines.extend(bfd.multihop.then(|| detection(multihop)));
+    }
     if let Some(password) = &node.password {
         lines.push(password.line("#", |secret| {
             set(&format!(" authentication-key \"{secret}\""))

@@ -5,7 +5,11 @@ use super::{PATHS, edge, maps, title};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
-    let mut text = title(plan, "!") + "!\nfeature bgp\n!\n";
+    let mut text = title(plan, "!") + "!\nfeature bgp\n";
+    if plan.neighbors.iter().any(|node| node.bfd.is_some()) {
+        text += "feature bfd\n";
+    }
+    text += "!\n";
     text += &maps::prefix_lists(plan);
     text += "!\nip community-list standard ANYLB-GSHUT permit 65535:0\n!\n";
     let drained = ["match community ANYLB-GSHUT", "set local-preference 0"];
@@ -59,6 +63,14 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         // NX-OS has it for eBGP alone.
         let comment = if plan.internal() { "! " } else { "" };
         lines.push(format!("{comment}ttl-security hops {hops}"));
+    }
+    if let Some(bfd) = &node.bfd {
+        let ms = bfd.interval_ms;
+        lines.push(format!(
+            "! Intervals of BFD are the interface's: `bfd interval {ms} min_rx {ms} multiplier {}`.",
+            bfd.multiplier
+        ));
+        lines.push("bfd".to_owned());
     }
     if let Some(password) = &node.password {
         lines.push(password.line("!", |secret| format!("password 0 {secret}")));

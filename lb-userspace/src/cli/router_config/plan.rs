@@ -43,6 +43,19 @@ pub struct Neighbor {
     pub ttl_security: Option<u8>,
     /// TCP MD5.
     pub password: Option<Password>,
+    /// BFD.
+    pub bfd: Option<Bfd>,
+}
+
+/// BFD with a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// Between packets, both ways.
+    pub interval_ms: u128,
+    /// Packets in a row without which the other side is gone.
+    pub multiplier: u8,
+    /// The node is behind routers.
+    pub multihop: bool,
 }
 
 /// A TCP MD5 secret.
@@ -124,7 +137,11 @@ impl Plan {
             router_asn,
             node_asn: bgp.asn,
             hold_time_secs: bgp.hold_time.as_secs(),
-            graceful_restart: bgp.graceful_restart == GracefulRestart::Always,
+            graceful_restart: match bgp.graceful_restart {
+                GracefulRestart::Always => true,
+                GracefulRestart::WithBfd => peers.iter().any(|peer| peer.bfd.is_some()),
+                GracefulRestart::Off => false,
+            },
             prefixes,
             neighbors,
         })
@@ -226,5 +243,10 @@ fn neighbor(bgp: &Bgp, peer: &BgpPeer, address: IpAddr, show_secrets: bool) -> N
         odd_port: (!peer.passive && peer.port != 179).then_some(peer.port),
         ttl_security: peer.ttl_security,
         password,
+        bfd: peer.bfd.as_ref().map(|bfd| Bfd {
+            interval_ms: bfd.interval.as_millis(),
+            multiplier: bfd.multiplier,
+            multihop: bfd.multihop.is_some(),
+        }),
     }
 }

@@ -140,6 +140,72 @@ fn one_as_for_both_and_one_service() {
 }
 
 #[test]
+fn bfd_is_said_to_both_sides() {
+    let file = EXTERNAL
+        .replace("graceful_restart = \"always\"\n", "")
+        .replace(
+            "ttl_security = 1",
+            "bfd = { interval = \"100ms\", multihop = true }",
+        );
+    let wanted = Wanted {
+        peers: addresses(&["10.0.0.1"]),
+        nodes: addresses(&["10.0.0.11", "10.0.0.12"]),
+        show_secrets: false,
+    };
+    let plan = Plan::new(&settings(&file), &wanted).unwrap();
+    assert!(plan.graceful_restart, "offered to peers with BFD");
+    let expected: [(Platform, &[&str]); 6] = [
+        (
+            Platform::Frr,
+            &[
+                " neighbor 10.0.0.11 bfd profile anylb-100x3\n",
+                "bfd\n profile anylb-100x3\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n exit\nexit\n",
+            ],
+        ),
+        (
+            Platform::Bird,
+            &[
+                "  multihop;\n",
+                "  bfd { interval 100 ms; multiplier 3; };\n",
+            ],
+        ),
+        (
+            Platform::Junos,
+            &[
+                "neighbor 10.0.0.11 bfd-liveness-detection minimum-interval 100\n",
+                "neighbor 10.0.0.11 bfd-liveness-detection multiplier 3\n",
+                "neighbor 10.0.0.11 bfd-liveness-detection session-mode multihop\n",
+            ],
+        ),
+        (
+            Platform::Eos,
+            &[
+                " neighbor 10.0.0.11 bfd\n",
+                "`bfd interval 100 min-rx 100 multiplier 3`",
+            ],
+        ),
+        (
+            Platform::Nxos,
+            &[
+                "feature bfd\n",
+                "    bfd\n",
+                "`bfd interval 100 min_rx 100 multiplier 3`",
+            ],
+        ),
+        (
+            Platform::IosXr,
+            &["  bfd fast-detect\n  bfd minimum-interval 100\n  bfd multiplier 3\n"],
+        ),
+    ];
+    for (platform, lines) in expected {
+        let text = text(platform, &plan);
+        for line in lines {
+            assert!(text.contains(line), "{}: {line}\n{text}", platform.as_str());
+        }
+    }
+}
+
+#[test]
 fn a_password_is_shown_only_where_that_is_asked_for() {
     let plan = plan(&["10.0.0.1"], &["10.0.0.11"], true).unwrap();
     for platform in Platform::value_variants() {
