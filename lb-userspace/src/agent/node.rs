@@ -11,7 +11,7 @@ use super::checks;
 use super::reconcile::Event;
 use crate::api::Node;
 use crate::backend::node::BackendNode;
-use crate::bgp::{self, Speaker};
+use crate::bgp::{self, Speaker, State};
 use crate::config::{self, ThisHost};
 use crate::health::Asker;
 use crate::model::Settings;
@@ -53,7 +53,14 @@ impl AgentNode {
                 if let Some(done) = self.with_speaker(ask) {
                     done.await;
                 }
-                Ok(answer)
+                let left = self
+                    .peers()
+                    .iter()
+                    .any(|peer| peer.state == State::Established);
+                Ok(match left {
+                    true => answer,
+                    false => format!("{answer}; no router hears of this node now"),
+                })
             }
             Command::EnablePeer { peer } => {
                 if let Some(done) = self.with_speaker(|speaker| speaker.enable(*peer)) {

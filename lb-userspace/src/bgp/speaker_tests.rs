@@ -1,5 +1,7 @@
 //! The whole speaker over loopback, against a peer whose every byte is written by the test.
 
+#[path = "speaker_tests/hostile.rs"]
+mod hostile;
 #[path = "speaker_tests/operator.rs"]
 mod operator;
 #[path = "speaker_tests/path.rs"]
