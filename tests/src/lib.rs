@@ -3,14 +3,18 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@bench`] | what a packet costs |
+//! | [`failover`] | how long a router sends packets to a node that is gone |
 //! | [`harness`] | namespaces, links, a router, processes, packet filters: a network to try things in |
+//! | [`interop`] | the speaker against routers of five makers |
 //! | [`load`] | web server and clients that notice every broken connection |
 //! | [`lone`] | one LB node and its backends without a router's control plane |
 //! | [`packet`] | packets byte by byte |
 //! | [`lab`] | the scenarios of `cargo xtask lab` and their report |
 
 pub mod bench;
+pub mod failover;
 pub mod harness;
+pub mod interop;
 pub mod lab;
 pub mod load;
 pub mod lone;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the benchmark, then becomes it.
+//! `cargo xtask bench [failover]`: builds the benchmark, then becomes it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -8,21 +8,31 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{setup, shell};
 
-/// Builds in release mode and runs `bench` with the given arguments; returns only on failure.
+/// Builds in release mode and runs `bench`, or `failover` where that is the first argument, with the other arguments; returns only
+/// on failure.
 pub fn run(args: &[OsString]) -> Result<()> {
     ensure!(
         shell::is_root(),
         "the benchmark loads BPF programs: run it as root"
     );
     setup::run()?;
-    shell::run(shell::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "lb-tests",
-        "--bin",
-        "bench",
-    ]))?;
-    let bench = shell::release_binary("bench")?;
-    Err(Command::new(&bench).args(args).exec()).with_context(|| bench.display().to_string())
+    let (name, args) = match args.split_first() {
+        Some((first, rest)) if first == "failover" => ("failover", rest),
+        _ => ("bench", args),
+    };
+    let mut build = shell::cargo();
+    build.args(["build", "--release", "--package", "lb-tests", "--bin", name]);
+    if name == "failover" {
+        build.args([
+            "--package",
+            "lb-userspace",
+            "--bin",
+            "anylb",
+            "--bin",
+            "lab",
+        ]);
+    }
+    shell::run(&mut build)?;
+    let program = shell::binary("release", name)?;
+    Err(Command::new(&program).args(args).exec()).with_context(|| program.display().to_string())
 }

@@ -27,6 +27,6 @@ pub fn run(args: &[OsString]) -> Result<()> {
         "--bin",
         "lab",
     ]))?;
-    let lab = shell::release_binary("lab")?;
+    let lab = shell::binary("release", "lab")?;
     Err(Command::new(&lab).args(args).exec()).with_context(|| lab.display().to_string())
 }

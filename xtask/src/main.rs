@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod interop;
 mod kernels;
 mod lab;
 mod layering;
@@ -26,9 +27,12 @@ enum Xtask {
     /// Run all tests: unit, property, packets in the kernel, scenarios in namespaces
     #[command(disable_help_flag = true)]
     Test(Passed),
-    /// Build, then measure what a packet costs
+    /// Build, then measure what a packet costs; `bench failover`: how soon routers know
     #[command(disable_help_flag = true)]
     Bench(Passed),
+    /// Build, then try the BGP speaker against routers of five makers
+    #[command(disable_help_flag = true)]
+    Interop(Passed),
     /// Every program and its tests under Debian's kernels, oldest to newest, in virtual machines
     #[command(disable_help_flag = true)]
     Kernels(Passed),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Xtask::Lab(passed) => lab::run(&passed.args),
         Xtask::Test(passed) => test::run(&passed.args),
         Xtask::Bench(passed) => bench::run(&passed.args),
+        Xtask::Interop(passed) => interop::run(&passed.args),
         Xtask::Kernels(passed) => kernels::run(&passed.args),
         Xtask::Ci => ci::run(),
     };

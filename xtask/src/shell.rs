@@ -20,14 +20,14 @@ pub fn cargo() -> Command {
     command
 }
 
-/// A program of the release build. Cargo's target directory is that of this very program.
-pub fn release_binary(name: &str) -> Result<PathBuf> {
+/// A program of the `debug` or `release` build. Cargo's target directory is that of this very program.
+pub fn binary(build: &str, name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("path of this program")?;
     let target = own
         .ancestors()
         .nth(2)
         .context("this program does not lie in a target directory")?;
-    Ok(target.join("release").join(name))
+    Ok(target.join(build).join(name))
 }
 
 /// Runs to the end with our standard streams; anything but success is an error that names the command.

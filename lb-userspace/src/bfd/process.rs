@@ -450,9 +450,9 @@ fn any_readable(receivers: &BTreeMap<Kind, Receiver>, cx: &mut Context<'_>) -> P
         .values()
         .map(|receiver| receiver.poll_readable(cx).is_ready());
     // Each must be asked, or its readiness wakes nobody.
-    match ready.fold(false, |any, one| any || one) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    match ready.filter(|ready| *ready).count() {
+        0 => Poll::Pending,
+        _ => Poll::Ready(()),
     }
 }
 

@@ -135,6 +135,11 @@ impl Agent {
         self.process.wait(deadline).await
     }
 
+    /// Waits for its end.
+    pub async fn ended(mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.process.wait(deadline).await
+    }
+
     /// SIGTERM without waiting.
     pub fn terminate(&self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)

@@ -130,7 +130,7 @@ struct Service {
     process: &'static str,
 }
 
-const SERVICES: [Service; 3] = [
+const SERVICES: [Service; 6] = [
     Service {
         package: "frr",
         name: "frr",
@@ -146,6 +146,21 @@ const SERVICES: [Service; 3] = [
         name: "prometheus",
         process: "prometheus",
     },
+    Service {
+        package: "gobgpd",
+        name: "gobgpd",
+        process: "gobgpd",
+    },
+    Service {
+        package: "exabgp",
+        name: "exabgp",
+        process: "exabgp",
+    },
+    Service {
+        package: "openbgpd",
+        name: "openbgpd",
+        process: "bgpd",
+    },
 ];
 
 impl Service {
@@ -154,8 +169,9 @@ impl Service {
             let unit = format!("{}.service", self.name);
             return shell::run(Command::new("systemctl").args(["disable", "--now", &unit]));
         }
-        if shell::output(Command::new("pgrep").args(["-x", self.process])).is_some() {
-            let script = Path::new("/etc/init.d").join(self.name);
+        let script = Path::new("/etc/init.d").join(self.name);
+        let runs = || shell::output(Command::new("pgrep").args(["-x", self.process])).is_some();
+        if script.exists() && runs() {
             shell::run(Command::new(script).arg("stop"))?;
         }
         Ok(())

@@ -1,0 +1,123 @@
+//! BIRD 2.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::{Daemon, Route, Side, numbers, sorted};
+use crate::harness::bird::{self, Bird};
+use crate::harness::netns::Netns;
+
+const SESSION: &str = "node";
+
+struct Running {
+    bird: Bird,
+    internal: bool,
+}
+
+pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<dyn Daemon>> {
+    let bird = Bird::start(netns, &configuration(side), dir).await?;
+    let internal = side.internal();
+    Ok(Box::new(Running { bird, internal }))
+}
+
+fn configuration(side: &Side) -> String {
+    let mut lines = vec![
+        format!("local {} as {}", side.own, side.asn),
+        format!("neighbor {} as {}", side.node, side.node_asn),
+        "hold time 9".to_owned(),
+        "connect delay time 1".to_owned(),
+        "connect retry time 1".to_owned(),
+        "startup hold time 3".to_owned(),
+        "error wait time 1, 2".to_owned(),
+        if side.multihop {
+            "multihop 3"
+        } else {
+            "direct"
+        }
+        .to_owned(),
+        format!(
+            "graceful restart {}",
+            if side.graceful_restart { "on" } else { "aware" }
+        ),
+        "ipv4 { import all; export none; }".to_owned(),
+        "ipv6 { import all; export none; }".to_owned(),
+    ];
+    if !side.dials {
+        lines.push("passive on".into());
+    }
+    if let Some(password) = side.password {
+        lines.push(format!("password \"{password}\""));
+    }
+    if side.ttl_security {
+        lines.push("ttl security on".into());
+    }
+    if !side.as4 {
+        lines.push("enable as4 off".into());
+    }
+    let kernel = ["ipv4", "ipv6"]
+        .map(|family| format!("protocol kernel {{ {family} {{ export all; }}; }}\n"));
+    let kernel = kernel.concat();
+    let mut watch = "";
+    if side.bfd {
+        lines.push("bfd on".into());
+        watch = "protocol bfd {\n interface \"*\" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; };\n}\n";
+    }
+    format!(
+        "log stderr all;\nrouter id 10.0.0.1;\nprotocol device {{}}\n{watch}{kernel}protocol bgp {SESSION} {{\n {};\n}}\n",
+        lines.join(";\n ")
+    )
+}
+
+impl Running {
+    fn route(&self, route: &bird::Route) -> Route {
+        let number = |name| route.attribute(name).parse().ok();
+        Route {
+            prefix: route.prefix.clone(),
+            next_hop: route
+                .attribute("next_hop")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+            path: numbers(route.attribute("as_path")),
+            med: number("med"),
+            // Of other ASes it is the value that BIRD gives them all.
+            local_pref: number("local_pref").filter(|_| self.internal),
+            communities: listed(route.attribute("community")),
+            large: listed(route.attribute("large_community")),
+        }
+    }
+}
+
+impl Daemon for Running {
+    fn established(&self) -> Result<()> {
+        let state = self.bird.protocol(SESSION)?;
+        ensure!(self.bird.established(SESSION)?, "{state}");
+        Ok(())
+    }
+
+    fn routes(&self) -> Result<Vec<Route>> {
+        let mut routes: Vec<Route> = self
+            .bird
+            .routes(SESSION)?
+            .iter()
+            .map(|heard| self.route(heard))
+            .collect();
+        routes.sort();
+        Ok(routes)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.bird.birdc(&format!("reload in {SESSION}")).map(drop)
+    }
+}
+
+/// `(65001,1) (65535,0)` and `(65001, 0, 1)` with colons.
+fn listed(text: &str) -> Vec<String> {
+    let inner = text
+        .split(['(', ')'])
+        .map(|part| part.replace(", ", ":").replace(',', ":"));
+    let words: Vec<String> = inner.filter(|word| !word.trim().is_empty()).collect();
+    sorted(words.iter().map(String::as_str))
+}

@@ -1,0 +1,144 @@
+//! FRR.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use super::{Daemon, FAMILIES, Route, Side, community, number, numbers, sorted};
+use crate::harness::netns::Netns;
+use crate::harness::router::Router;
+
+struct Frr {
+    router: Router,
+    side: Side,
+}
+
+pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<dyn Daemon>> {
+    let router = Router::start(netns, &configuration(side), dir).await?;
+    let side = side.clone();
+    Ok(Box::new(Frr { router, side }))
+}
+
+fn configuration(side: &Side) -> String {
+    let mut session = vec![format!("remote-as {}", side.node_asn)];
+    session.push("timers 3 9".into());
+    session.push("timers connect 1".into());
+    if !side.dials {
+        session.push("passive".into());
+    }
+    if let Some(password) = side.password {
+        session.push(format!("password {password}"));
+    }
+    if side.ttl_security {
+        session.push("ttl-security hops 1".into());
+    }
+    if side.multihop {
+        session.push(format!("update-source {}", side.own));
+        session.push("ebgp-multihop 3".into());
+    }
+    if !side.as4 {
+        session.push("dont-capability-negotiate".into());
+    }
+    let mut watch = "";
+    if side.bfd {
+        session.push("bfd profile fast".into());
+        watch = "bfd\n profile fast\n  transmit-interval 100\n  receive-interval 100\n  detect-multiplier 3\n";
+    }
+    let lines = |indent: &str, lines: &[String]| -> String {
+        let line = |line: &String| format!("{indent}neighbor {} {line}\n", side.node);
+        lines.iter().map(line).collect()
+    };
+    let family = |family| {
+        let lines = lines("  ", &["activate".into()]);
+        format!(" address-family {family} unicast\n{lines} exit-address-family\n")
+    };
+    // A session without capabilities is one of IPv4 alone.
+    let second = if side.as4 {
+        family("ipv6")
+    } else {
+        String::new()
+    };
+    format!(
+        "frr defaults datacenter\nrouter bgp {}\n bgp router-id 10.0.0.1\n no bgp default ipv4-unicast\n \
+         no bgp ebgp-requires-policy\n{}{}{}{}{watch}",
+        side.asn,
+        if side.graceful_restart {
+            " bgp graceful-restart\n"
+        } else {
+            ""
+        },
+        lines(" ", &session),
+        family("ipv4"),
+        second
+    )
+}
+
+impl Frr {
+    fn neighbor(&self) -> Result<Value> {
+        let node = self.side.node.to_string();
+        let answer = self.router.show(&format!("bgp neighbors {node}"))?;
+        Ok(answer[&node].clone())
+    }
+
+    fn route(&self, prefix: &str, path: &Value) -> Route {
+        let text = |value: &Value| value["string"].as_str().unwrap_or_default().to_owned();
+        let communities: Vec<String> = text(&path["community"]).split(' ').map(community).collect();
+        let hops = path["nexthops"].as_array().into_iter().flatten();
+        let global = |hop: &&Value| hop["scope"] != "link-local";
+        let hop = hops.filter(global).find_map(|hop| hop["ip"].as_str());
+        Route {
+            prefix: prefix.to_owned(),
+            next_hop: hop.unwrap_or_default().to_owned(),
+            path: numbers(&text(&path["aspath"])),
+            med: number(&path["metric"]),
+            local_pref: number(&path["locPrf"]),
+            communities: sorted(
+                communities
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|c| !c.is_empty()),
+            ),
+            large: sorted(text(&path["largeCommunity"]).split_whitespace()),
+        }
+    }
+}
+
+impl Daemon for Frr {
+    fn established(&self) -> Result<()> {
+        let neighbor = self.neighbor()?;
+        match neighbor["bgpState"].as_str() {
+            Some("Established") => Ok(()),
+            state => bail!("FRR: {state:?}, last reset {}", neighbor["lastResetDueTo"]),
+        }
+    }
+
+    fn routes(&self) -> Result<Vec<Route>> {
+        let mut all = Vec::new();
+        for family in FAMILIES {
+            let table = self.router.show(&format!("bgp {family} unicast"))?;
+            for prefix in table["routes"]
+                .as_object()
+                .into_iter()
+                .flat_map(|routes| routes.keys())
+            {
+                let detail = self
+                    .router
+                    .show(&format!("bgp {family} unicast {prefix}"))?;
+                let paths = detail["paths"].as_array().into_iter().flatten();
+                all.extend(paths.map(|path| self.route(prefix, path)));
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        for family in FAMILIES {
+            let node = self.side.node;
+            self.router
+                .vtysh(&format!("clear bgp {family} unicast {node} soft in"))?;
+        }
+        Ok(())
+    }
+}

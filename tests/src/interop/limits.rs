@@ -1,0 +1,47 @@
+//! What a router cannot do: a check that fails for such a reason is no failure of the speaker.
+
+use super::daemon::Kind;
+
+/// A limit of one router.
+struct Limit {
+    kind: Kind,
+    scenario: &'static str,
+    /// Beginning of the checks that it concerns.
+    check: &'static str,
+    why: &'static str,
+}
+
+const LIMITS: [Limit; 4] = [
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "dial over IPv4",
+        check: "route refresh",
+        why: "GoBGP keeps what it heard, and takes that where it is told to ask again",
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "TTL security",
+        check: "",
+        why: "ExaBGP sets the TTL of connections that it makes, not of those that it accepts",
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "TCP MD5",
+        check: "",
+        why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "graceful restart",
+        check: "routes kept",
+        why: "ExaBGP keeps no table",
+    },
+];
+
+/// Why this router fails this check; none: it is no limit of its own.
+pub fn of(kind: Kind, scenario: &str, check: &str) -> Option<&'static str> {
+    let concerned = |limit: &&Limit| {
+        limit.kind == kind && limit.scenario == scenario && check.starts_with(limit.check)
+    };
+    LIMITS.iter().find(concerned).map(|limit| limit.why)
+}

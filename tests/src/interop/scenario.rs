@@ -1,0 +1,539 @@
+//! What is tried with each router, and what must come of it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::daemon::{self, Daemon, Kind, Route, Side};
+use super::limits;
+use super::report::{Check, Outcome};
+use super::site::{File, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LOOPBACK, SOON, Site, VIPS};
+use crate::harness::poll;
+use crate::lab::agent::Agent;
+
+/// What a scenario does with a router; what it finds is in the trial.
+pub type Scenario =
+    for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
+
+/// All of them by name.
+pub const SCENARIOS: [(&str, Scenario); 14] = [
+    ("dial over IPv4", |site, trial| {
+        Box::pin(dial_v4(site, trial))
+    }),
+    ("accept over IPv4", |site, trial| {
+        Box::pin(accept_v4(site, trial))
+    }),
+    ("dial over IPv6", |site, trial| {
+        Box::pin(dial_v6(site, trial))
+    }),
+    ("accept over IPv6, iBGP", |site, trial| {
+        Box::pin(accept_v6_internal(site, trial))
+    }),
+    ("dial, iBGP", |site, trial| {
+        Box::pin(dial_internal(site, trial))
+    }),
+    ("TCP MD5", |site, trial| Box::pin(md5(site, trial))),
+    ("TCP MD5, accept", |site, trial| {
+        Box::pin(md5_accept(site, trial))
+    }),
+    ("TTL security", |site, trial| {
+        Box::pin(ttl_security(site, trial))
+    }),
+    ("TTL security, accept", |site, trial| {
+        Box::pin(ttl_security_accept(site, trial))
+    }),
+    ("multihop", |site, trial| Box::pin(multihop(site, trial))),
+    ("two-octet peer", |site, trial| {
+        Box::pin(two_octets(site, trial))
+    }),
+    ("graceful restart", |site, trial| {
+        Box::pin(graceful_restart(site, trial))
+    }),
+    ("BFD", |site, trial| Box::pin(bfd(site, trial))),
+    ("graceful shutdown", |site, trial| {
+        Box::pin(graceful_shutdown(site, trial))
+    }),
+];
+
+/// A scenario with one router.
+#[derive(Debug)]
+pub struct Trial {
+    kind: Kind,
+    scenario: &'static str,
+    /// What was found.
+    pub checks: Vec<Check>,
+}
+
+impl Trial {
+    /// Nothing found yet.
+    pub fn new(kind: Kind, scenario: &'static str) -> Self {
+        Self {
+            kind,
+            scenario,
+            checks: Vec::new(),
+        }
+    }
+
+    /// Notes what a check found; false where it did not hold.
+    fn note(&mut self, what: &str, found: Result<(f64, &'static str)>) -> bool {
+        let outcome = match found {
+            Ok((value, unit)) => Outcome::Passed { value, unit },
+            Err(error) => match limits::of(self.kind, self.scenario, what) {
+                Some(limit) => Outcome::Limit(limit),
+                None => Outcome::Failed(format!("{error:#}")),
+            },
+        };
+        let held = matches!(outcome, Outcome::Passed { .. });
+        self.checks.push(Check {
+            name: format!("{}: {what}", self.scenario),
+            outcome,
+        });
+        held
+    }
+
+    /// Notes how long something took that had to come.
+    fn took(&mut self, what: &str, found: Result<Duration>) -> bool {
+        self.note(what, found.map(|time| (time.as_secs_f64() * 1000.0, "ms")))
+    }
+
+    /// Notes that the router cannot do it.
+    fn limit(&mut self, what: &str, why: &'static str) {
+        self.checks.push(Check {
+            name: format!("{}: {what}", self.scenario),
+            outcome: Outcome::Limit(why),
+        });
+    }
+
+    /// The scenario could not be tried to its end.
+    pub fn broken(&mut self, error: &anyhow::Error) {
+        let error = Err(anyhow::anyhow!("{error:#}"));
+        self.note("tried to the end", error);
+    }
+}
+
+/// A node and a router with a session between them.
+struct Pair {
+    router: Box<dyn Daemon>,
+    agent: Agent,
+    file: File,
+}
+
+const POLICY: &str =
+    "announce = { communities = [\"65001:1\", \"65001:0:4294967295\"], med = 10, prepend = 1 }";
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address of this program")
+}
+
+/// The router dials over this family, in another AS.
+fn side(family: usize, dials: bool) -> Side {
+    Side {
+        own: address(ROUTER[family]),
+        node: address(NODE[family]),
+        asn: ROUTER_ASN,
+        node_asn: NODE_ASN,
+        dials,
+        password: None,
+        ttl_security: false,
+        multihop: false,
+        as4: true,
+        graceful_restart: false,
+        bfd: false,
+    }
+}
+
+impl Pair {
+    /// Starts both, the one that listens first.
+    async fn bring_up(site: &Site, trial: &Trial, side: &Side, file: File) -> Result<Self> {
+        let start = || daemon::start(trial.kind, &site.lone.star.r1, side, site.dir());
+        let (router, agent) = if side.dials {
+            let agent = site.start(&file).await?;
+            (start().await?, agent)
+        } else {
+            (start().await?, site.start(&file).await?)
+        };
+        Ok(Self {
+            router,
+            agent,
+            file,
+        })
+    }
+
+    /// The same, and waits for the session and for the routes.
+    async fn start(site: &Site, trial: &mut Trial, side: &Side, file: File) -> Result<Self> {
+        let mut pair = Self::bring_up(site, trial, side, file).await?;
+        trial.took("session", pair.established().await);
+        let expected = pair.expected(side);
+        for (family, expected) in ["IPv4", "IPv6"].iter().zip(expected) {
+            let what = format!("{family} route");
+            trial.took(&what, pair.heard(&expected).await);
+        }
+        Ok(pair)
+    }
+
+    async fn established(&self) -> Result<Duration> {
+        let (_, time) =
+            poll::until("Established", SOON, async || self.router.established()).await?;
+        Ok(time)
+    }
+
+    /// Waits until the router has exactly this route to its prefix.
+    async fn heard(&mut self, expected: &Route) -> Result<Duration> {
+        let (_, time) = poll::until("the route", SOON, async || {
+            let routes = self.router.routes()?;
+            let found: Vec<_> = routes
+                .iter()
+                .filter(|r| r.prefix == expected.prefix)
+                .collect();
+            ensure!(found == [expected], "{found:?}, not {expected:?}");
+            Ok(())
+        })
+        .await?;
+        Ok(time)
+    }
+
+    /// Waits until the router has these prefixes from the node.
+    async fn has(&mut self, prefixes: &[&str]) -> Result<Duration> {
+        let what = format!("the router with {prefixes:?}");
+        let (_, time) = poll::until(&what, SOON, async || {
+            let routes = self.router.routes()?;
+            let found: Vec<_> = routes.iter().map(|route| route.prefix.as_str()).collect();
+            ensure!(found == prefixes, "{found:?}");
+            Ok(())
+        })
+        .await?;
+        Ok(time)
+    }
+
+    /// Both routes as the configuration makes them.
+    fn expected(&self, side: &Side) -> [Route; 2] {
+        let with_policy = !self.file.announce.is_empty();
+        let once = if with_policy { 2 } else { 1 };
+        [0, 1].map(|family| Route {
+            prefix: VIPS[family].to_owned(),
+            next_hop: NODE[family].to_owned(),
+            path: if side.internal() {
+                Vec::new()
+            } else {
+                vec![side.node_asn; once]
+            },
+            med: (with_policy && !side.internal()).then_some(10),
+            local_pref: None,
+            communities: if with_policy {
+                vec!["65001:1".to_owned()]
+            } else {
+                Vec::new()
+            },
+            large: if with_policy {
+                vec!["65001:0:4294967295".to_owned()]
+            } else {
+                Vec::new()
+            },
+        })
+    }
+
+    async fn stop(self) -> Result<()> {
+        self.agent.stop(SOON).await.map(drop)
+    }
+}
+
+async fn dial_v4(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = side(0, false);
+    let file = File {
+        announce: POLICY,
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    let before = updates(&pair.agent)?;
+    pair.router.refresh()?;
+    let refreshed = poll::until("the routes again", SOON, async || {
+        let asked = refreshes(&pair.agent)?;
+        let sent = updates(&pair.agent)?;
+        ensure!(
+            asked > 0 && sent > before,
+            "asked {asked} times, {sent} UPDATEs, {before} before"
+        );
+        Ok(())
+    });
+    let refreshed = refreshed.await.map(|(_, time)| time);
+    trial.took("route refresh", refreshed);
+    pair.agent.tell(&["service", "withdraw", "v4"])?;
+    trial.took("withdraw", pair.has(&VIPS[1..]).await);
+    pair.agent.tell(&["service", "announce", "v4"])?;
+    trial.took("announce again", pair.has(&VIPS).await);
+    let begin = Instant::now();
+    let Pair { router, agent, .. } = pair;
+    agent.stop(SOON).await?;
+    let gone = poll::until("no route of the node", SOON, async || {
+        let routes = router.routes()?;
+        ensure!(routes.is_empty(), "{routes:?}");
+        Ok(())
+    });
+    let gone = gone.await.map(|_| begin.elapsed());
+    trial.took("stop leaves nothing", gone);
+    Ok(())
+}
+
+async fn plain(site: &mut Site, trial: &mut Trial, side: Side) -> Result<()> {
+    let file = File {
+        announce: POLICY,
+        ..File::opposite(&side)
+    };
+    Pair::start(site, trial, &side, file).await?.stop().await
+}
+
+async fn accept_v4(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    plain(site, trial, side(0, true)).await
+}
+
+async fn dial_v6(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    plain(site, trial, side(1, false)).await
+}
+
+/// iBGP: LOCAL_PREF, no AS in the path, no MED.
+async fn internal(site: &mut Site, trial: &mut Trial, side: Side) -> Result<()> {
+    let side = Side {
+        asn: NODE_ASN,
+        ..side
+    };
+    let file = File {
+        announce: POLICY,
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::bring_up(site, trial, &side, file).await?;
+    trial.took("session", pair.established().await);
+    for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
+        let expected = Route {
+            local_pref: Some(100),
+            ..expected
+        };
+        trial.took(&format!("{family} route"), pair.heard(&expected).await);
+    }
+    pair.stop().await
+}
+
+async fn accept_v6_internal(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    internal(site, trial, side(1, true)).await
+}
+
+async fn dial_internal(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    internal(site, trial, side(0, false)).await
+}
+
+async fn md5(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        password: Some("correct-horse"),
+        ..side(0, false)
+    };
+    plain(site, trial, side).await
+}
+
+async fn md5_accept(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        password: Some("correct-horse"),
+        ..side(0, true)
+    };
+    plain(site, trial, side).await
+}
+
+async fn ttl_security_accept(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        ttl_security: true,
+        ..side(0, true)
+    };
+    plain(site, trial, side).await
+}
+
+async fn ttl_security(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        ttl_security: true,
+        ..side(0, false)
+    };
+    plain(site, trial, side).await
+}
+
+async fn multihop(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        own: address(ROUTER_LOOPBACK),
+        multihop: true,
+        ..side(0, false)
+    };
+    plain(site, trial, side).await
+}
+
+/// The node's AS does not fit two octets: the path has AS_TRANS in its place, and beside it the path in four octets, of which
+/// a router that knows them makes the whole again (RFC 6793).
+async fn two_octets(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    const LARGE: u32 = 4_200_000_001;
+    const AS_TRANS: u32 = 23456;
+    // The node's AS, as which the router knows it, and what the router makes of the path.
+    let (asn, known, path) = match trial.kind {
+        Kind::Openbgpd => (LARGE, LARGE, LARGE),
+        Kind::Exabgp => (LARGE, AS_TRANS, LARGE),
+        // Without capabilities it is a router from before.
+        Kind::Frr => (LARGE, LARGE, AS_TRANS),
+        // It wants an AS of two octets of a neighbor, and compares the one of the capability.
+        Kind::Bird => (NODE_ASN, NODE_ASN, NODE_ASN),
+        Kind::Gobgp => {
+            trial.limit("session", "GoBGP always knows four octets");
+            return Ok(());
+        }
+    };
+    let side = Side {
+        as4: false,
+        node_asn: known,
+        ..side(0, false)
+    };
+    let file = File {
+        asn,
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::bring_up(site, trial, &side, file).await?;
+    trial.took("session", pair.established().await);
+    for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
+        let what = format!("{family} route");
+        if trial.kind == Kind::Frr && *family == "IPv6" {
+            trial.limit(
+                &what,
+                "FRR is one of two octets only without capabilities, and then of IPv4 alone",
+            );
+            continue;
+        }
+        let expected = Route {
+            path: vec![path],
+            ..expected
+        };
+        trial.took(&what, pair.heard(&expected).await);
+    }
+    pair.stop().await
+}
+
+/// A killed agent: the router keeps the routes until its successor has announced them again.
+async fn graceful_restart(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = Side {
+        graceful_restart: true,
+        ..side(0, false)
+    };
+    let file = File {
+        bgp: "graceful_restart = \"always\"\n".into(),
+        ..File::opposite(&side)
+    };
+    let Pair {
+        router,
+        agent,
+        file,
+    } = Pair::start(site, trial, &side, file).await?;
+    agent.kill()?;
+    let kept = || -> Result<()> {
+        let routes = router.routes()?;
+        let found: Vec<_> = routes.iter().map(|route| route.prefix.as_str()).collect();
+        ensure!(found == VIPS, "the router has {found:?}");
+        Ok(())
+    };
+    let fallen = poll::until("the end of the session at the router", SOON, async || {
+        ensure!(router.established().is_err(), "Established");
+        Ok(())
+    });
+    fallen.await?;
+    let mut lost = kept().err();
+    let begin = Instant::now();
+    let agent = site.start(&file).await?;
+    let back = poll::until("the session again", SOON, async || {
+        if lost.is_none() {
+            lost = kept().err();
+        }
+        router.established()
+    });
+    let back = back.await;
+    trial.took("session after a kill", back.map(|_| begin.elapsed()));
+    let still = poll::holds(
+        "routes after the restart",
+        Duration::from_secs(1),
+        async || kept(),
+    );
+    let still = still.await;
+    let found = match lost {
+        Some(lost) => Err(lost),
+        None => still.map(|()| (0.0, "routes lost")),
+    };
+    trial.note("routes kept", found);
+    agent.stop(SOON).await.map(drop)
+}
+
+/// A node that falls silent is noticed within three packets' time, long before the hold time of 9 s.
+async fn bfd(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let none = match trial.kind {
+        Kind::Frr | Kind::Bird => None,
+        Kind::Gobgp => Some("GoBGP has no BFD"),
+        Kind::Exabgp => Some("ExaBGP has no BFD"),
+        Kind::Openbgpd => Some("OpenBGPD 7 has no BFD"),
+    };
+    if let Some(why) = none {
+        trial.limit("up", why);
+        return Ok(());
+    }
+    let side = Side {
+        bfd: true,
+        ..side(0, false)
+    };
+    let mut file = File::opposite(&side);
+    file.peer += "bfd = { interval = \"100ms\", multiplier = 3 }\n";
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    let up = poll::until("BFD up", SOON, async || {
+        let peers = pair.agent.status()?.peers;
+        let bfd = peers.first().and_then(|peer| peer.bfd.as_ref());
+        let bfd = bfd.context("a peer with BFD")?;
+        ensure!(bfd.up() && bfd.detection_time_ms == Some(300), "{bfd:?}");
+        Ok(())
+    });
+    trial.took("up", up.await.map(|(_, time)| time));
+    let silent = site.silence()?;
+    trial.took("silence noticed", pair.has(&[]).await);
+    drop(silent);
+    trial.took("up again", pair.has(&VIPS).await);
+    pair.stop().await
+}
+
+/// A node that is stopped asks to be avoided before it withdraws (RFC 8326).
+async fn graceful_shutdown(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = side(0, false);
+    let file = File {
+        drain_wait: "20s",
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    pair.agent.terminate()?;
+    let begin = Instant::now();
+    let asked = poll::until("the community of graceful shutdown", SOON, async || {
+        let routes = pair.router.routes()?;
+        let asking = |route: &&Route| route.communities.contains(&"65535:0".to_owned());
+        let count = routes.iter().filter(asking).count();
+        ensure!(count == VIPS.len(), "{routes:?}");
+        Ok(())
+    });
+    let asked = asked.await.map(|_| begin.elapsed());
+    trial.took("community 65535:0", asked);
+    trial.took("withdrawn after it", pair.has(&[]).await);
+    Ok(())
+}
+
+/// ROUTE-REFRESH messages that the agent has received.
+fn refreshes(agent: &Agent) -> Result<u64> {
+    let peers = agent.status()?.peers;
+    let peer = peers.first().context("a peer")?;
+    Ok(peer
+        .received
+        .get("route_refresh")
+        .copied()
+        .unwrap_or_default())
+}
+
+/// UPDATE messages that it has sent.
+fn updates(agent: &Agent) -> Result<u64> {
+    let peers = agent.status()?.peers;
+    let peer = peers.first().context("a peer")?;
+    Ok(peer.sent.get("update").copied().unwrap_or_default())
+}

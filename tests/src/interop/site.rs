@@ -1,0 +1,185 @@
+//! The node with its backends, and one router.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::daemon::Side;
+use crate::harness::filter::Filter;
+use crate::harness::star::Node;
+use crate::lab::agent::Agent;
+use crate::lone::Lone;
+
+/// For what takes a router's timers.
+pub const SOON: Duration = Duration::from_secs(30);
+/// Both VIPs, as routes.
+pub const VIPS: [&str; 2] = ["198.51.100.1/32", "2001:db8:100::1/128"];
+/// The node's AS where nothing else is said.
+pub const NODE_ASN: u32 = 65001;
+/// The router's, of another AS.
+pub const ROUTER_ASN: u32 = 65000;
+/// The router on the node's link.
+pub const ROUTER: [&str; 2] = ["10.0.1.1", "fd00:0:1::1"];
+/// The node.
+pub const NODE: [&str; 2] = ["10.0.1.2", "fd00:0:1::2"];
+/// The router behind its link.
+pub const ROUTER_LOOPBACK: &str = "10.255.0.1";
+
+/// The network; a router is started in it for each scenario.
+#[derive(Debug)]
+pub struct Site {
+    /// Node and backends.
+    pub lone: Lone,
+}
+
+impl Site {
+    /// One node, one backend.
+    pub async fn build(lab: &Path) -> Result<Self> {
+        let lone = Lone::build("anylb-interop", &lab.to_string_lossy(), 1).await?;
+        lone.star
+            .r1
+            .ip(&format!("address add {ROUTER_LOOPBACK}/32 dev lo"))?;
+        Ok(Self { lone })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        self.lone.node()
+    }
+
+    /// The program under test.
+    pub fn anylb(&self) -> &Path {
+        self.lone.anylb()
+    }
+
+    /// Where routers have their files.
+    pub fn dir(&self) -> &Path {
+        self.lone.star.run_dir()
+    }
+
+    /// Nothing leaves or reaches the node any more, and no link goes down.
+    pub fn silence(&self) -> Result<[Filter; 2]> {
+        let netns = &self.node().netns;
+        let dropping = |hook: &str, name: &str| {
+            let rule = format!("{name} \"eth0\"");
+            Filter::dropping(netns, &format!("silent_{hook}"), hook, &[rule])
+        };
+        Ok([
+            dropping("output", "oifname")?,
+            dropping("input", "iifname")?,
+        ])
+    }
+
+    /// Starts the agent with its side of the session.
+    pub async fn start(&self, file: &File) -> Result<Agent> {
+        file.write(self.node())?;
+        let mut agent = Agent::lb(self.anylb(), self.node())?;
+        agent.ready().await?;
+        Ok(agent)
+    }
+}
+
+impl Drop for Site {
+    /// The process with the BFD sessions outlives an agent that was not stopped.
+    fn drop(&mut self) {
+        let pid = std::fs::read_to_string(self.node().dir.join("run/bfd.pid"));
+        if let Some(pid) = pid.ok().and_then(|text| text.trim().parse().ok()) {
+            // It may have ended since.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The node's configuration.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its AS.
+    pub asn: u32,
+    /// `node.drain_wait`.
+    pub drain_wait: &'static str,
+    /// Lines of `[bgp]`.
+    pub bgp: String,
+    /// Lines of the peer.
+    pub peer: String,
+    /// The router's address and AS.
+    pub router: (String, u32),
+    /// Secret of the session.
+    pub password: Option<&'static str>,
+    /// What is said of both VIPs.
+    pub announce: &'static str,
+}
+
+impl File {
+    /// The other end of a router's side.
+    pub fn opposite(side: &Side) -> Self {
+        let mut peer = String::new();
+        if side.dials {
+            peer += "passive = true\n";
+        }
+        if side.ttl_security {
+            peer += "ttl_security = 1\n";
+        }
+        Self {
+            asn: NODE_ASN,
+            drain_wait: "0s",
+            bgp: if side.dials {
+                "listen = [\"0.0.0.0:179\", \"[::]:179\"]\n".into()
+            } else {
+                String::new()
+            },
+            peer,
+            router: (side.own.to_string(), side.asn),
+            password: side.password,
+            announce: "",
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self, node: &Node) -> Result<()> {
+        let dir = node.dir.display();
+        let pins = node.bpffs.path().join("anylb");
+        let (address, asn) = &self.router;
+        let mut text = format!(
+            "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.0.1.2\"\ninterfaces = [\"eth0\"]\n\
+             hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
+             drain_wait = \"{}\"\nlinger = \"0s\"\n[bgp]\nasn = {}\n{}[[bgp.peer]]\naddress = \"{address}\"\nasn = {asn}\n{}",
+            pins.display(),
+            self.drain_wait,
+            self.asn,
+            self.bgp,
+            self.peer
+        );
+        if let Some(password) = self.password {
+            secret(&node.dir.join("bgp.key"), password)?;
+            text += "password_file = \"bgp.key\"\n";
+        }
+        for (pool, backend) in [("v4", "10.1.1.2"), ("v6", "fd00:1:1::2")] {
+            text += &format!(
+                "[[pool]]\nname = \"{pool}\"\n\
+                 check = {{ type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"150ms\" }}\n\
+                 backend = [{{ address = \"{backend}\" }}]\n"
+            );
+        }
+        for (name, vip) in ["v4", "v6"].iter().zip(VIPS) {
+            let vip = vip.split('/').next().unwrap_or_default();
+            text += &format!(
+                "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\n{}\n",
+                self.announce
+            );
+        }
+        Ok(std::fs::write(node.dir.join("anylb.toml"), text)?)
+    }
+}
+
+/// Writes a file that only its owner reads.
+pub fn secret(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, format!("{text}\n"))?;
+    Ok(std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(0o600),
+    )?)
+}
