@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use anylb::bfd::Forwarding as _;
+use anylb::dataplane::guard::{Guard, Watch};
 use anylb::dataplane::{Dataplane, Next, Options};
 use anylb::model::{Encap, Mode, PoolName, Ports, Protocol, Vlan, XdpMode};
 use anylb::plan::desired::NextHop;
@@ -192,6 +194,56 @@ fn run(mode: XdpMode, words: &str) -> Result<()> {
     );
     assert!(counters.received["eth0"].packets >= 6, "{counters:?}");
     assert!(counters.received.contains_key("eth1"), "{counters:?}");
+    plane.remove()?;
+    Ok(())
+}
+
+/// As the BFD process looks at it, which is not the agent.
+#[test]
+fn another_process_sees_whether_the_program_forwards() {
+    if !privileged::available("another_process_sees_whether_the_program_forwards") {
+        return;
+    }
+    guard().unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn guard() -> Result<()> {
+    let stage = Stage::set("guard")?;
+    let plane = stage.datapath(XdpMode::Auto, &desired(&stage)?)?;
+    let pin_dir = stage.bpffs.path().join("anylb");
+    let client = SocketAddr::new(ip("192.0.2.7"), 4001);
+    let syn = |port| {
+        let vip = SocketAddr::new(ip("198.51.100.1"), port);
+        Dataplane::probe_packet(Protocol::Tcp, client, vip)
+    };
+    let check = |interfaces: [&str; 2], packets: Vec<Vec<u8>>| {
+        let watch = Watch {
+            pin_dir: pin_dir.clone(),
+            interfaces: interfaces.map(str::to_owned).into(),
+            packets,
+        };
+        stage.lb.run(|| {
+            let mut guard = Guard::default();
+            guard.watch(watch);
+            Ok(guard.check())
+        })
+    };
+    let both = ["eth0", "eth1"];
+    for (about, packets) in [
+        ("by another interface", vec![syn(1)]),
+        ("by the same", vec![syn(3)]),
+        ("one of two", vec![syn(9), syn(3)]),
+        ("none known", vec![]),
+    ] {
+        assert_eq!(check(both, packets)?, Ok(()), "{about}");
+    }
+    let dropped = Err("the self-probe ended in Drop".to_owned());
+    assert_eq!(check(both, vec![syn(9)])?, dropped);
+    let elsewhere = Err("the XDP program is not on lo".to_owned());
+    assert_eq!(check(["eth0", "lo"], vec![syn(3)])?, elsewhere);
+    std::fs::remove_file(pin_dir.join("links/eth1"))?;
+    let gone = Err("the XDP program is not on eth1".to_owned());
+    assert_eq!(check(both, vec![syn(3)])?, gone);
     plane.remove()?;
     Ok(())
 }

@@ -446,13 +446,14 @@ impl<F: Forwarding> Process<F> {
 }
 
 fn any_readable(receivers: &BTreeMap<Kind, Receiver>, cx: &mut Context<'_>) -> Poll<()> {
-    let ready = receivers
-        .values()
-        .map(|receiver| receiver.poll_readable(cx).is_ready());
+    let mut ready = false;
     // Each must be asked, or its readiness wakes nobody.
-    match ready.filter(|ready| *ready).count() {
-        0 => Poll::Pending,
-        _ => Poll::Ready(()),
+    for receiver in receivers.values() {
+        ready |= receiver.poll_readable(cx).is_ready();
+    }
+    match ready {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     }
 }
 

@@ -48,12 +48,15 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
         0 => (0, 9),
         secs => (secs, secs),
     };
+    // BIRD wants it where BFD runs over several hops.
+    let local = node.bfd.as_ref().and_then(|bfd| bfd.multihop);
+    let local = local.map_or_else(String::new, |address| format!("{address} "));
     let mut lines = vec![
-        format!("local as {}", plan.router_asn),
+        format!("local {local}as {}", plan.router_asn),
         format!("neighbor {} as {}", node.address, plan.node_asn),
         match node.ttl_security {
             Some(hops @ 2..) => format!("multihop {hops}"),
-            _ if node.bfd.as_ref().is_some_and(|bfd| bfd.multihop) => "multihop".to_owned(),
+            _ if !local.is_empty() => "multihop".to_owned(),
             Some(_) | None => "direct".to_owned(),
         },
     ];

@@ -105,7 +105,7 @@ fn neighbor(node: &Neighbor) -> Vec<String> {
         lines.push(detection(format!("minimum-interval {}", bfd.interval_ms)));
         lines.push(detection(format!("multiplier {}", bfd.multiplier)));
         let multihop = "session-mode multihop".to_owned();
-        lines.extend(bfd.multihop.then(|| detection(multihop)));
+        lines.extend(bfd.multihop.map(|_| detection(multihop)));
     }
     if let Some(password) = &node.password {
         lines.push(password.line("#", |secret| {

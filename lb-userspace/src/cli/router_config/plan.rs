@@ -54,8 +54,8 @@ pub struct Bfd {
     pub interval_ms: u128,
     /// Packets in a row without which the other side is gone.
     pub multiplier: u8,
-    /// The node is behind routers.
-    pub multihop: bool,
+    /// The node is behind routers: from this address of the router.
+    pub multihop: Option<IpAddr>,
 }
 
 /// A TCP MD5 secret.
@@ -246,7 +246,7 @@ fn neighbor(bgp: &Bgp, peer: &BgpPeer, address: IpAddr, show_secrets: bool) -> N
         bfd: peer.bfd.as_ref().map(|bfd| Bfd {
             interval_ms: bfd.interval.as_millis(),
             multiplier: bfd.multiplier,
-            multihop: bfd.multihop.is_some(),
+            multihop: bfd.multihop.map(|_| peer.address),
         }),
     }
 }

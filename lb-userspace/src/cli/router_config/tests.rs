@@ -165,6 +165,7 @@ fn bfd_is_said_to_both_sides() {
         (
             Platform::Bird,
             &[
+                "  local 10.0.0.1 as 65000;\n",
                 "  multihop;\n",
                 "  bfd { interval 100 ms; multiplier 3; };\n",
             ],
