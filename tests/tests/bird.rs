@@ -530,6 +530,43 @@ async fn rfc9003_a_session_that_is_shut_down_stays_down_until_it_is_enabled() ->
     Ok(())
 }
 
+#[tokio::test]
+async fn rfc2385_a_reload_takes_another_password() -> Result<()> {
+    if !privileged::available("rfc2385_a_reload_takes_another_password") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-b-key", LAB, 1).await?;
+    let secret = lone.node().dir.join("bgp.key");
+    std::fs::write(&secret, "first\n")?;
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let signed = |password: &str| router(&format!("{PASSIVE} password \"{password}\";"));
+    let bird = Bird::start(&lone.star.r1, &signed("first"), lone.star.run_dir()).await?;
+    let password = "password_file = \"bgp.key\"";
+    File {
+        peers: [password, password],
+        ..File::plain()
+    }
+    .write(&lone)?;
+    let agent = lone.start().await?;
+    established(&bird).await?;
+
+    std::fs::write(&secret, "second\n")?;
+    agent.tell(&["reload"])?;
+    let peers = agent_peers(&lone)?;
+    assert!(
+        peers.iter().all(|peer| peer.established()),
+        "the node ends nothing: {peers:?}"
+    );
+    // BIRD itself makes its sessions anew when its password changes.
+    bird.configure(&signed("second"))?;
+    for session in SESSIONS {
+        heard(&bird, session, &VIPS).await?;
+    }
+    established(&bird).await?;
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
 /// A node that has no IPv4 address towards its router.
 #[tokio::test]
 async fn rfc8950_ipv4_vips_go_over_an_ipv6_next_hop() -> Result<()> {
