@@ -90,6 +90,20 @@ async fn all_up(agent: &Agent) -> Result<()> {
     Ok(())
 }
 
+/// FRR makes its BFD session anew once, when it has learnt our address from the first BGP session.
+const SETTLED: Duration = Duration::from_secs(2);
+
+async fn settled(agent: &Agent) -> Result<()> {
+    poll::until("BFD for a while", SOON, async || {
+        let long = |bfd: &BfdStatus| bfd.up() && bfd.since_secs >= SETTLED.as_secs();
+        let all = bfd(agent)?;
+        ensure!(all.iter().all(long), "{all:?}");
+        Ok(())
+    })
+    .await?;
+    all_up(agent).await
+}
+
 /// Which of the VIPs are in the router's kernel.
 fn routed(lone: &Lone) -> Result<[bool; 2]> {
     let there = |family: &str, vip: &str| -> Result<bool> {
@@ -144,15 +158,7 @@ async fn a_node_with(
     until_routed(lone, [true, true], SOON).await?;
     let restart = |peer: &PeerStatus| peer.capabilities.iter().any(|c| c == "graceful-restart");
     assert!(peers(&agent)?.iter().all(restart), "offered with BFD");
-    // FRR makes its BFD session anew once, when it has learnt our address from the first BGP session.
-    let settled = Duration::from_secs(2);
-    poll::until("BFD for a while", SOON, async || {
-        let long = |bfd: &BfdStatus| bfd.up() && bfd.since_secs >= settled.as_secs();
-        ensure!(bfd(&agent)?.iter().all(long), "{:?}", bfd(&agent)?);
-        Ok(())
-    })
-    .await?;
-    all_up(&agent).await?;
+    settled(&agent).await?;
     let failures = |agent: &Agent| -> Result<Vec<u64>> {
         Ok(bfd(agent)?.iter().map(|bfd| bfd.failures).collect())
     };
@@ -171,7 +177,7 @@ async fn a_node_with(
     all_up(&agent).await?;
     assert_eq!(routed(lone)?, [true, true]);
     for bfd in bfd(&agent)? {
-        let long = (settled + away).as_secs();
+        let long = (SETTLED + away).as_secs();
         assert!(bfd.since_secs >= long, "{bfd:?}");
     }
     assert_eq!(failures(&agent)?, failed);
@@ -255,6 +261,43 @@ async fn with_frr() -> Result<()> {
     };
     // 8.4 leaves it to the restart timer, whatever BFD says meanwhile.
     a_node_with("FRR", &lone, flaps, Duration::from_secs(15)).await
+}
+
+/// Taken down by the router's operator, BFD says nothing of the path.
+#[tokio::test]
+async fn admin_down_of_frr_ends_no_session() -> Result<()> {
+    if !privileged::available("admin_down_of_frr_ends_no_session") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-bfd-a", LAB, 1).await?;
+    let router = Router::start(&lone.star.r1, &frr(), lone.star.run_dir()).await?;
+    write(&lone, [FAST, FAST])?;
+    let _process = LeftOver::of(&lone);
+    let agent = lone.start().await?;
+    settled(&agent).await?;
+    let failed = |agent: &Agent| -> Result<Vec<u64>> {
+        Ok(bfd(agent)?.iter().map(|bfd| bfd.failures).collect())
+    };
+    let before = failed(&agent)?;
+    router.configure(&["bfd", "profile fast", "shutdown"])?;
+    poll::until("AdminDown of the router", SOON, async || {
+        let told = bfd(&agent)?;
+        ensure!(!told.iter().any(BfdStatus::up), "{told:?}");
+        Ok(())
+    })
+    .await?;
+    poll::holds("BGP without BFD", Duration::from_secs(2), async || {
+        let both = peers(&agent)?;
+        ensure!(both.iter().all(PeerStatus::established), "{both:?}");
+        ensure!(routed(&lone)? == [true, true]);
+        Ok(())
+    })
+    .await?;
+    assert_eq!(failed(&agent)?, before);
+    router.configure(&["bfd", "profile fast", "no shutdown"])?;
+    all_up(&agent).await?;
+    agent.stop(SOON).await?;
+    Ok(())
 }
 
 fn bird() -> String {

@@ -200,11 +200,12 @@ async fn serve<W: DeserializeOwned>(
             };
             line.push('\n');
             if writing.write_all(line.as_bytes()).await.is_err() {
-                return;
+                // He has gone, and may have left a last order.
+                std::future::pending::<()>().await;
             }
         }
     };
-    // Whichever ends first ends the other: half a connection is none.
+    // Orders end where he has closed, reports with the process.
     tokio::select! {
         () = listen => {}
         () = tell => {}

@@ -103,6 +103,19 @@ async fn a_user_goes_and_another_one_stops_it() {
     stop_left(scratch.path()).await;
 }
 
+/// A last word of somebody who does not wait for an answer.
+#[tokio::test]
+async fn an_order_of_who_is_gone_already() {
+    for _ in 0..50 {
+        let scratch = Scratch::new();
+        let told = Told(Arc::new(AtomicBool::new(true)));
+        let process = run(scratch.path(), told, std::future::pending());
+        let both = async { tokio::join!(process, stop_left(scratch.path())) };
+        let ended = tokio::time::timeout(PATIENCE, both).await;
+        ended.expect("it was heard").0.expect("it ran");
+    }
+}
+
 /// What nobody understands ends the connection, and nothing else.
 #[tokio::test]
 async fn an_order_that_cannot_be_read() {

@@ -46,6 +46,16 @@ impl Router {
         shell::output(Command::new("vtysh").args(["-N", &self.name, "-c", command]))
     }
 
+    /// Gives these commands in configuration mode, in order.
+    pub fn configure(&self, commands: &[&str]) -> Result<()> {
+        let mut vtysh = Command::new("vtysh");
+        vtysh.args(["-N", &self.name, "-c", "configure terminal"]);
+        for command in commands {
+            vtysh.args(["-c", command]);
+        }
+        shell::output(&mut vtysh).map(drop)
+    }
+
     /// A `show ... json` command's answer.
     pub fn show(&self, what: &str) -> Result<serde_json::Value> {
         let text = self.vtysh(&format!("show {what} json"))?;
