@@ -347,6 +347,10 @@ pub struct Service {
     pub pool: Option<PoolName>,
     /// When the VIP may be announced.
     pub need: Need,
+    /// What becomes of it otherwise.
+    pub below_need: BelowNeed,
+    /// Time between a VIP that can be served again and its announcement.
+    pub hold_up: Duration,
     /// How. Services of one VIP do not contradict each other.
     pub announce: Announce,
 }
@@ -543,6 +547,16 @@ impl HashScope {
             HashScope::Source => "src",
         }
     }
+}
+
+/// `service.below_need`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BelowNeed {
+    /// The VIP is withdrawn.
+    #[default]
+    Withdraw,
+    /// It is announced so that every other node wins.
+    LastResort,
 }
 
 /// `service.udp`.

@@ -125,13 +125,11 @@ impl NodeStatus {
             .services
             .iter()
             .filter(|service| !self.peers.is_empty() && service.pool.is_some())
-            .filter(|service| !service.announced)
+            .filter(|service| !service.announced || service.reason.is_some())
             .map(|service| {
                 let reason = service.reason.as_deref().unwrap_or("no reason given");
-                format!(
-                    "{}: {} is not announced: {reason}",
-                    service.name, service.vip
-                )
+                let (name, vip, how) = (&service.name, service.vip, service.standing());
+                format!("{name}: {vip} is {how}: {reason}")
             });
         let unheard = !self.peers.is_empty() && !self.peers.iter().any(PeerStatus::established);
         let unheard = unheard
@@ -212,11 +210,21 @@ pub struct ServiceStatus {
     /// The operator has withdrawn this service on this node.
     #[serde(default)]
     pub withdrawn: bool,
-    /// Why not, in words.
+    /// Why not, or why only as a last resort, in words.
     pub reason: Option<String>,
     /// Whose packets it takes.
     #[serde(default)]
     pub limits: ServiceLimits,
+}
+
+impl ServiceStatus {
+    /// How it is announced, where it is not as it should be.
+    pub const fn standing(&self) -> &'static str {
+        match self.announced {
+            true => "announced as a last resort",
+            false => "not announced",
+        }
+    }
 }
 
 /// Whose packets a service takes; by default everybody's.

@@ -244,7 +244,7 @@ impl File {
         for (name, vip) in &self.services {
             let _ = writeln!(
                 text,
-                "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web\"\nneed = 1"
+                "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web\"\nneed = 1\nhold_up = \"0s\""
             );
         }
         text

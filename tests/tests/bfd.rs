@@ -35,7 +35,7 @@ fn write(lone: &Lone, lines: [&str; 2]) -> Result<()> {
             "[[pool]]\nname = \"{name}\"\n\
              check = {{ type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"150ms\" }}\n\
              backend = [{{ address = \"{backend}\" }}]\n\
-             [[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\n"
+             [[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\nhold_up = \"0s\"\n"
         );
     }
     Ok(std::fs::write(lone.config(), text)?)

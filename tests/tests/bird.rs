@@ -72,7 +72,7 @@ impl File {
             let (vip, _) = vip.split_once('/').context("a prefix")?;
             text += &format!(
                 "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\n\
-                 pool = \"{pool}\"\n{lines}\n"
+                 pool = \"{pool}\"\nhold_up = \"0s\"\n{lines}\n"
             );
         }
         Ok(std::fs::write(lone.config(), text)?)

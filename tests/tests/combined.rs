@@ -168,7 +168,7 @@ fn file(node: &Node, drained: Option<u8>, hops: u8) -> String {
     }
     for (number, (vip, family)) in (1..).zip(VIPS) {
         text.push_str(&format!(
-            "[[service]]\nname = \"web{number}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web{family}\"\n"
+            "[[service]]\nname = \"web{number}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web{family}\"\nhold_up = \"0s\"\n"
         ));
     }
     text

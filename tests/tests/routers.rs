@@ -64,7 +64,7 @@ fn write_node(lone: &Lone, number: u8) -> Result<()> {
         ("stray", STRAY, "v4"),
     ] {
         text += &format!(
-            "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{pool}\"\n"
+            "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{pool}\"\nhold_up = \"0s\"\n"
         );
     }
     Ok(std::fs::write(node.dir.join("anylb.toml"), text)?)

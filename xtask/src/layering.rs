@@ -23,6 +23,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/agent/overrides.rs",
     "lb-userspace/src/agent/peers.rs",
     "lb-userspace/src/agent/pool.rs",
+    "lb-userspace/src/agent/hold.rs",
     "lb-userspace/src/agent/serving.rs",
     "lb-userspace/src/agent/tunnels.rs",
     "lb-userspace/src/agent/ways.rs",

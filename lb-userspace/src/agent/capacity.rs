@@ -1,6 +1,6 @@
 //! What a pool can do, and what that means for a service. Pure.
 
-use crate::model::Need;
+use crate::model::{BelowNeed, Need};
 
 /// What a pool's backends can do; each number counts a part of those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,14 +28,16 @@ pub struct Servable {
     pub need: usize,
     /// Why the VIP cannot be announced because of this service.
     pub obstacle: Option<String>,
+    /// Why it is announced only as a last resort.
+    pub last_resort: Option<String>,
 }
 
 impl Capacity {
     /// Whether a service that needs so much can be served, apart from the datapath.
-    pub fn servable(&self, need: Need) -> Servable {
+    pub fn servable(&self, need: Need, below_need: BelowNeed) -> Servable {
         let need = need.of(self.configured);
         let of = format!("of {} backends", self.configured);
-        let obstacle = if self.healthy < need {
+        let short = if self.healthy < need {
             Some(format!("{} {of} healthy, {need} needed", self.healthy))
         } else if self.reached < need {
             Some(format!(
@@ -50,11 +52,16 @@ impl Capacity {
         } else {
             None
         };
+        let (obstacle, last_resort) = match below_need {
+            BelowNeed::Withdraw => (short, None),
+            BelowNeed::LastResort => (None, short),
+        };
         Servable {
             healthy: self.healthy,
             configured: self.configured,
             need,
             obstacle,
+            last_resort,
         }
     }
 }
@@ -73,7 +80,13 @@ mod tests {
                 ready,
                 judged: true,
             };
-            capacity.servable(need).obstacle
+            let servable = capacity.servable(need, BelowNeed::Withdraw);
+            let last = capacity.servable(need, BelowNeed::LastResort);
+            assert_eq!(
+                (last.obstacle, last.last_resort),
+                (None, servable.obstacle.clone())
+            );
+            servable.obstacle
         };
         for (about, numbers, need, expected) in [
             ("enough", [4, 3, 3, 2], Need::Count(2), None),

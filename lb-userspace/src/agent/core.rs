@@ -356,7 +356,7 @@ mod tests {
         let service = &core.settings.services[0];
         let capacities = core.capacities(surroundings.world());
         capacities[&testing::name("web")]
-            .servable(service.need)
+            .servable(service.need, service.below_need)
             .obstacle
     }
 

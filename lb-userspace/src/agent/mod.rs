@@ -42,6 +42,7 @@ pub mod capacity;
 pub mod checks;
 pub mod core;
 pub mod diff;
+pub mod hold;
 pub mod leave;
 pub mod node;
 pub mod overrides;

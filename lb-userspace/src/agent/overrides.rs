@@ -263,8 +263,10 @@ mod tests {
 
     fn obstacle(core: &Core, surroundings: &Surroundings) -> Option<String> {
         let capacities = core.capacities(surroundings.world());
-        let need = core.settings.services[0].need;
-        capacities[&testing::name("web")].servable(need).obstacle
+        let service = &core.settings.services[0];
+        capacities[&testing::name("web")]
+            .servable(service.need, service.below_need)
+            .obstacle
     }
 
     /// In how many rows a backend is first, and in how many it is at all.

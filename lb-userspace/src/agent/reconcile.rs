@@ -17,10 +17,11 @@ use tracing::{error, info, warn};
 
 use super::capacity::Servable;
 use super::core::Core;
+use super::hold::Holds;
 use super::pool::World;
 use super::reload::{Pending, Reply};
 use super::report::{self, Facts};
-use super::serving::{self, Mode, Vips};
+use super::serving::{self, Mode, Standing, Vips};
 use super::state::{StateError, StateFile};
 use super::wake::Bell;
 use super::ways::is_open;
@@ -138,6 +139,7 @@ pub struct Reconciler {
     /// Counters that start anew, to be zeroed before the plan that uses them.
     zeroing: Vec<Op>,
     vips: Vips,
+    holds: Holds,
     problems: BTreeMap<&'static str, String>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     next_hops: Option<watch::Receiver<Arc<NextHops>>>,
@@ -180,6 +182,7 @@ impl Reconciler {
             events_lost: 0,
             zeroing: Vec::new(),
             vips: Vips::new(),
+            holds: Holds::default(),
             problems: BTreeMap::new(),
             verdicts: parts.checker.watch(),
             next_hops: parts.resolver.as_ref().map(Resolver::watch),
@@ -386,7 +389,7 @@ impl Reconciler {
             .map(|service| {
                 // Configurations of this role have a pool for every service.
                 let capacity = capacity(service).copied().unwrap_or_default();
-                let mut servable = capacity.servable(service.need);
+                let mut servable = capacity.servable(service.need, service.below_need);
                 servable.obstacle = core.withdrawal(service).or(servable.obstacle).or_else(|| {
                     self.datapath_obstacle(service, sources, prober.as_ref()?, &mut probes)
                 });
@@ -399,7 +402,9 @@ impl Reconciler {
             differs
         });
         let next = self.pending.as_ref().map(Pending::services);
-        let vips = serving::vips(&services, self.mode, next);
+        let mut vips = serving::vips(&services, self.mode, next);
+        self.holds
+            .apply(&mut vips, |vip| core.hold_up(vip), world.now);
         self.log_changes(&vips);
         let judged = core
             .settings
@@ -455,7 +460,10 @@ impl Reconciler {
         }
         for (vip, state) in serving::changes(&self.vips, vips) {
             match state {
-                Ok(()) => info!(%vip, "announced"),
+                Ok(Standing::Full) => info!(%vip, "announced"),
+                Ok(Standing::LastResort(reason)) => {
+                    info!(%vip, reason, "announced as a last resort")
+                }
                 Err(reason) => info!(%vip, reason, "not announced"),
             }
         }

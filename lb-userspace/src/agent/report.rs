@@ -10,11 +10,12 @@ use lb_common::lb::icmp::ERRORS;
 use super::capacity::Servable;
 use super::core::Core;
 use super::pool::World;
+use super::serving::{Standing, Vips};
 use crate::dataplane::probe::ProbeResult;
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::filter::{Decides, PrefixList};
 use crate::health::{Stats, Target, Verdicts};
-use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service, Vip};
+use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
@@ -32,7 +33,7 @@ pub struct Facts<'a> {
     /// Services with what they can.
     pub services: &'a [(Service, Servable)],
     /// Per VIP: announced, or why not.
-    pub announced: &'a BTreeMap<Vip, Result<(), String>>,
+    pub announced: &'a Vips,
     /// The interfaces that carry the program, and how.
     pub attached: BTreeMap<String, &'static str>,
     /// Whether the datapath was taken over.
@@ -95,6 +96,7 @@ fn service_status(facts: &Facts<'_>, service: &Service, servable: &Servable) -> 
         reason: match announced {
             Some(Err(reason)) => Some(reason.clone()),
             _ if facts.core.settings.bgp.is_none() => Some("the configuration has no [bgp]".into()),
+            Some(Ok(Standing::LastResort(reason))) => Some(reason.clone()),
             _ => None,
         },
         limits: limits(facts.core, service),
@@ -443,7 +445,11 @@ mod tests {
         (core, world)
     }
 
-    fn status(core: &Core, surroundings: &Surroundings, vip: Result<(), String>) -> NodeStatus {
+    fn status(
+        core: &Core,
+        surroundings: &Surroundings,
+        vip: Result<Standing, String>,
+    ) -> NodeStatus {
         let world = surroundings.world();
         let services = core.settings.services.iter();
         let services: Vec<_> = services
@@ -451,7 +457,7 @@ mod tests {
                 let pool = service.pool.as_ref().expect("a pool in a test");
                 (
                     service.clone(),
-                    core.capacities(world)[pool].servable(service.need),
+                    core.capacities(world)[pool].servable(service.need, service.below_need),
                 )
             })
             .collect();
@@ -488,7 +494,7 @@ mod tests {
     #[test]
     fn without_bgp_nothing_is_announced_and_the_reason_says_so() {
         let (core, surroundings) = core(&[1], |_| {});
-        let status = status(&core, &surroundings, Ok(()));
+        let status = status(&core, &surroundings, Ok(Standing::Full));
         assert!(!status.services[0].announced);
         let reason = status.services[0].reason.as_deref();
         assert_eq!(reason, Some("the configuration has no [bgp]"));
@@ -503,7 +509,7 @@ mod tests {
         core.settings = settings(&testing::pool("web", "198.51.100.1", &[3, 1], "need = 1"));
         surroundings.route("10.1.0.3", Err(Unresolved::NoRoute));
         core.update(surroundings.world()).expect("few members");
-        let status = status(&core, &surroundings, Ok(()));
+        let status = status(&core, &surroundings, Ok(Standing::Full));
         let pool = &status.pools[&testing::name("web")];
         let seen: Vec<_> = pool
             .backends

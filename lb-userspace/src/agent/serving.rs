@@ -18,17 +18,29 @@ pub enum Mode {
     Withdrawn,
 }
 
-/// Per VIP: it may be announced, or why not.
-pub type Vips = BTreeMap<Vip, Result<(), String>>;
+/// Per VIP: how it may be announced, or why not.
+pub type Vips = BTreeMap<Vip, Result<Standing, String>>;
+
+/// How a VIP is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As one that can be served.
+    Full,
+    /// So that everybody else wins, and why.
+    LastResort(String),
+}
 
 /// All services of a VIP must be servable, and it must be here to stay: not among the services of `next`, the configuration
 /// that will replace this one.
 pub fn vips(services: &[(Service, Servable)], mode: Mode, next: Option<&[Service]>) -> Vips {
     let mut vips = Vips::new();
     for (service, servable) in services {
-        let vip = vips.entry(service.vip).or_insert(Ok(()));
-        if let (Ok(()), Some(obstacle)) = (&vip, &servable.obstacle) {
-            *vip = Err(format!("{}: {obstacle}", service.name));
+        let vip = vips.entry(service.vip).or_insert(Ok(Standing::Full));
+        let why = |reason: &String| format!("{}: {reason}", service.name);
+        if let (Ok(_), Some(obstacle)) = (&vip, &servable.obstacle) {
+            *vip = Err(why(obstacle));
+        } else if let (Ok(Standing::Full), Some(reason)) = (&vip, &servable.last_resort) {
+            *vip = Ok(Standing::LastResort(why(reason)));
         }
     }
     for (vip, state) in &mut vips {
@@ -64,13 +76,15 @@ pub fn route_set(
     for service in services {
         by_vip.entry(service.vip).or_default().push(service);
     }
-    let announced = vips.iter().filter(|(_, state)| state.is_ok());
-    let routes = announced.map(|(&vip, _)| {
+    let announced = vips
+        .iter()
+        .filter_map(|(vip, state)| Some((*vip, state.as_ref().ok()?)));
+    let routes = announced.map(|(vip, standing)| {
         let services = by_vip.remove(&vip).unwrap_or_default();
         let prefix = vip.net();
         let route = Route {
             prefix,
-            policy: policy(&services).and(&everywhere),
+            policy: ranked(policy(&services).and(&everywhere), standing),
             peers: audience(&services, peers),
         };
         (prefix, route)
@@ -81,6 +95,20 @@ pub fn route_set(
         peers: policies.collect(),
         complete: judged || vips.values().all(Result::is_ok),
     }
+}
+
+/// A last resort loses against every other route: by the community, by LOCAL_PREF that follows it towards peers of our own AS, by
+/// the path and by MED.
+fn ranked(mut policy: Policy, standing: &Standing) -> Policy {
+    if let Standing::LastResort(_) = standing {
+        policy
+            .communities
+            .standard
+            .insert(Community::GRACEFUL_SHUTDOWN);
+        policy.prepend = Policy::PREPEND_MAX;
+        policy.med = Some(u32::MAX);
+    }
+    policy
 }
 
 /// What the services of one VIP say about it. Configurations where two say different things are refused, so that it does not
@@ -108,15 +136,19 @@ fn audience(services: &[&Service], peers: &[BgpPeer]) -> Option<BTreeSet<IpAddr>
     (heard.len() < peers.len()).then_some(heard)
 }
 
-/// VIPs whose announcement begins, and those where it ends or never began, with the reason.
+/// VIPs that are announced in another way than before, and those where it ends or never began, with the reason.
 pub fn changes<'a>(
     before: &'a Vips,
     after: &'a Vips,
-) -> impl Iterator<Item = (Vip, Result<(), &'a str>)> {
+) -> impl Iterator<Item = (Vip, Result<&'a Standing, &'a str>)> {
+    let kind = |state: &Result<Standing, String>| match state {
+        Ok(standing) => Some(matches!(standing, Standing::Full)),
+        Err(_) => None,
+    };
     let changed = after
         .iter()
-        .filter(|(vip, state)| before.get(*vip).map(Result::is_ok) != Some(state.is_ok()))
-        .map(|(&vip, state)| (vip, state.as_ref().copied().map_err(String::as_str)));
+        .filter(move |(vip, state)| before.get(*vip).map(kind) != Some(kind(state)))
+        .map(|(&vip, state)| (vip, state.as_ref().map_err(String::as_str)));
     let removed = before
         .iter()
         .filter(|(vip, state)| state.is_ok() && !after.contains_key(*vip))
@@ -136,6 +168,7 @@ mod tests {
             configured: 1,
             need: 1,
             obstacle: obstacle.map(str::to_owned),
+            last_resort: None,
         };
         services.zip(obstacles.map(servable)).collect()
     }
@@ -149,7 +182,10 @@ mod tests {
     fn a_prefix_is_announced_as_it_is() {
         let written = TWO_VIPS.replace("198.51.100.2", "198.51.100.0/24");
         let services = settings(&written).services;
-        let vips: Vips = services.iter().map(|one| (one.vip, Ok(()))).collect();
+        let vips: Vips = services
+            .iter()
+            .map(|one| (one.vip, Ok(Standing::Full)))
+            .collect();
         assert_eq!(announced(&vips), ["198.51.100.0/24", "198.51.100.1/32"]);
     }
 
@@ -241,6 +277,37 @@ mod tests {
         assert_eq!(set(Mode::Withdrawn).routes.len(), 0);
     }
 
+    #[test]
+    fn a_last_resort_loses_against_everything() {
+        let mut services = services([None; 3]);
+        services[0].1.last_resort = Some("0 of 1 backends healthy, 1 needed".into());
+        let vips = vips(&services, Mode::Serving, None);
+        let vip = Vip::from(address("198.51.100.1"));
+        let why = "web: 0 of 1 backends healthy, 1 needed".to_owned();
+        assert_eq!(vips[&vip], Ok(Standing::LastResort(why)));
+        let routes = route_set(&vips, &[], None, Mode::Serving, true).routes;
+        let policies: Vec<&Policy> = routes.values().map(|route| &route.policy).collect();
+        let [last, full] = policies.as_slice() else {
+            panic!("{policies:?}")
+        };
+        assert_eq!(**full, Policy::default());
+        assert_eq!(
+            (last.med, last.prepend),
+            (Some(u32::MAX), Policy::PREPEND_MAX)
+        );
+        assert_eq!(
+            last.communities.standard,
+            [Community::GRACEFUL_SHUTDOWN].into()
+        );
+        let told: Vec<_> = changes(&Vips::new(), &vips).map(|(vip, _)| vip).collect();
+        assert_eq!(told.len(), 2);
+        let fit = Vips::from([(vip, Ok(Standing::Full))]);
+        assert_eq!(
+            changes(&fit, &vips).next(),
+            Some((vip, vips[&vip].as_ref().map_err(String::as_str)))
+        );
+    }
+
     /// Two VIPs, the first with two services, and two peers.
     fn heard(bgp: &str, announce: [&str; 3], peers: [&str; 2]) -> [Vec<String>; 2] {
         let mut text = format!("[bgp]\nasn = 65001\n{bgp}\n");
@@ -253,7 +320,11 @@ mod tests {
             text += &format!("[[service]]{service}\n{announce}\n");
         }
         let settings = settings(&text);
-        let vips: Vips = settings.services.iter().map(|s| (s.vip, Ok(()))).collect();
+        let vips: Vips = settings
+            .services
+            .iter()
+            .map(|s| (s.vip, Ok(Standing::Full)))
+            .collect();
         let bgp = settings.bgp.as_ref();
         let set = route_set(&vips, &settings.services, bgp, Mode::Serving, true);
         ["10.0.0.1", "10.0.0.2"].map(|peer| {
@@ -349,16 +420,16 @@ mod tests {
 
     #[test]
     fn changes_are_told_once_and_with_their_reason() {
-        let state = |state: Result<(), &str>| -> Vips {
+        let state = |state: Result<Standing, &str>| -> Vips {
             [(address("198.51.100.1").into(), state.map_err(str::to_owned))].into()
         };
-        let told = |before: &Vips, after: &Vips| -> Vec<Result<(), String>> {
+        let told = |before: &Vips, after: &Vips| -> Vec<Result<Standing, String>> {
             changes(before, after)
-                .map(|(_, state)| state.map_err(str::to_owned))
+                .map(|(_, state)| state.cloned().map_err(str::to_owned))
                 .collect()
         };
-        let (up, down) = (state(Ok(())), state(Err("a")));
-        assert_eq!(told(&Vips::new(), &up), [Ok(())]);
+        let (up, down) = (state(Ok(Standing::Full)), state(Err("a")));
+        assert_eq!(told(&Vips::new(), &up), [Ok(Standing::Full)]);
         assert_eq!(told(&Vips::new(), &down), [Err("a".to_owned())]);
         assert_eq!(told(&up, &up), []);
         assert_eq!(told(&up, &down), [Err("a".to_owned())]);

@@ -1,7 +1,9 @@
 //! Services that the operator has withdrawn, and takes back himself. Pure.
 
+use std::time::Duration;
+
 use super::core::Core;
-use crate::model::Service;
+use crate::model::{Service, Vip};
 use crate::status::Refusal;
 
 /// Why a withdrawn service is not announced.
@@ -43,6 +45,19 @@ impl Core {
                 others.join(", ")
             ),
         })
+    }
+
+    /// How long a VIP waits before it is announced again; none where the operator keeps it withdrawn.
+    pub fn hold_up(&self, vip: Vip) -> Option<Duration> {
+        let services = self.settings.services.iter();
+        let waits = services
+            .filter(|service| service.vip == vip)
+            .map(|service| {
+                self.withdrawal(service)
+                    .is_none()
+                    .then_some(service.hold_up)
+            });
+        waits.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// What stands in the way of announcing a service, as far as the operator is concerned.

@@ -20,8 +20,8 @@ use super::secret::Secrets;
 use super::value::{self, Read, Reject};
 use crate::filter::{Filter, PrefixList};
 use crate::model::{
-    Announce, HashScope, Mode, Need, PoolName, Ports, Protocol, RateLimit, Service, SourceLimit,
-    UdpFlows, Vip,
+    Announce, BelowNeed, HashScope, Mode, Need, PoolName, Ports, Protocol, RateLimit, Service,
+    SourceLimit, UdpFlows, Vip,
 };
 
 /// `[[service]]` as far as it could be read.
@@ -56,6 +56,10 @@ pub struct ServiceDraft {
     pub pool_named: bool,
     /// When to announce.
     pub need: Option<Placed<Need>>,
+    /// What happens otherwise.
+    pub below_need: BelowNeed,
+    /// Time before it is announced again, where it says so.
+    pub hold_up: Option<Placed<Duration>>,
     /// How to announce.
     pub announce: Option<AnnounceDraft>,
     /// Its header.
@@ -65,8 +69,6 @@ pub struct ServiceDraft {
 impl ServiceDraft {
     /// Reads the service.
     pub fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
-        // It has one value in this version; reading it refuses all others.
-        fields.word("below_need", &[("withdraw", ())]);
         fields.demand("protocol");
         let protocol = fields.word(
             "protocol",
@@ -93,6 +95,18 @@ impl ServiceDraft {
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
             need: fields.get("need", need),
+            below_need: fields
+                .word(
+                    "below_need",
+                    &[
+                        ("withdraw", BelowNeed::Withdraw),
+                        ("last-resort", BelowNeed::LastResort),
+                    ],
+                )
+                .unwrap_or_default(),
+            hold_up: fields.get("hold_up", |value| {
+                value::duration(value, Duration::ZERO..=HOLD_UP_MAX)
+            }),
             announce: fields
                 .table("announce", &ANNOUNCE)
                 .map(|announce| AnnounceDraft::read(&announce)),
@@ -137,6 +151,8 @@ impl ServiceDraft {
                 .map(|source| SourceLimit { buckets, ..source }),
             pool: self.pool.map(|pool| PoolName(pool.value)),
             need: self.need.map_or(default, |need| need.value),
+            below_need: self.below_need,
+            hold_up: self.hold_up.map_or(HOLD_UP, |hold_up| hold_up.value),
             announce: self
                 .announce
                 .map_or_else(Announce::default, AnnounceDraft::finish),
@@ -151,6 +167,8 @@ const UDP_FLOWS: [UdpFlows; 3] = [
     UdpFlows::FlowTable,
 ];
 /// As long as address translators keep a silent flow at least (RFC 4787, section 4.3).
+const HOLD_UP: Duration = Duration::from_secs(10);
+const HOLD_UP_MAX: Duration = Duration::from_secs(300);
 const UDP_TIMEOUT: Duration = Duration::from_secs(120);
 const UDP_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);

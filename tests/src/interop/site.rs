@@ -166,7 +166,7 @@ impl File {
         for (name, vip) in ["v4", "v6"].iter().zip(VIPS) {
             let vip = vip.split('/').next().unwrap_or_default();
             text += &format!(
-                "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\n{}\n",
+                "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\nhold_up = \"0s\"\n{}\n",
                 self.announce
             );
         }

@@ -59,7 +59,8 @@ impl Core {
         let servable = |service: &Service| -> Servable {
             let pool = service.pool.as_ref();
             let capacity = pool.and_then(|pool| capacities.get(pool).copied());
-            let mut servable = capacity.unwrap_or_default().servable(service.need);
+            let capacity = capacity.unwrap_or_default();
+            let mut servable = capacity.servable(service.need, service.below_need);
             servable.obstacle = self.withdrawal(service).or(servable.obstacle);
             servable
         };
@@ -152,6 +153,6 @@ fn reason(prefix: IpNet, vips: &Vips) -> String {
     match vips.get(&prefix.into()) {
         None => "it leaves the configuration".to_owned(),
         Some(Err(reason)) => reason.clone(),
-        Some(Ok(())) => "this peer is not to hear of it any more".to_owned(),
+        Some(Ok(_)) => "this peer is not to hear of it any more".to_owned(),
     }
 }

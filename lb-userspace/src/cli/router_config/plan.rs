@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::agent::serving::{self, Mode, Vips};
+use crate::agent::serving::{self, Mode, Standing, Vips};
 use crate::bgp::Family;
 use crate::model::{Bgp, BgpPeer, GracefulRestart, Settings};
 use crate::status::Refusal;
@@ -219,7 +219,7 @@ fn heard(settings: &Settings, bgp: &Bgp, peers: &[&BgpPeer]) -> Vec<IpNet> {
     let services = &settings.services;
     let vips: Vips = services
         .iter()
-        .map(|service| (service.vip, Ok(())))
+        .map(|service| (service.vip, Ok(Standing::Full)))
         .collect();
     let routes = serving::route_set(&vips, services, Some(bgp), Mode::Serving, true);
     let mut prefixes: Vec<IpNet> = peers

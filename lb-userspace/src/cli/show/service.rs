@@ -50,8 +50,9 @@ fn reason(service: &ServiceStatus) -> Option<&str> {
 
 fn line(service: &ServiceStatus) -> Option<String> {
     let reason = reason(service)?;
+    let how = service.standing();
     Some(format!(
-        "! {}: {} is not announced: {reason}\n",
+        "! {}: {} is {how}: {reason}\n",
         service.name, service.vip
     ))
 }
@@ -111,7 +112,8 @@ fn in_words(list: &ListStatus) -> String {
 
 fn announcement(service: &ServiceStatus) -> String {
     match (service.announced, &service.reason) {
-        (true, _) => "yes".to_string(),
+        (true, None) => "yes".to_string(),
+        (true, Some(reason)) => format!("as a last resort: {reason}"),
         (false, Some(reason)) => format!("no: {reason}"),
         (false, None) => "no".to_string(),
     }

@@ -67,17 +67,17 @@ fn words_and_their_types() {
 #[test]
 fn reserved_keys_and_values_are_described_and_refused() {
     let schema = json_schema();
-    let hold_up = &schema["$defs"]["service"]["properties"]["hold_up"];
-    assert_eq!(hold_up["not"], json!({}));
-    let about = hold_up["description"].as_str().unwrap_or_default();
+    let mtu = &schema["$defs"]["pool"]["properties"]["mtu"];
+    assert_eq!(mtu["not"], json!({}));
+    let about = mtu["description"].as_str().unwrap_or_default();
     assert!(
         about.ends_with("Reserved: not supported in this version."),
         "{about}"
     );
-    let hash = &schema["$defs"]["service"]["properties"]["below_need"];
-    let about = hash["description"].as_str().unwrap_or_default();
+    let protocol = &schema["$defs"]["service"]["properties"]["protocol"];
+    let about = protocol["description"].as_str().unwrap_or_default();
     assert!(
-        about.ends_with("Reserved, not supported in this version: \"last-resort\"."),
+        about.ends_with("Reserved, not supported in this version: \"quic\"."),
         "{about}"
     );
 }
@@ -125,8 +125,9 @@ fn the_schema_agrees_with_the_reader() {
         ("need = \"50%\"", "need = \"101%\""),
         ("ports = [443]", "ports = 443"),
         ("ports = [443]", "ports = [0]"),
-        ("below_need = \"withdraw\"", "below_need = \"last-resort\""),
-        ("below_need = \"withdraw\"", "below_neeed = \"withdraw\""),
+        ("below_need = \"last-resort\"", "below_need = \"never\""),
+        ("hold_up = \"0s\"", "hold_up = 10"),
+        ("below_need = \"last-resort\"", "below_neeed = \"withdraw\""),
         ("weight = 1000", "weight = 1000\nserver_id = \"a\""),
     ] {
         assert!(good.contains(right), "{right}");

@@ -1,6 +1,6 @@
 //! `[[service]]`, and what stands in it.
 
-use super::{COMMUNITIES, Key, Section, optional, required, reserved};
+use super::{COMMUNITIES, Key, Section, optional, required};
 
 /// `[[service]]`.
 pub static SERVICE: Section = Section {
@@ -58,15 +58,14 @@ pub static SERVICE: Section = Section {
              and TCP fragments can be balanced. `src`: all flows of a client to services of one pool. Every node must say the \
              same, and a change moves all flows of the service.",
         ),
-        Key {
-            reserved: &["last-resort"],
-            ..optional(
-                "below_need",
-                "\"withdraw\"",
-                "\"withdraw\"",
-                "What happens to the announcement with fewer healthy backends than `need`.",
-            )
-        },
+        optional(
+            "below_need",
+            "\"withdraw\" or \"last-resort\"",
+            "\"withdraw\"",
+            "What happens to the announcement with fewer healthy backends than `need`. `last-resort`: the VIP stays announced, with the \
+             graceful-shutdown community (RFC 8326), the longest path and the worst MED, so that every node and site that has enough wins, and \
+             where none has, traffic still arrives.",
+        ),
         optional(
             "udp",
             "\"stateless\", \"connected\" or \"flow-table\"",
@@ -123,7 +122,14 @@ pub static SERVICE: Section = Section {
             "none",
             "The same for each prefix of sources, see `rate_limit_source`.",
         ),
-        reserved("hold_up", "Wait before a VIP is announced again."),
+        optional(
+            "hold_up",
+            "duration, 0s to 5m",
+            "\"10s\"",
+            "Time for which a VIP that was withdrawn must be fit before it is announced again; twice as long after each withdrawal, up to 5 \
+             minutes, until it has stayed announced for 5 minutes. Not at the start of the agent, and not where the operator announces it. Of \
+             the services of one VIP the longest holds.",
+        ),
         optional(
             "announce",
             "inline table",

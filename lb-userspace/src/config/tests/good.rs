@@ -116,6 +116,8 @@ fn the_example_of_a_load_balancer() {
             udp_timeout: Duration::from_secs(120),
             pool: Some(web),
             need: Need::Count(1),
+            below_need: BelowNeed::Withdraw,
+            hold_up: Duration::from_secs(10),
             announce: Announce::default(),
         }],
         backend: None,
