@@ -84,26 +84,12 @@ async fn start(lone: &Lone, node: &Node) -> Result<Agent> {
     Ok(agent)
 }
 
-/// Devices of the next hops of an address in a router's kernel, of routes by BGP.
-fn devices(router: &Netns, address: &str) -> Result<BTreeSet<String>> {
-    let family = if address.contains(':') { "-6" } else { "-4" };
-    let routes = router.ip_json(&format!("{family} route show {address}"))?;
-    let routes = routes.as_array().into_iter().flatten();
-    let hops = routes.flat_map(|route| match route["nexthops"].as_array() {
-        Some(hops) => hops.clone(),
-        None => vec![route.clone()],
-    });
-    Ok(hops
-        .filter_map(|hop| hop["dev"].as_str().map(str::to_owned))
-        .collect())
-}
-
 /// Both routers send both VIPs to these nodes.
 fn routed(routers: [&Netns; 2], nodes: &[&str]) -> Result<()> {
     let wanted: BTreeSet<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
     for router in routers {
         for vip in VIPS {
-            let found = devices(router, vip)?;
+            let found = router.next_hops(vip)?;
             ensure!(found == wanted, "{}: {vip} to {found:?}", router.name());
         }
     }
@@ -160,7 +146,7 @@ async fn the_blocks_of_the_document_make_a_site() -> Result<()> {
         );
     }
     for router in routers {
-        assert_eq!(devices(router, STRAY)?, BTreeSet::new(), "filtered");
+        assert_eq!(router.next_hops(STRAY)?, BTreeSet::new(), "filtered");
     }
     let routes = bird.routes("lb1")?;
     let paths: BTreeSet<&str> = routes
@@ -270,7 +256,7 @@ async fn what_router_config_prints_makes_sessions() -> Result<()> {
     poll::until("both routers with the node", SOON, async || {
         routed(routers, &["lb1"])?;
         for router in routers {
-            ensure!(devices(router, STRAY)?.len() == 1, "it is a VIP as well");
+            ensure!(router.next_hops(STRAY)?.len() == 1, "it is a VIP as well");
         }
         Ok(())
     })
@@ -304,7 +290,7 @@ async fn what_router_config_prints_makes_sessions() -> Result<()> {
     let told = agent.tell(&["bgp", "routes", "--json"])?;
     assert_eq!(told.matches(&format!("\"{later}/32\"")).count(), 2);
     for router in routers {
-        assert_eq!(devices(router, later)?, BTreeSet::new(), "filtered");
+        assert_eq!(router.next_hops(later)?, BTreeSet::new(), "filtered");
     }
     // Nothing comes back.
     let peers = agent.status()?.peers;

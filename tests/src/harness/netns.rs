@@ -1,5 +1,7 @@
 //! A network namespace with a name, as `ip netns` knows it.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
@@ -88,6 +90,14 @@ impl Netns {
         serde_json::from_str(&text).with_context(|| format!("ip -j {arguments}: {text}"))
     }
 
+    /// Devices of the next hops of an address, of the routes to this very address.
+    pub fn next_hops(&self, address: impl Display) -> Result<BTreeSet<String>> {
+        let address = address.to_string();
+        let family = if address.contains(':') { "-6" } else { "-4" };
+        let routes = self.ip_json(&format!("{family} route show {address}"))?;
+        Ok(devices(&routes))
+    }
+
     /// Sets `net.*` inside.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = PathBuf::from("/proc/sys").join(key.replace('.', "/"));
@@ -106,6 +116,46 @@ impl Drop for Netns {
     fn drop(&mut self) {
         if let Err(error) = shell::run(&format!("ip netns del {}", self.name)) {
             eprintln!("namespace left behind: {error:#}");
+        }
+    }
+}
+
+/// Devices of all next hops in `ip -j route` output.
+fn devices(routes: &serde_json::Value) -> BTreeSet<String> {
+    let routes = routes.as_array().into_iter().flatten();
+    let hops = routes.flat_map(|route| match route["nexthops"].as_array() {
+        Some(hops) => hops.clone(),
+        None => vec![route.clone()],
+    });
+    hops.filter_map(|hop| hop["dev"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_one_and_of_many_next_hops() {
+        let cases = [
+            ("no route", serde_json::json!([]), vec![]),
+            (
+                "one next hop",
+                serde_json::json!([{"dst": "198.51.100.1", "gateway": "10.0.1.2", "dev": "lb1"}]),
+                vec!["lb1"],
+            ),
+            (
+                "two",
+                serde_json::json!([{"dst": "198.51.100.1", "nexthops": [{"dev": "lb1"}, {"dev": "lb2"}]}]),
+                vec!["lb1", "lb2"],
+            ),
+        ];
+        for (what, routes, wanted) in cases {
+            assert_eq!(
+                devices(&routes).into_iter().collect::<Vec<_>>(),
+                wanted,
+                "{what}"
+            );
         }
     }
 }
