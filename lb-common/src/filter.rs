@@ -68,6 +68,17 @@ impl Verdict {
     }
 }
 
+/// An [`Element`] as the map has it.
+pub type Words = [u64; 16];
+
+impl Element {
+    /// The same words.
+    #[inline(always)]
+    pub fn of(words: &Words) -> &Self {
+        zerocopy::transmute_ref!(words)
+    }
+}
+
 impl Filter {
     /// The verdict about `source`, v4-mapped and as it lies on the wire; `element` reads the filter's map. None where the tree is not
     /// what this says.

@@ -19,7 +19,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
-use lb_common::filter::Element;
+use lb_common::filter::{Element, Words};
 use lb_common::flow_table::{Bucket, FlowCount, Outcome};
 use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Tables, prefix};
@@ -61,9 +61,10 @@ static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usiz
 static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
     PerCpuArray::new();
 
-/// Each has the size of its tree.
+/// Each has the size of its tree. Of words: Linux 6.1 takes no map that was made without type information, as the agent makes them,
+/// for one of a struct.
 #[btf_map]
-static FILTERS: ArrayOfMaps<Array<Element, 1, OF_ANY_SIZE>, { abi::FILTERS_MAX as usize }> =
+static FILTERS: ArrayOfMaps<Array<Words, 1, OF_ANY_SIZE>, { abi::FILTERS_MAX as usize }> =
     ArrayOfMaps::new();
 /// Buckets by the counter of a service.
 #[btf_map]
@@ -123,7 +124,7 @@ impl<N: Next> Tables for Maps<N> {
     #[inline(always)]
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
         let elements = FILTERS.get(slot)?;
-        Some(move |index| elements.get(index))
+        Some(move |index| elements.get(index).map(Element::of))
     }
 
     #[inline(always)]
