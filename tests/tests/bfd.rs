@@ -94,10 +94,14 @@ async fn all_up(agent: &Agent) -> Result<()> {
 const SETTLED: Duration = Duration::from_secs(2);
 
 async fn settled(agent: &Agent) -> Result<()> {
-    poll::until("BFD for a while", SOON, async || {
-        let long = |bfd: &BfdStatus| bfd.up() && bfd.since_secs >= SETTLED.as_secs();
+    poll::until("BGP and BFD for a while", SOON, async || {
+        let since = SETTLED.as_secs();
         let all = bfd(agent)?;
+        let long = |bfd: &BfdStatus| bfd.up() && bfd.since_secs >= since;
         ensure!(all.iter().all(long), "{all:?}");
+        let peers = peers(agent)?;
+        let long = |peer: &PeerStatus| peer.established() && peer.since_secs >= since;
+        ensure!(peers.iter().all(long), "{peers:?}");
         Ok(())
     })
     .await?;
@@ -203,7 +207,9 @@ async fn a_node_with(
         assert_eq!(reason, Some("the path to the peer failed (BFD)"));
     }
 
-    // A dead agent, and then a program that forwards nothing any more: nobody but the process knows.
+    // A dead agent, and then a program that forwards nothing any more: nobody but the process knows. A session that ends within a
+    // tenth of a second after its start keeps BIRD from looking at BFD, and its routes for the restart time.
+    settled(&agent).await?;
     agent.kill()?;
     std::fs::remove_file(lone.node().bpffs.path().join("anylb/links/eth0"))?;
     let took = until_routed(lone, [false, false], SOON).await?;
