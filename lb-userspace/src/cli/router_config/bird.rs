@@ -1,7 +1,7 @@
 //! BIRD 2.
 
 use super::plan::{Neighbor, Plan};
-use super::{PATHS, edge, title};
+use super::{PATHS, edge, title, word};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -31,16 +31,9 @@ fn filter(plan: &Plan, family: Family) -> String {
         "# The VIPs, and nothing else.\nfilter anylb_{} {{\n  if net !~ [ {} ] then reject;\n  \
          # A node that is being drained asks to be avoided (RFC 8326).\n  \
          if (65535, 0) ~ bgp_community then bgp_local_pref = 0;\n  accept;\n}}\n\n",
-        name(family),
+        word(family),
         prefixes.join(", ")
     )
-}
-
-fn name(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
-    }
 }
 
 fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
@@ -88,7 +81,7 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
         text += &format!("  # The node dials port {port}: `local port {port};` listens there.\n");
     }
     for family in plan.families() {
-        let name = name(family);
+        let name = word(family);
         text += &format!(
             "  {name} {{ import filter anylb_{name}; export none; receive limit {} action disable; }};\n",
             plan.prefix_limit(family)

@@ -51,40 +51,14 @@ pub(super) fn nftables(plan: &Plan, comment: &str) -> String {
     why("a file for nftables", comment) + &lines.collect::<String>()
 }
 
-/// An access list as EOS, NX-OS and IOS XR have it: first what is dropped.
-pub(super) fn access_list(plan: &Plan, family: Family, head: &str) -> String {
-    let protocol = match family {
-        Family::Ipv4 => "ip",
-        Family::Ipv6 => "ipv6",
-    };
-    lines(plan, family, head, protocol)
-}
-
-/// See [`access_list`]; IOS XR calls IPv4 by its name.
-pub(super) fn xr_access_list(plan: &Plan, family: Family) -> String {
-    let protocol = match family {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
-    };
-    lines(
-        plan,
-        family,
-        &format!("{protocol} access-list ANYLB-EDGE"),
-        protocol,
-    )
-}
-
-fn lines(plan: &Plan, family: Family, head: &str, protocol: &str) -> String {
-    let mut text = format!("{head}\n");
+/// An access list as EOS, NX-OS and IOS XR have it: first what is dropped. `word` is what the platform calls the family.
+pub(super) fn access_list(plan: &Plan, family: Family, word: &str) -> String {
+    let mut text = format!("{word} access-list ANYLB-EDGE\n");
     let sources = sources(plan, family);
     for (number, source) in (1..).zip(&sources) {
-        text += &format!(
-            " {} deny {protocol} {} any\n",
-            10 * number,
-            endpoint(source)
-        );
+        text += &format!(" {} deny {word} {} any\n", 10 * number, endpoint(source));
     }
-    text += &format!(" {} permit {protocol} any any\n", 10 * (sources.len() + 1));
+    text += &format!(" {} permit {word} any any\n", 10 * (sources.len() + 1));
     text
 }
 

@@ -1,7 +1,7 @@
 //! Arista EOS.
 
 use super::plan::{Neighbor, Plan};
-use super::{PATHS, edge, maps, title};
+use super::{PATHS, edge, maps, odd_port, title, word};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -26,8 +26,7 @@ pub(super) fn text(plan: &Plan) -> String {
     text += "!\n";
     text += &edge::why("the filter ANYLB-EDGE", "!");
     for family in Family::ALL {
-        let head = format!("{} access-list ANYLB-EDGE", maps::word(family));
-        text += &edge::access_list(plan, family, &head);
+        text += &edge::access_list(plan, family, maps::word(family));
     }
     text
 }
@@ -69,23 +68,12 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
             bfd.multiplier
         );
     }
-    text + &odd_port(node)
-}
-
-fn odd_port(node: &Neighbor) -> String {
-    let line = |port| {
-        format!(
-            " ! The node dials port {port}, and this router listens on 179: set `port = 179` on the node.\n"
-        )
-    };
-    node.odd_port.map_or_else(String::new, line)
+    text.extend(odd_port(node, "!").map(|line| format!(" {line}\n")));
+    text
 }
 
 fn address_family(plan: &Plan, family: Family) -> String {
-    let (word, name) = match family {
-        Family::Ipv4 => ("ipv4", maps::name(family)),
-        Family::Ipv6 => ("ipv6", maps::name(family)),
-    };
+    let (word, name) = (word(family), maps::name(family));
     let mut text = format!(" !\n address-family {word}\n");
     for node in &plan.neighbors {
         let address = node.address;

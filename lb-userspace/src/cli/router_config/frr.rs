@@ -1,7 +1,7 @@
 //! FRRouting.
 
 use super::plan::{Bfd, Neighbor, Plan};
-use super::{PATHS, edge, maps, title};
+use super::{PATHS, edge, maps, title, word};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -93,10 +93,7 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
 }
 
 fn address_family(plan: &Plan, family: Family) -> String {
-    let (word, name) = match family {
-        Family::Ipv4 => ("ipv4", maps::name(family)),
-        Family::Ipv6 => ("ipv6", maps::name(family)),
-    };
+    let (word, name) = (word(family), maps::name(family));
     let paths = if plan.internal() {
         "maximum-paths ibgp"
     } else {

@@ -1,7 +1,7 @@
 //! Cisco IOS XR.
 
 use super::plan::{Neighbor, Plan};
-use super::{PATHS, edge, maps, title};
+use super::{PATHS, edge, maps, odd_port, title, word};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -31,17 +31,10 @@ pub(super) fn text(plan: &Plan) -> String {
     text += "!\n";
     text += &edge::why("the filter ANYLB-EDGE", "!");
     for family in Family::ALL {
-        text += &edge::xr_access_list(plan, family);
+        text += &edge::access_list(plan, family, word(family));
         text += "!\n";
     }
     text
-}
-
-fn word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
-    }
 }
 
 fn policy(plan: &Plan, family: Family) -> String {
@@ -85,9 +78,7 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
     if let Some(password) = &node.password {
         lines.push(password.line("!", |secret| format!("password clear {secret}")));
     }
-    if let Some(port) = node.odd_port {
-        lines.push(format!("! The node dials port {port}, and this router listens on 179: set `port = 179` on the node."));
-    }
+    lines.extend(odd_port(node, "!"));
     for family in plan.families() {
         let name = maps::name(family);
         lines.push(format!("address-family {} unicast", word(family)));

@@ -1,7 +1,7 @@
 //! Juniper Junos, as `set` lines.
 
 use super::plan::{Neighbor, Plan};
-use super::{edge, title};
+use super::{edge, odd_port, title};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -64,10 +64,7 @@ fn group(plan: &Plan) -> Vec<String> {
     words.push("import ANYLB-IN".to_owned());
     words.push("export ANYLB-OUT".to_owned());
     for family in plan.families() {
-        let name = match family {
-            Family::Ipv4 => "inet",
-            Family::Ipv6 => "inet6",
-        };
+        let name = inet(family);
         words.push(format!(
             "family {name} unicast prefix-limit maximum {}",
             plan.prefix_limit(family)
@@ -112,17 +109,19 @@ fn neighbor(node: &Neighbor) -> Vec<String> {
             set(&format!(" authentication-key \"{secret}\""))
         }));
     }
-    if let Some(port) = node.odd_port {
-        lines.push(format!("# The node dials port {port}, and this router listens on 179: set `port = 179` on the node."));
-    }
+    lines.extend(odd_port(node, "#"));
     lines
 }
 
-fn filter(plan: &Plan, family: Family) -> Vec<String> {
-    let name = match family {
+fn inet(family: Family) -> &'static str {
+    match family {
         Family::Ipv4 => "inet",
         Family::Ipv6 => "inet6",
-    };
+    }
+}
+
+fn filter(plan: &Plan, family: Family) -> Vec<String> {
+    let name = inet(family);
     let set = |rest: String| format!("set firewall family {name} filter ANYLB-EDGE term {rest}");
     let sources = edge::sources(plan, family);
     if sources.is_empty() {

@@ -23,7 +23,8 @@ mod tests;
 
 use clap::ValueEnum;
 
-use plan::Plan;
+use crate::bgp::Family;
+use plan::{Neighbor, Plan};
 
 /// A router's operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +67,22 @@ pub(super) fn text(platform: Platform, plan: &Plan) -> String {
         Platform::Nxos => nxos::text(plan),
         Platform::IosXr => ios_xr::text(plan),
     }
+}
+
+/// A family, as all but Junos call it.
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
+    }
+}
+
+/// A comment for a router that listens on the usual port alone, where the node dials another.
+fn odd_port(node: &Neighbor, comment: &str) -> Option<String> {
+    let port = node.odd_port?;
+    Some(format!(
+        "{comment} The node dials port {port}, and this router listens on 179: set `port = 179` on the node."
+    ))
 }
 
 /// Equal paths that a router shall use; all of them can at least so many.

@@ -1,7 +1,7 @@
 //! Cisco NX-OS.
 
 use super::plan::{Neighbor, Plan};
-use super::{PATHS, edge, maps, title};
+use super::{PATHS, edge, maps, odd_port, title, word};
 use crate::bgp::Family;
 
 pub(super) fn text(plan: &Plan) -> String {
@@ -35,17 +35,9 @@ pub(super) fn text(plan: &Plan) -> String {
     text += "!\n";
     text += &edge::why("the filter ANYLB-EDGE", "!");
     for family in Family::ALL {
-        let head = format!("{} access-list ANYLB-EDGE", maps::word(family));
-        text += &edge::access_list(plan, family, &head);
+        text += &edge::access_list(plan, family, maps::word(family));
     }
     text
-}
-
-fn word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
-    }
 }
 
 fn neighbor(plan: &Plan, node: &Neighbor) -> String {
@@ -78,9 +70,7 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
     if plan.graceful_restart {
         lines.push("! NX-OS helps with graceful restart unless `no graceful-restart-helper` says otherwise.".to_owned());
     }
-    if let Some(port) = node.odd_port {
-        lines.push(format!("! The node dials port {port}, and this router listens on 179: set `port = 179` on the node."));
-    }
+    lines.extend(odd_port(node, "!"));
     for family in plan.families() {
         let name = maps::name(family);
         lines.push(format!("address-family {} unicast", word(family)));
