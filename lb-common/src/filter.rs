@@ -25,11 +25,14 @@ pub const LEVELS_V4: u32 = 7;
 /// The same for IPv6.
 pub const LEVELS_V6: u32 = 9;
 
+/// An [`Element`] as the map has it.
+pub type Words = [u64; 16];
+
 values! {
     /// An entry of a filter's map: one node of IPv6, or two of IPv4.
     Element = 128 {
         /// See the module.
-        words: [u64; 16],
+        words: Words,
     }
     /// Where a service's filter is.
     Filter = 16 {
@@ -67,9 +70,6 @@ impl Verdict {
         }
     }
 }
-
-/// An [`Element`] as the map has it.
-pub type Words = [u64; 16];
 
 impl Element {
     /// The same words.

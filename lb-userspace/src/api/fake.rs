@@ -1,6 +1,7 @@
 //! A node without a kernel, for the tests of API and commands.
 
 mod counters;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,16 +9,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use counters::{backend_counters, lb_counters};
+use peers::{established, idle, routes};
 
 use super::node::Node;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
-    BackendDiff, BackendHealth, BackendStatus, BfdStatus, BpfMap, BpfProgram, BpfState, Command,
-    Compared, ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest,
-    Explanation, Fate, FilterDecision, Health, HealthList, HopStatus, InterfaceStatus,
-    KernelDifference, LastCheck, ListStatus, NodeStatus, PeerOpen, PeerRoutes, PeerSettings,
-    PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal, Reloaded, RouteDiff,
-    RouteList, RowsDiff, SentRoute, ServiceDiff, ServiceLimits, ServiceStatus, Strangers,
+    BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
+    ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
+    FilterDecision, Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
+    ListStatus, NodeStatus, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal,
+    Reloaded, RouteDiff, RouteList, RowsDiff, ServiceDiff, ServiceLimits, ServiceStatus, Strangers,
     TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
 };
 
@@ -607,128 +608,6 @@ fn web_limits() -> ServiceLimits {
         }),
         filter_bytes: 12_800,
         ..ServiceLimits::default()
-    }
-}
-
-fn established() -> PeerStatus {
-    PeerStatus {
-        address: "10.0.0.1".parse().unwrap(),
-        asn: 65_000,
-        state: "Established".into(),
-        router_id: Some("10.0.0.1".parse().unwrap()),
-        since_secs: 7_500,
-        hold_time_secs: Some(9),
-        keepalive_secs: Some(3),
-        configured: PeerSettings {
-            port: 179,
-            hold_time_secs: 9,
-            password: true,
-            ttl_security: Some(1),
-            restart_time_secs: Some(15),
-            ..PeerSettings::default()
-        },
-        shutdown: None,
-        bfd: Some(bfd()),
-        last_reset: Some("the peer closed the connection".into()),
-        last_failure: None,
-        capabilities: vec!["ipv4-unicast".into(), "graceful-restart".into()],
-        offered: offered(),
-        last_open: Some(PeerOpen {
-            asn: 65_000,
-            router_id: "10.0.0.1".parse().unwrap(),
-            hold_time_secs: 180,
-            capabilities: [
-                "ipv4-unicast",
-                "graceful-restart",
-                "add-path",
-                "enhanced-route-refresh",
-                "fqdn",
-            ]
-            .map(str::to_string)
-            .into(),
-        }),
-        announced: vec!["198.51.100.10/32".parse().unwrap()],
-        flaps: BTreeMap::from([("closed".into(), 1)]),
-        received: BTreeMap::from([("keepalive".into(), 2_500), ("open".into(), 2)]),
-        sent: BTreeMap::from([("keepalive".into(), 2_501), ("update".into(), 3)]),
-        notifications: vec![("received".into(), 6, 4, 1)],
-    }
-}
-
-fn bfd() -> BfdStatus {
-    BfdStatus {
-        state: "Up".into(),
-        diagnostic: "No Diagnostic".into(),
-        remote_state: "Up".into(),
-        remote_diagnostic: "No Diagnostic".into(),
-        remote_independent: true,
-        since_secs: 7_501,
-        transmit_interval_ms: Some(100),
-        detection_time_ms: Some(300),
-        failures: 1,
-        sent: 75_000,
-        received: 75_010,
-        discards: BTreeMap::from([("ttl".into(), 2)]),
-        ..BfdStatus::default()
-    }
-}
-
-fn offered() -> Vec<String> {
-    let names = [
-        "ipv4-unicast",
-        "ipv6-unicast",
-        "route-refresh",
-        "4-octet-as",
-        "graceful-restart",
-    ];
-    names.map(str::to_string).into()
-}
-
-/// What a peer of [`lb`] was told.
-fn routes(peer: PeerStatus) -> PeerRoutes {
-    let route = |prefix| SentRoute {
-        prefix,
-        next_hop: "10.0.0.11".parse().unwrap(),
-        as_path: vec![65001, 65001],
-        med: Some(50),
-        local_pref: None,
-        communities: vec!["65001:100".into(), "no-export".into()],
-        large_communities: vec!["4200000001:1:2".into()],
-    };
-    PeerRoutes {
-        address: peer.address,
-        asn: peer.asn,
-        state: peer.state,
-        routes: peer.announced.into_iter().map(route).collect(),
-    }
-}
-
-fn idle() -> PeerStatus {
-    PeerStatus {
-        address: "10.0.0.2".parse().unwrap(),
-        asn: 4_200_000_001,
-        state: "Active".into(),
-        router_id: None,
-        since_secs: 12,
-        hold_time_secs: None,
-        keepalive_secs: None,
-        configured: PeerSettings {
-            port: 179,
-            hold_time_secs: 9,
-            ..PeerSettings::default()
-        },
-        shutdown: None,
-        bfd: None,
-        last_reset: None,
-        last_failure: Some("nothing answers on port 179".into()),
-        capabilities: Vec::new(),
-        offered: offered(),
-        last_open: None,
-        announced: Vec::new(),
-        flaps: BTreeMap::new(),
-        received: BTreeMap::new(),
-        sent: BTreeMap::new(),
-        notifications: Vec::new(),
     }
 }
 

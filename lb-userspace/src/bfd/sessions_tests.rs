@@ -1,7 +1,6 @@
 use super::*;
 use crate::bfd::diagnostic::Diagnostic;
-
-const MS: Duration = Duration::from_millis(1);
+use crate::bfd::fsm::testing::{MS, from_peer};
 
 fn peer(n: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, n])
@@ -73,18 +72,8 @@ impl Bench {
 
 fn packet(state: State, ours: Option<NonZeroU32>) -> ControlPacket {
     ControlPacket {
-        diagnostic: Diagnostic::NONE,
-        state,
-        poll: false,
-        is_final: false,
-        control_plane_independent: false,
-        demand: false,
-        multiplier: 3,
-        my_discriminator: NonZeroU32::new(77).expect("not zero"),
         your_discriminator: ours,
-        desired_min_tx: 100 * MS,
-        required_min_rx: 100 * MS,
-        required_min_echo_rx: Duration::ZERO,
+        ..from_peer(state)
     }
 }
 

@@ -110,11 +110,9 @@ impl Speaker {
 
     /// What is known of the path to a peer now; none: nothing any more, which ends no session.
     pub fn set_path(&self, peer: IpAddr, path: Option<Path>) {
-        let handle = self
-            .peers
-            .iter()
-            .find(|handle| handle.config.address == peer);
-        let Some(handle) = handle else { return };
+        let Some(handle) = self.peer(peer) else {
+            return;
+        };
         handle.path.send_if_modified(|known| {
             let differs = *known != path;
             *known = path;
@@ -224,6 +222,11 @@ impl Speaker {
         async move { asked.await.flatten() }
     }
 
+    fn peer(&self, address: IpAddr) -> Option<&PeerHandle> {
+        let mut peers = self.peers.iter();
+        peers.find(|handle| handle.config.address == address)
+    }
+
     /// None: no such peer, or its task has ended.
     fn ask<T, F>(
         &self,
@@ -234,11 +237,7 @@ impl Speaker {
         T: Send + 'static,
         F: FnOnce(oneshot::Sender<T>) -> Command,
     {
-        let found = self
-            .peers
-            .iter()
-            .find(|handle| handle.config.address == peer);
-        let commands = found.map(|handle| handle.commands.clone());
+        let commands = self.peer(peer).map(|handle| handle.commands.clone());
         let (done, answer) = oneshot::channel();
         let command = command(done);
         async move {

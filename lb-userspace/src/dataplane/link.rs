@@ -14,8 +14,6 @@ use super::DataplaneError;
 
 /// Flags of the kernel's uapi: native, or an error.
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
-/// Room for the headers that a program puts on.
-const TEST_RUN_GROWTH: usize = 256;
 /// In the kernel's stack, whatever the driver.
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 
@@ -216,6 +214,9 @@ fn link_info(link: &OwnedFd) -> io::Result<bpf_link_info> {
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
 }
+
+/// Room for the headers that a program puts on in a test run.
+pub(super) const TEST_RUN_GROWTH: usize = 256;
 
 /// Runs an XDP program once on `data` with `context` (BPF_PROG_TEST_RUN); its verdict.
 pub(super) fn test_run(program: &OwnedFd, data: &[u8], context: &[u8]) -> io::Result<u32> {

@@ -20,6 +20,7 @@ use lb_common::tunnel::{self, Header};
 use lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
 use zerocopy::FromBytes as _;
 
+use super::link::TEST_RUN_GROWTH;
 use super::memory::Memory;
 use super::{Dataplane, DataplaneError};
 use crate::model::Protocol;
@@ -73,7 +74,7 @@ impl Prober<'_> {
     /// Runs the loaded program on `packet` (from the Ethernet header on) as a probe.
     pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
         let (input, context) = marked(packet);
-        let mut output = vec![0; input.len() + 256];
+        let mut output = vec![0; input.len() + TEST_RUN_GROWTH];
         let options = TestRunOptions {
             data_in: Some(&input),
             data_out: Some(&mut output),

@@ -16,7 +16,7 @@ mod session_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use remote::Remote;
 pub use session::{Action, Change, Input, Session};
