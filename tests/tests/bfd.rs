@@ -5,13 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use anylb::status::{BfdStatus, Envelope, PeerList, PeerStatus};
 use lb_tests::harness::bird::Bird;
-use lb_tests::harness::filter::Filter;
+use lb_tests::harness::leftovers::BfdProcess;
 use lb_tests::harness::router::Router;
 use lb_tests::harness::{poll, privileged};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::Lone;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(30);
@@ -39,29 +37,6 @@ fn write(lone: &Lone, lines: [&str; 2]) -> Result<()> {
         );
     }
     Ok(std::fs::write(lone.config(), text)?)
-}
-
-/// The process, which outlives the agent and so also a test that fails.
-struct LeftOver(std::path::PathBuf);
-
-impl LeftOver {
-    fn of(lone: &Lone) -> LeftOver {
-        LeftOver(lone.node().dir.join("run/bfd.pid"))
-    }
-
-    fn pid(&self) -> Result<i32> {
-        let text = std::fs::read_to_string(&self.0).context("no BFD process")?;
-        Ok(text.trim().parse()?)
-    }
-}
-
-impl Drop for LeftOver {
-    fn drop(&mut self) {
-        if let Ok(pid) = self.pid() {
-            // It may have ended since.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
 }
 
 fn peers(agent: &Agent) -> Result<Vec<PeerStatus>> {
@@ -110,14 +85,8 @@ async fn settled(agent: &Agent) -> Result<()> {
 
 /// Which of the VIPs are in the router's kernel.
 fn routed(lone: &Lone) -> Result<[bool; 2]> {
-    let there = |family: &str, vip: &str| -> Result<bool> {
-        let routes = lone
-            .star
-            .r1
-            .ip_json(&format!("{family} route show {vip}"))?;
-        Ok(routes.as_array().is_some_and(|routes| !routes.is_empty()))
-    };
-    Ok([there("-4", VIPS[0])?, there("-6", VIPS[1])?])
+    let there = |vip: &str| -> Result<bool> { Ok(!lone.star.r1.next_hops(vip)?.is_empty()) };
+    Ok([there(VIPS[0])?, there(VIPS[1])?])
 }
 
 async fn until_routed(lone: &Lone, wanted: [bool; 2], time: Duration) -> Result<Duration> {
@@ -131,22 +100,6 @@ async fn until_routed(lone: &Lone, wanted: [bool; 2], time: Duration) -> Result<
     Ok(took)
 }
 
-/// Nothing leaves or reaches the node any more, and no link goes down.
-fn silence(lone: &Lone) -> Result<[Filter; 2]> {
-    let drop = |hook: &str, rule: &str| {
-        Filter::dropping(
-            &lone.node().netns,
-            &format!("silent_{hook}"),
-            hook,
-            &[rule.into()],
-        )
-    };
-    Ok([
-        drop("output", "oifname \"eth0\"")?,
-        drop("input", "iifname \"eth0\"")?,
-    ])
-}
-
 /// What every router has to see; `flaps` asks it how often BFD went down, `stale` is how long it keeps the routes of a node that is
 /// restarting when BFD with that goes down.
 async fn a_node_with(
@@ -156,7 +109,7 @@ async fn a_node_with(
     stale: Duration,
 ) -> Result<()> {
     write(lone, [FAST, FAST])?;
-    let process = LeftOver::of(lone);
+    let process = BfdProcess::of(lone.node());
     let agent = lone.start().await?;
     all_up(&agent).await?;
     until_routed(lone, [true, true], SOON).await?;
@@ -189,7 +142,7 @@ async fn a_node_with(
 
     // Silenced without a FIN, graceful restart negotiated.
     for _ in 0..3 {
-        let silent = silence(lone)?;
+        let silent = lone.node().silence()?;
         let took = until_routed(lone, [false, false], SOON).await?;
         println!(
             "{name}: silent node's routes gone after {} ms",
@@ -278,7 +231,7 @@ async fn admin_down_of_frr_ends_no_session() -> Result<()> {
     let lone = Lone::build("anylb-bfd-a", LAB, 1).await?;
     let router = Router::start(&lone.star.r1, &frr(), lone.star.run_dir()).await?;
     write(&lone, [FAST, FAST])?;
-    let _process = LeftOver::of(&lone);
+    let _process = BfdProcess::of(lone.node());
     let agent = lone.start().await?;
     settled(&agent).await?;
     let failed = |agent: &Agent| -> Result<Vec<u64>> {
@@ -383,7 +336,7 @@ async fn strict_and_multihop_with_bird() -> Result<()> {
     };
     // BIRD's packets come with the TTL of its host.
     peers_with("65", "100ms")?;
-    let process = LeftOver::of(&lone);
+    let process = BfdProcess::of(lone.node());
     let agent = lone.start().await?;
     let state = || -> Result<(PeerStatus, PeerStatus)> {
         let mut both = peers(&agent)?.into_iter();

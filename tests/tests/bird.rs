@@ -7,7 +7,7 @@ use anylb::status::{Envelope, PeerList, PeerStatus, RouteList};
 use lb_tests::harness::bird::{Bird, Route};
 use lb_tests::harness::counters::Counters;
 use lb_tests::harness::star::Star;
-use lb_tests::harness::{poll, privileged, shell};
+use lb_tests::harness::{poll, privileged, secret, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::Lone;
 
@@ -396,9 +396,8 @@ async fn passwords_and_ttl_security_are_kept_and_a_router_may_dial() -> Result<(
         return Ok(());
     }
     let lone = Lone::build("anylb-b-sec", LAB, 1).await?;
-    let secret = lone.node().dir.join("bgp.key");
-    std::fs::write(&secret, "correct horse\n")?;
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let key = lone.node().dir.join("bgp.key");
+    secret::write(&key, "correct horse\n")?;
     let secured = "password \"correct horse\"; ttl security on;";
     let bird = Bird::start(
         &lone.star.r1,
@@ -536,9 +535,8 @@ async fn rfc2385_a_reload_takes_another_password() -> Result<()> {
         return Ok(());
     }
     let lone = Lone::build("anylb-b-key", LAB, 1).await?;
-    let secret = lone.node().dir.join("bgp.key");
-    std::fs::write(&secret, "first\n")?;
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let key = lone.node().dir.join("bgp.key");
+    secret::write(&key, "first\n")?;
     let signed = |password: &str| router(&format!("{PASSIVE} password \"{password}\";"));
     let bird = Bird::start(&lone.star.r1, &signed("first"), lone.star.run_dir()).await?;
     let password = "password_file = \"bgp.key\"";
@@ -550,7 +548,7 @@ async fn rfc2385_a_reload_takes_another_password() -> Result<()> {
     let agent = lone.start().await?;
     established(&bird).await?;
 
-    std::fs::write(&secret, "second\n")?;
+    std::fs::write(&key, "second\n")?;
     agent.tell(&["reload"])?;
     let peers = agent_peers(&lone)?;
     assert!(

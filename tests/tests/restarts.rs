@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -60,17 +60,8 @@ fn configuration(lone: &Lone) -> String {
 fn side(router: usize) -> Result<Side> {
     let (own, asn) = ROUTERS[router];
     Ok(Side {
-        own: own.parse()?,
-        node: "10.0.1.2".parse()?,
-        asn,
-        node_asn: NODE_ASN,
-        dials: false,
-        password: None,
-        ttl_security: false,
-        multihop: false,
-        as4: true,
         graceful_restart: true,
-        bfd: false,
+        ..Side::plain(own.parse()?, asn, "10.0.1.2".parse()?, NODE_ASN)
     })
 }
 
@@ -196,13 +187,8 @@ fn crowded_out(lone: &Lone) -> Result<u64> {
 
 /// Packets that the node's program has dropped for whatever reason.
 async fn refused(agent: &Agent) -> Result<u64> {
-    let counters = agent.counters().await?;
-    Ok(counters
-        .exits
-        .iter()
-        .filter(|exit| exit.action == "drop")
-        .map(|exit| exit.packets)
-        .sum())
+    let drops = agent.counters().await?.drops().drops;
+    Ok(drops.iter().map(|exit| exit.packets).sum())
 }
 
 /// What ends an agent, and the program that follows it.
@@ -280,7 +266,7 @@ async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
     connections.all_answering(SOON).await?;
     let crowded = crowded_out(&lone)?;
     let datagrams = Datagrams::start(&lone)?;
-    let slowest = AtomicU64::new(0);
+    let mut slowest = Duration::ZERO;
     for (number, kind) in KINDS.iter().cycle().take(restarts).enumerate() {
         let begin = Instant::now();
         let program = match kind {
@@ -299,7 +285,7 @@ async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
         serving(&agent)
             .await
             .with_context(|| format!("after restart {number}"))?;
-        slowest.fetch_max(begin.elapsed().as_millis() as u64, Ordering::Relaxed);
+        slowest = slowest.max(begin.elapsed());
     }
     let (sent, time, lost) = datagrams.finish()?;
     let crowded = crowded_out(&lone)? - crowded;
@@ -318,7 +304,7 @@ async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
     println!(
         "{:#}",
         json!({
-            "restarts": restarts, "slowest_restart_ms": slowest.into_inner(),
+            "restarts": restarts, "slowest_restart_ms": slowest.as_millis() as u64,
             "datagrams": sent, "per_second": sent as f64 / time.as_secs_f64(), "lost": lost,
             "crowded_out": crowded, "refused": refused,
             "connections": outcomes.len(), "broken": broken.len(),

@@ -1,8 +1,6 @@
 //! `docs/routers.md`, block by block in the real daemons.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +9,7 @@ use lb_tests::harness::netns::Netns;
 use lb_tests::harness::router::Router;
 use lb_tests::harness::second_router::SecondRouter;
 use lb_tests::harness::star::Node;
-use lb_tests::harness::{hash_key, poll, privileged, shell};
+use lb_tests::harness::{hash_key, poll, privileged, secret, shell};
 use lb_tests::lab::agent::Agent;
 use lb_tests::lone::Lone;
 
@@ -40,7 +38,7 @@ fn block(language: &str) -> Result<&'static str> {
 fn write_node(lone: &Lone, number: u8) -> Result<()> {
     let node = &lone.star.lbs[usize::from(number) - 1];
     for router in [1, 2] {
-        secret(
+        secret::write(
             &node.dir.join(format!("r{router}.key")),
             &format!("correct-horse-{router}\n"),
         )?;
@@ -68,14 +66,6 @@ fn write_node(lone: &Lone, number: u8) -> Result<()> {
         );
     }
     Ok(std::fs::write(node.dir.join("anylb.toml"), text)?)
-}
-
-fn secret(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text)?;
-    Ok(std::fs::set_permissions(
-        path,
-        std::fs::Permissions::from_mode(0o600),
-    )?)
 }
 
 async fn start(lone: &Lone, node: &Node) -> Result<Agent> {

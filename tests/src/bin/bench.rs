@@ -12,6 +12,7 @@ use lb_tests::bench::series::{self, Case, Effort};
 use lb_tests::bench::{cpu, limits, live, node, reference, sandbox};
 use lb_tests::harness::privileged;
 use lb_tests::lab::about;
+use lb_tests::verdict;
 
 /// Measures what a packet costs on one CPU, in nanoseconds and in hash lookups.
 #[derive(Parser)]
@@ -44,14 +45,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    verdict::exit("bench", run(&Cli::parse()))
 }
 
 /// Whether all limits hold or do not matter.

@@ -8,6 +8,7 @@ use clap::Parser;
 use lb_tests::failover::{self, Fault, report};
 use lb_tests::harness::privileged;
 use lb_tests::lab::about;
+use lb_tests::verdict;
 
 /// Measures how long a router goes on sending packets to a node that cannot serve them any more.
 #[derive(Parser)]
@@ -28,14 +29,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("failover: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    verdict::exit("failover", run(&Cli::parse()))
 }
 
 #[tokio::main(flavor = "current_thread")]

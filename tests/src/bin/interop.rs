@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use lb_tests::harness::privileged;
 use lb_tests::interop::{self, daemon::Kind};
+use lb_tests::verdict;
 
 /// The BGP speaker against routers of five makers.
 #[derive(Parser)]
@@ -24,14 +25,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("interop: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    verdict::exit("interop", run(&Cli::parse()))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -92,18 +92,11 @@ pub async fn run(lab: &Path, faults: &[Fault], runs: usize) -> Result<Vec<Row>> 
 }
 
 fn side() -> Side {
+    let address = |text: &str| text.parse().expect("an address of this program");
     Side {
-        own: ROUTER[0].parse().expect("an address"),
-        node: NODE[0].parse().expect("an address"),
-        asn: ROUTER_ASN,
-        node_asn: NODE_ASN,
-        dials: false,
-        password: None,
-        ttl_security: false,
-        multihop: false,
-        as4: true,
         graceful_restart: true,
         bfd: true,
+        ..Side::plain(address(ROUTER[0]), ROUTER_ASN, address(NODE[0]), NODE_ASN)
     }
 }
 
@@ -162,7 +155,7 @@ async fn happen(
         }
         Fault::Silence => {
             // The node is silent from the first rule on.
-            let silent = site.silence()?;
+            let silent = site.node().silence()?;
             let gone = watch.gone(SOON)?;
             drop(silent);
             Ok((gone.at - begin, Some(agent)))

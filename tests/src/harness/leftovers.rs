@@ -1,6 +1,6 @@
 //! Clearing what a killed run left behind under its prefix.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +8,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::star::Node;
 use super::{poll, router, shell};
 
 /// Ends every process inside namespaces that begin with `prefix`, deletes the namespaces, unmounts and removes
@@ -24,6 +25,33 @@ pub async fn clear(prefix: &str, run_dir: &Path) -> Result<()> {
             Err(error).with_context(|| format!("remove {}", run_dir.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// The process with the BFD sessions of a node, which outlives an agent that was not stopped, and so also a test that fails; it is
+/// killed when this is dropped.
+#[derive(Debug)]
+pub struct BfdProcess(PathBuf);
+
+impl BfdProcess {
+    /// Of this node, whether it runs or not.
+    pub fn of(node: &Node) -> Self {
+        Self(node.dir.join("run/bfd.pid"))
+    }
+
+    /// Its number, while it runs.
+    pub fn pid(&self) -> Result<i32> {
+        let text = std::fs::read_to_string(&self.0).context("no BFD process")?;
+        Ok(text.trim().parse()?)
+    }
+}
+
+impl Drop for BfdProcess {
+    fn drop(&mut self) {
+        if let Ok(pid) = self.pid() {
+            // It may have ended since.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 }
 

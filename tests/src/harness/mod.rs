@@ -19,6 +19,7 @@ pub mod raw;
 pub mod router;
 pub mod runtime;
 pub mod second_router;
+pub mod secret;
 pub mod shell;
 pub mod star;
 pub mod xdp_drop;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{bpffs::Bpffs, hash_key, netns::Netns, shell, xdp_pass::XdpPass};
+use super::{bpffs::Bpffs, filter::Filter, hash_key, netns::Netns, shell, xdp_pass::XdpPass};
 
 /// Room for a GUE header with four IPv6 hops around a full packet.
 pub const UNDERLAY_MTU: u32 = 1700;
@@ -63,6 +63,18 @@ impl Node {
         } else {
             self.v6.into()
         }
+    }
+
+    /// Nothing leaves or reaches it any more, and no link goes down.
+    pub fn silence(&self) -> Result<[Filter; 2]> {
+        let dropping = |hook: &str, name: &str| {
+            let rule = format!("{name} \"eth0\"");
+            Filter::dropping(&self.netns, &format!("silent_{hook}"), hook, &[rule])
+        };
+        Ok([
+            dropping("output", "oifname")?,
+            dropping("input", "iifname")?,
+        ])
     }
 
     /// The head of its file: `[node]` with its folders, and open to more of its keys.

@@ -87,6 +87,23 @@ pub struct Side {
 }
 
 impl Side {
+    /// Of another AS than the node, on its link, listening, and nothing beyond that.
+    pub const fn plain(own: IpAddr, asn: u32, node: IpAddr, node_asn: u32) -> Self {
+        Self {
+            own,
+            node,
+            asn,
+            node_asn,
+            dials: false,
+            password: None,
+            ttl_security: false,
+            multihop: false,
+            as4: true,
+            graceful_restart: false,
+            bfd: false,
+        }
+    }
+
     /// Whether both are of one AS.
     pub const fn internal(&self) -> bool {
         self.asn == self.node_asn

@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 4] = [
+const LIMITS: [Limit; 9] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -29,6 +29,36 @@ const LIMITS: [Limit; 4] = [
         scenario: "TCP MD5",
         check: "",
         why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "two-octet peer",
+        check: "",
+        why: "GoBGP always knows four octets",
+    },
+    Limit {
+        kind: Kind::Frr,
+        scenario: "two-octet peer",
+        check: "IPv6 route",
+        why: "FRR is one of two octets only without capabilities, and then of IPv4 alone",
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "BFD",
+        check: "",
+        why: "GoBGP has no BFD",
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "BFD",
+        check: "",
+        why: "ExaBGP has no BFD",
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "BFD",
+        check: "",
+        why: "OpenBGPD 7 has no BFD",
     },
     Limit {
         kind: Kind::Exabgp,

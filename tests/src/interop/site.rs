@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::daemon::Side;
-use crate::harness::filter::Filter;
+use crate::harness::leftovers::BfdProcess;
+use crate::harness::secret;
 use crate::harness::star::Node;
 use crate::lab::agent::Agent;
 use crate::lone::Lone;
@@ -31,6 +30,8 @@ pub const ROUTER_LOOPBACK: &str = "10.255.0.1";
 /// The network; a router is started in it for each scenario.
 #[derive(Debug)]
 pub struct Site {
+    // Dropped in this order: the process before the network.
+    _bfd: BfdProcess,
     /// Node and backends.
     pub lone: Lone,
 }
@@ -42,7 +43,8 @@ impl Site {
         lone.star
             .r1
             .ip(&format!("address add {ROUTER_LOOPBACK}/32 dev lo"))?;
-        Ok(Self { lone })
+        let _bfd = BfdProcess::of(lone.node());
+        Ok(Self { _bfd, lone })
     }
 
     /// The node.
@@ -60,36 +62,12 @@ impl Site {
         self.lone.star.run_dir()
     }
 
-    /// Nothing leaves or reaches the node any more, and no link goes down.
-    pub fn silence(&self) -> Result<[Filter; 2]> {
-        let netns = &self.node().netns;
-        let dropping = |hook: &str, name: &str| {
-            let rule = format!("{name} \"eth0\"");
-            Filter::dropping(netns, &format!("silent_{hook}"), hook, &[rule])
-        };
-        Ok([
-            dropping("output", "oifname")?,
-            dropping("input", "iifname")?,
-        ])
-    }
-
     /// Starts the agent with its side of the session.
     pub async fn start(&self, file: &File) -> Result<Agent> {
         file.write(self.node())?;
         let mut agent = Agent::lb(self.anylb(), self.node())?;
         agent.ready().await?;
         Ok(agent)
-    }
-}
-
-impl Drop for Site {
-    /// The process with the BFD sessions outlives an agent that was not stopped.
-    fn drop(&mut self) {
-        let pid = std::fs::read_to_string(self.node().dir.join("run/bfd.pid"));
-        if let Some(pid) = pid.ok().and_then(|text| text.trim().parse().ok()) {
-            // It may have ended since.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
     }
 }
 
@@ -153,7 +131,7 @@ impl File {
             self.peer
         );
         if let Some(password) = self.password {
-            secret(&node.dir.join("bgp.key"), password)?;
+            secret::write(&node.dir.join("bgp.key"), &format!("{password}\n"))?;
             text += "password_file = \"bgp.key\"\n";
         }
         for (pool, backend) in [("v4", "10.1.1.2"), ("v6", "fd00:1:1::2")] {
@@ -172,14 +150,4 @@ impl File {
         }
         Ok(std::fs::write(node.dir.join("anylb.toml"), text)?)
     }
-}
-
-/// Writes a file that only its owner reads.
-pub fn secret(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(path, format!("{text}\n"))?;
-    Ok(std::fs::set_permissions(
-        path,
-        std::fs::Permissions::from_mode(0o600),
-    )?)
 }

@@ -19,14 +19,14 @@ use super::report::{Check, Report};
 use super::site::pools::wait_agreed;
 use super::site::programs::{end_connections, remove_dir, start_webs};
 use super::site::routes::wait_routed;
-use super::site::{IN_A_WHILE, PORT, SOON, Site, write_secret};
+use super::site::{IN_A_WHILE, PORT, SOON, Site};
 use super::trial::{self, Event, Excused, Ground, report_pair, under_load};
 use crate::harness::filter::Filter;
-use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::router::Router;
 use crate::harness::runtime::NetnsRuntime;
 use crate::harness::star::{Node, Star};
+use crate::harness::{poll, secret};
 use crate::load::long_lived;
 
 const ALL: [&str; 3] = ["lb1", "lb2", "lb3"];
@@ -233,8 +233,8 @@ impl Boxes {
         let run_dir = Path::new(RUN_DIR).join("box");
         std::fs::create_dir_all(&run_dir).with_context(|| run_dir.display().to_string())?;
         let other_key = run_dir.join("other.key");
-        write_secret(&run_dir.join("hash.key"), &dice.hash_key())?;
-        write_secret(&other_key, &dice.hash_key())?;
+        secret::write(&run_dir.join("hash.key"), &dice.hash_key())?;
+        secret::write(&other_key, &dice.hash_key())?;
         let star = Star::build(&format!("{PREFIX}-box"), &run_dir, BOXES, 0)?;
         star.reseed_multipath(dice.multipath_seed())?;
         let mut boxes = Self {

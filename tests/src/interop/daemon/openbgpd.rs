@@ -1,6 +1,5 @@
 //! OpenBGPD.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use serde_json::Value;
 use super::{Daemon, Route, Side, community, number, numbers, sorted};
 use crate::harness::netns::Netns;
 use crate::harness::process::Process;
-use crate::harness::{poll, shell};
+use crate::harness::{poll, secret, shell};
 
 const PROGRAM: &str = "/usr/sbin/bgpd";
 /// Its processes lock themselves in here; its unit would make the folder.
@@ -27,8 +26,7 @@ struct Openbgpd {
 pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<dyn Daemon>> {
     let file = dir.join("openbgpd.conf");
     let socket = dir.join("openbgpd.sock");
-    std::fs::write(&file, configuration(side, &socket))?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    secret::write(&file, &configuration(side, &socket))?;
     std::fs::create_dir_all(JAIL)?;
     let mut command = netns.command(PROGRAM);
     command.arg("-d").arg("-f").arg(&file);

@@ -13,7 +13,6 @@ pub mod routes;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,12 +26,12 @@ use super::trial::Ground;
 use super::{PREFIX, RUN_DIR, binary};
 use crate::harness::bird::Bird;
 use crate::harness::netns::Netns;
-use crate::harness::poll;
 use crate::harness::process::Process;
 use crate::harness::router::Router;
 use crate::harness::runtime::NetnsRuntime;
 use crate::harness::second_router::SecondRouter;
 use crate::harness::star::{Node, Star, UNDERLAY_MTU};
+use crate::harness::{poll, secret};
 
 /// The VIPs.
 pub const VIPS: [IpAddr; 2] = [
@@ -91,7 +90,7 @@ impl Site {
         std::fs::create_dir_all(run_dir).with_context(|| RUN_DIR.to_owned())?;
         let keys = [run_dir.join("hash.key"), run_dir.join("other.key")];
         for key in &keys {
-            write_secret(key, &dice.hash_key())?;
+            secret::write(key, &dice.hash_key())?;
         }
         let star = Star::build(PREFIX, run_dir, 2, files::BACKENDS)?;
         star.reseed_multipath(dice.multipath_seed())?;
@@ -229,13 +228,4 @@ impl Ground for Site {
 
 fn index(backend: u8) -> usize {
     usize::from(backend) - 1
-}
-
-/// Writes a file that only its owner may read.
-pub fn write_secret(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| path.display().to_string())?;
-    Ok(std::fs::set_permissions(
-        path,
-        std::fs::Permissions::from_mode(0o600),
-    )?)
 }
