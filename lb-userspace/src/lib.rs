@@ -34,6 +34,8 @@ pub mod config;
 pub mod dataplane;
 pub mod doctor;
 pub mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod model;
 pub mod netlink;

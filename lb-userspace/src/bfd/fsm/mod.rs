@@ -8,6 +8,8 @@ mod session;
 mod state;
 mod table;
 mod timing;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod pair_tests;
@@ -15,7 +17,7 @@ mod pair_tests;
 mod session_tests;
 #[cfg(test)]
 mod table_tests;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) mod testing;
 
 pub use remote::Remote;

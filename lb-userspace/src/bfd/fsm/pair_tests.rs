@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::testing::{MS, Random};
+use super::testing::MS;
 use super::*;
 use crate::bfd::packet::{ControlPacket, LENGTH};
 
@@ -22,6 +22,30 @@ const DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// When, in which order of sending where two arrive at once, at which node, what.
 type Arrival = (Duration, u64, usize, [u8; LENGTH]);
+
+/// Deterministic, so that a failure can be run again.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
 
 struct World {
     nodes: [Session; 2],

@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::testing::{MS, OURS, Random, THEIRS, from_peer};
+use lb_oracle::dice::Dice;
+
+use super::testing::{MS, OURS, THEIRS, from_peer};
+use super::watch::Watch;
 use super::*;
 use crate::bfd::diagnostic::Diagnostic;
 use crate::bfd::packet::ControlPacket;
@@ -283,119 +286,15 @@ fn enabling_forgets_who_was_there_before() {
     assert_eq!((told.state, told.your_discriminator), (State::Down, None));
 }
 
-fn any_packet(random: &mut Random) -> ControlPacket {
-    let intervals = [0, 1, 10, 100, 100, 1000, 4_294_967].map(|ms| MS * ms);
-    ControlPacket {
-        poll: random.chance(20),
-        is_final: random.chance(20),
-        demand: random.chance(10),
-        control_plane_independent: random.chance(50),
-        multiplier: random.one_of(&[1, 2, 3, 3, 3, 255]),
-        my_discriminator: random.one_of(&[THEIRS, THEIRS, NonZeroU32::MAX]),
-        desired_min_tx: random.one_of(&intervals),
-        required_min_rx: random.one_of(&intervals),
-        ..from_peer(random.one_of(&[
-            State::AdminDown,
-            State::Down,
-            State::Init,
-            State::Up,
-            State::Up,
-            State::Up,
-        ]))
-    }
-}
-
-fn any_input(random: &mut Random) -> Input {
-    match random.below(40) {
-        0 => Input::Enable,
-        1 => Input::Disable,
-        2 => Input::Forwarding(false),
-        3 | 4 => Input::Forwarding(true),
-        5 => Input::Enable,
-        6 => Input::Configure(Settings {
-            desired_min_tx: random.one_of(&[50 * MS, 300 * MS, 3000 * MS]),
-            required_min_rx: random.one_of(&[50 * MS, 300 * MS, 3000 * MS]),
-            multiplier: random.one_of(&[1, 3, 50]),
-        }),
-        7..=20 => Input::Tick,
-        _ => Input::Received(any_packet(random)),
-    }
-}
-
-/// What holds whatever happens, seen from outside.
-struct Watch {
-    state: State,
-    forwarding: bool,
-    heard_at: Option<Instant>,
-}
-
-impl Watch {
-    fn check(&mut self, session: &Session, input: Input, actions: &[Action], now: Instant) {
-        match input {
-            Input::Forwarding(works) => self.forwarding = works,
-            Input::Received(_) if session.state() != State::AdminDown => self.heard_at = Some(now),
-            _ => {}
-        }
-        for action in actions {
-            match action {
-                Action::Changed(change) => {
-                    assert_eq!(change.from, self.state);
-                    assert_ne!(change.from, change.to);
-                    let possible = match (change.from, change.to) {
-                        (State::AdminDown, to) => to == State::Down && input == Input::Enable,
-                        (_, State::AdminDown) => input == Input::Disable,
-                        (State::Up, State::Init) => false,
-                        _ => true,
-                    };
-                    assert!(possible, "{change:?}");
-                    self.state = change.to;
-                }
-                Action::Send(packet) => self.check_packet(session, packet),
-            }
-        }
-        assert_eq!(session.state(), self.state, "a change was not told");
-        let live = matches!(self.state, State::Init | State::Up);
-        assert!(!live || self.forwarding);
-        assert!(!live || session.remote().discriminator.is_some());
-        if input == Input::Tick {
-            assert!(session.next_deadline() > Some(now) || session.next_deadline().is_none());
-            let heard = self.heard_at.zip(session.detection_time());
-            assert!(!live || heard.is_some_and(|(at, detection)| at + detection > now));
-        }
-    }
-
-    fn check_packet(&self, session: &Session, packet: &ControlPacket) {
-        assert_eq!(ControlPacket::decode(&packet.encode()), Ok(*packet));
-        assert_eq!(packet.my_discriminator, OURS);
-        assert_eq!(packet.state, session.state());
-        assert!(!(packet.poll && packet.is_final), "section 6.5");
-        assert!(packet.control_plane_independent && !packet.demand);
-        let idle = packet.state != State::Up;
-        assert!(!idle || packet.desired_min_tx >= Duration::from_secs(1));
-        assert!(!idle || !packet.poll);
-    }
-}
-
 #[test]
 fn random_operations() {
     let (mut ups, mut sent) = (0, 0);
     for seed in 0..3000 {
-        let mut random = Random::new(seed);
-        let mut now = Instant::now();
-        let mut session = Session::new(FAST, OURS, seed, now);
-        let mut watch = Watch {
-            state: State::Down,
-            forwarding: true,
-            heard_at: None,
-        };
+        let mut dice = Dice::of(seed, 0);
+        let mut watch = Watch::new(FAST, Instant::now());
         for _ in 0..200 {
-            now += MS * random.one_of(&[0, 1, 20, 100, 400]);
-            let input = any_input(&mut random);
-            let actions = session.handle(input, now);
-            assert!(actions.len() <= 4, "seed {seed}: {actions:?}");
-            watch.check(&session, input, &actions, now);
-            ups += usize::from(session.state() == State::Up);
-            sent += actions.len();
+            sent += watch.step(&mut dice);
+            ups += usize::from(watch.state() == State::Up);
         }
     }
     assert!(ups > 50_000 && sent > 100_000, "{ups} {sent}");

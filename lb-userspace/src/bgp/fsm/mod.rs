@@ -6,12 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod driver;
 mod event;
 mod machine;
 mod negotiate;
 mod peer;
 mod state;
 mod table;
+#[cfg(any(test, feature = "fuzz"))]
+mod testing;
 mod timers;
 
 #[cfg(test)]

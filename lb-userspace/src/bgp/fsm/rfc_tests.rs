@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::peer_tests::{Bench, IN, OUT, notification, open, settings};
+use super::peer_tests::{Bench, notification};
+use super::testing::{IN, OUT, open, settings};
 use super::*;
 use crate::bgp::codec::{Message, Open};
 use crate::bgp::notification::Notification;

@@ -1,0 +1,7 @@
+//! A BFD session's state machine through what arbitrary bytes choose.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| anylb::fuzz::bfd_machine(data));
