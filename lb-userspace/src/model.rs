@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use lb_common::tunnel;
 use serde::{Deserialize, Serialize};
 
-use crate::bgp::{Communities, Policy};
+use crate::bgp::{Communities, PeerName, Policy};
 use crate::filter::Filter;
 
 pub use attack::NobodyKnows;
@@ -125,11 +125,11 @@ pub struct Bgp {
 }
 
 impl Bgp {
-    /// TCP MD5 secrets by the peer's address.
-    pub fn passwords(&self) -> BTreeMap<IpAddr, String> {
+    /// TCP MD5 secrets.
+    pub fn passwords(&self) -> BTreeMap<PeerName, String> {
         let peers = self.peers.iter();
         peers
-            .filter_map(|peer| Some((peer.address, peer.password.clone()?)))
+            .filter_map(|peer| Some((peer.name, peer.password.clone()?)))
             .collect()
     }
 
@@ -165,8 +165,8 @@ pub enum GracefulRestart {
 /// `[[bgp.peer]]`.
 #[derive(Clone, PartialEq)]
 pub struct BgpPeer {
-    /// Transport address.
-    pub address: IpAddr,
+    /// What the file calls it.
+    pub name: PeerName,
     /// TCP port; 179 unless told.
     pub port: u16,
     /// AS number of the peer.
@@ -208,7 +208,7 @@ impl std::fmt::Debug for BgpPeer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The password must not reach a log.
         f.debug_struct("BgpPeer")
-            .field("address", &self.address)
+            .field("name", &self.name)
             .field("port", &self.port)
             .field("asn", &self.asn)
             .field("password", &self.password.as_ref().map(|_| ".."))
@@ -407,7 +407,7 @@ pub struct Announce {
     /// What is said about the VIP to every peer that hears of it.
     pub policy: Policy,
     /// Addresses of the peers that hear of it; none: all whose `services` do not leave it out.
-    pub peers: Option<BTreeSet<IpAddr>>,
+    pub peers: Option<BTreeSet<PeerName>>,
 }
 
 /// One entry of `service.ports`: a port, or a range of them.

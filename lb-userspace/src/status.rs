@@ -40,6 +40,7 @@ pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 pub use self::drain::{DrainOutcome, Drained};
 pub use self::explain::{ExplainRequest, Explanation, FilterDecision, HopStatus};
 pub use self::trace::{TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket};
+use crate::bgp::PeerName;
 use crate::model::{AdminState, PoolName, Ports, Protocol, Vip};
 
 /// Name and version of every JSON answer.
@@ -365,20 +366,20 @@ pub enum Command {
     },
     /// `bgp shutdown`: no session with this peer until [`Command::EnablePeer`].
     ShutDownPeer {
-        /// Its address.
-        peer: IpAddr,
+        /// Which.
+        peer: PeerName,
         /// What it is told, at most 255 bytes.
         message: String,
     },
     /// `bgp enable`: takes [`Command::ShutDownPeer`] back.
     EnablePeer {
-        /// Its address.
-        peer: IpAddr,
+        /// Which.
+        peer: PeerName,
     },
     /// `bgp refresh`: everything is sent again within the session.
     RefreshPeer {
-        /// Its address.
-        peer: IpAddr,
+        /// Which.
+        peer: PeerName,
     },
     /// `reload`: read the configuration file again.
     Reload,
@@ -482,8 +483,8 @@ impl Refusal {
         Self::new("refused", message)
     }
 
-    /// There is no BGP peer of that address; these there are.
-    pub fn no_peer(peer: IpAddr, known: &[String]) -> Self {
+    /// There is no BGP peer of that name; these there are.
+    pub fn no_peer(peer: PeerName, known: &[String]) -> Self {
         Self::not_found(match known {
             [] => format!("there is no BGP peer {peer}: this node has none"),
             known => format!(

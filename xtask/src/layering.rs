@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/bgp/fsm",
     "lb-userspace/src/bgp/notification.rs",
     "lb-userspace/src/bgp/path.rs",
+    "lb-userspace/src/bgp/peer_name.rs",
     "lb-userspace/src/bgp/rib.rs",
     "lb-userspace/src/bgp/route.rs",
     "lb-userspace/src/cli/router_config",

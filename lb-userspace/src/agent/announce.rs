@@ -1,15 +1,15 @@
 //! The BGP speaker of a node, from its configuration.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::bgp::{self, PeerConfig, RouteSet, Speaker, SpeakerConfig, SpeakerError};
+use crate::bgp::{self, PeerConfig, PeerName, RouteSet, Speaker, SpeakerConfig, SpeakerError};
 use crate::model::{Bgp, BgpPeer, GracefulRestart, Settings};
+use crate::netlink;
 use crate::netlink::address::{Facing, facing};
 
 /// RFC 4724: how long a peer keeps our routes while the agent is away.
@@ -21,7 +21,7 @@ const RESTART_TIME: Duration = Duration::from_secs(15);
 /// `preserved`: a datapath was taken over and is attached, so that packets were forwarded while the agent was away.
 pub async fn start(
     settings: &Settings,
-    shut_down: &BTreeMap<IpAddr, String>,
+    shut_down: &BTreeMap<PeerName, String>,
     preserved: bool,
     routes: watch::Receiver<Option<Arc<RouteSet>>>,
 ) -> Result<Option<Speaker>, SpeakerError> {
@@ -42,7 +42,7 @@ pub async fn start(
         };
         let config = peer_config(peer, offered.then_some(restart)).await;
         peers.push(PeerConfig {
-            shutdown: shut_down.get(&peer.address).cloned(),
+            shutdown: shut_down.get(&peer.name).cloned(),
             ..config
         });
     }
@@ -65,13 +65,22 @@ pub async fn start(
     .map(Some)
 }
 
+/// Our end of the way to a peer; towards a range, of the way to its first address.
+async fn towards(peer: &BgpPeer) -> Result<Facing, netlink::Error> {
+    let facing = match peer.name {
+        PeerName::Address(address) => facing(address).await?,
+        PeerName::Range(range) => facing(range.hosts().next().unwrap_or(range.addr())).await?,
+    };
+    Ok(facing)
+}
+
 async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulRestart>) -> PeerConfig {
-    let ours = facing(peer.address).await.unwrap_or_else(|error| {
-        warn!(peer = %peer.address, "no address of ours towards the peer, so no NEXT_HOP but the session's own: {error}");
+    let ours = towards(peer).await.unwrap_or_else(|error| {
+        warn!(peer = %peer.name, "no address of ours towards the peer, so no NEXT_HOP but the session's own: {error}");
         Facing { ifindex: 0, v4: None, v6: None }
     });
     PeerConfig {
-        address: peer.address,
+        name: peer.name,
         port: peer.port,
         asn: peer.asn,
         password: peer.password.clone(),

@@ -70,7 +70,7 @@ impl Detection {
                 for peer in &peers {
                     let session = report.as_ref().and_then(|report| report.of(*peer));
                     if let Some(speaker) = speaker.as_ref() {
-                        speaker.set_path(*peer, session.map(path));
+                        speaker.set_path((*peer).into(), session.map(path));
                     }
                 }
             }
@@ -117,7 +117,7 @@ fn sessions(settings: &Settings) -> Vec<SessionConfig> {
         interval_us: u32::try_from(bfd.interval.as_micros()).unwrap_or(u32::MAX),
         multiplier: bfd.multiplier,
     };
-    let sessions = peers.filter_map(|peer| Some(session(peer.address, peer.bfd.as_ref()?)));
+    let sessions = peers.filter_map(|peer| Some(session(peer.name.address()?, peer.bfd.as_ref()?)));
     sessions.collect()
 }
 

@@ -135,7 +135,7 @@ impl Node for AgentNode {
         envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
         for (address, bfd) in self.bfd.iter().flat_map(Detection::status) {
             let mut peers = envelope.body.peers.iter_mut();
-            if let Some(peer) = peers.find(|peer| peer.address == address) {
+            if let Some(peer) = peers.find(|peer| peer.address == address.into()) {
                 peer.bfd = Some(bfd);
             }
         }
@@ -285,7 +285,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
     });
     let settings = peer.settings;
     PeerStatus {
-        address: peer.address,
+        address: peer.name,
         asn: peer.asn,
         state: peer.state.as_str().to_owned(),
         router_id: peer.router_id,
@@ -322,7 +322,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
 
 fn peer_routes(peer: &bgp::PeerStatus) -> PeerRoutes {
     PeerRoutes {
-        address: peer.address,
+        address: peer.name,
         asn: peer.asn,
         state: peer.state.as_str().to_owned(),
         routes: peer

@@ -1,14 +1,13 @@
 //! BGP peers that the operator has shut down, and takes back himself. Pure.
 
-use std::net::IpAddr;
-
 use super::core::Core;
+use crate::bgp::PeerName;
 use crate::bgp::notification::COMMUNICATION_MAX;
 use crate::status::Refusal;
 
 impl Core {
     /// Notes that there is to be no session with a peer, until [`Core::enable_peer`]; says what that means.
-    pub fn shut_down_peer(&mut self, peer: IpAddr, message: &str) -> Result<String, Refusal> {
+    pub fn shut_down_peer(&mut self, peer: PeerName, message: &str) -> Result<String, Refusal> {
         self.known_peer(peer)?;
         if message.len() > COMMUNICATION_MAX {
             return Err(Refusal::refused(format!(
@@ -24,7 +23,7 @@ impl Core {
     }
 
     /// Takes it back.
-    pub fn enable_peer(&mut self, peer: IpAddr) -> Result<String, Refusal> {
+    pub fn enable_peer(&mut self, peer: PeerName) -> Result<String, Refusal> {
         self.known_peer(peer)?;
         let down = self.state.shut_down.remove(&peer).is_some();
         self.state.generation += u64::from(down);
@@ -35,9 +34,9 @@ impl Core {
     }
 
     /// Whether the configuration has this peer.
-    pub fn known_peer(&self, peer: IpAddr) -> Result<(), Refusal> {
+    pub fn known_peer(&self, peer: PeerName) -> Result<(), Refusal> {
         let peers = self.settings.bgp.iter().flat_map(|bgp| &bgp.peers);
-        let known: Vec<String> = peers.map(|peer| peer.address.to_string()).collect();
+        let known: Vec<String> = peers.map(|peer| peer.name.to_string()).collect();
         match known.contains(&peer.to_string()) {
             true => Ok(()),
             false => Err(Refusal::no_peer(peer, &known)),
@@ -46,12 +45,12 @@ impl Core {
 
     /// A peer that left the configuration is forgotten.
     pub(super) fn forget_shut_down(&mut self) {
-        let peers: Vec<IpAddr> = self
+        let peers: Vec<PeerName> = self
             .settings
             .bgp
             .iter()
             .flat_map(|bgp| &bgp.peers)
-            .map(|peer| peer.address)
+            .map(|peer| peer.name)
             .collect();
         self.state.shut_down.retain(|peer, _| peers.contains(peer));
     }
@@ -62,10 +61,14 @@ mod tests {
     use super::*;
     use crate::agent::adopt::Adopted;
     use crate::agent::state::State;
-    use crate::agent::testing::{Surroundings, TWO_VIPS, address, settings};
+    use crate::agent::testing::{Surroundings, TWO_VIPS, settings};
     use crate::status::Exit;
 
     const BGP: &str = "[bgp]\nasn = 65001\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n";
+
+    fn name(text: &str) -> PeerName {
+        text.parse().expect("a name")
+    }
 
     fn core() -> Core {
         let settings = settings(&format!("{BGP}{TWO_VIPS}"));
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn there_and_back_leaves_nothing_but_two_generations() {
         let mut core = core();
-        let peer = address("10.0.0.1");
+        let peer = name("10.0.0.1");
         let before = core.state.clone();
         assert_eq!(
             core.shut_down_peer(peer, "upgrade").expect("known"),
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn rfc9003_2_more_than_255_octets_are_refused_and_change_nothing() {
         let mut core = core();
-        let peer = address("10.0.0.1");
+        let peer = name("10.0.0.1");
         let refusal = core
             .shut_down_peer(peer, &"é".repeat(128))
             .expect_err("256 octets");
@@ -120,8 +123,8 @@ mod tests {
     fn nobody_else_can_be_shut_down() {
         let mut core = core();
         for refusal in [
-            core.shut_down_peer(address("10.0.0.9"), ""),
-            core.enable_peer(address("10.0.0.9")),
+            core.shut_down_peer(name("10.0.0.9"), ""),
+            core.enable_peer(name("10.0.0.9")),
         ] {
             let refusal = refusal.expect_err("unknown");
             assert_eq!(refusal.exit(), Exit::NotFound);
@@ -137,7 +140,7 @@ mod tests {
     fn a_peer_that_leaves_is_forgotten() {
         let mut core = core();
         let surroundings = Surroundings::of(&core.settings);
-        core.shut_down_peer(address("10.0.0.1"), "").expect("known");
+        core.shut_down_peer(name("10.0.0.1"), "").expect("known");
         core.update(surroundings.world()).expect("few members");
         assert_eq!(core.state.shut_down.len(), 1, "it stays in force");
         core.settings.bgp = None;

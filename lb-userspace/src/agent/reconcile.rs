@@ -25,7 +25,7 @@ use super::serving::{self, Mode, Standing, Vips};
 use super::state::{StateError, StateFile};
 use super::wake::Bell;
 use super::ways::is_open;
-use crate::bgp::RouteSet;
+use crate::bgp::{PeerName, RouteSet};
 use crate::dataplane::jiffies;
 use crate::dataplane::probe::Prober;
 use crate::dataplane::{Dataplane, DataplaneError, release_heap};
@@ -108,7 +108,7 @@ pub struct Parts {
     /// What may be announced.
     pub routes: watch::Sender<Option<Arc<RouteSet>>>,
     /// TCP MD5 secrets, by the peer's address.
-    pub passwords: watch::Sender<BTreeMap<IpAddr, String>>,
+    pub passwords: watch::Sender<BTreeMap<PeerName, String>>,
     /// Packets that the datapath sends to backends, to probe it with when this agent is gone.
     pub probes: watch::Sender<Vec<Vec<u8>>>,
     /// What is told.

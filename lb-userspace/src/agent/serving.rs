@@ -1,10 +1,9 @@
 //! From what services can to what is announced. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use super::capacity::Servable;
-use crate::bgp::{Communities, Community, Policy, Route, RouteSet};
+use crate::bgp::{Communities, Community, PeerName, Policy, Route, RouteSet};
 use crate::model::{Bgp, BgpPeer, Service, Vip};
 
 /// Announcing, and the two steps of leaving.
@@ -89,7 +88,7 @@ pub fn route_set(
         };
         (prefix, route)
     });
-    let policies = peers.iter().map(|peer| (peer.address, peer.policy.clone()));
+    let policies = peers.iter().map(|peer| (peer.name, peer.policy.clone()));
     RouteSet {
         routes: routes.collect(),
         peers: policies.collect(),
@@ -125,14 +124,14 @@ fn policy(services: &[&Service]) -> Policy {
 }
 
 /// The peers that hear of the VIP of these services; `None`: all.
-fn audience(services: &[&Service], peers: &[BgpPeer]) -> Option<BTreeSet<IpAddr>> {
+fn audience(services: &[&Service], peers: &[BgpPeer]) -> Option<BTreeSet<PeerName>> {
     let named = services.iter().find_map(|s| s.announce.peers.as_ref());
     let hears = |peer: &&BgpPeer| {
         let wants = |wanted: &BTreeSet<String>| services.iter().any(|s| wanted.contains(&s.name));
-        named.is_none_or(|named| named.contains(&peer.address))
+        named.is_none_or(|named| named.contains(&peer.name))
             && peer.services.as_ref().is_none_or(wants)
     };
-    let heard: BTreeSet<IpAddr> = peers.iter().filter(hears).map(|p| p.address).collect();
+    let heard: BTreeSet<PeerName> = peers.iter().filter(hears).map(|p| p.name).collect();
     (heard.len() < peers.len()).then_some(heard)
 }
 
@@ -328,7 +327,7 @@ mod tests {
         let bgp = settings.bgp.as_ref();
         let set = route_set(&vips, &settings.services, bgp, Mode::Serving, true);
         ["10.0.0.1", "10.0.0.2"].map(|peer| {
-            let routes = set.to(address(peer)).into_iter();
+            let routes = set.to(address(peer).into()).into_iter();
             routes
                 .map(|(prefix, policy)| in_words(prefix, &policy))
                 .collect()

@@ -1,7 +1,6 @@
 //! Starting: everything that can be refused comes before anything that a packet or a router sees.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,7 @@ use super::{Error, announce, load};
 use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
 use crate::backend;
-use crate::bgp::Speaker;
+use crate::bgp::{PeerName, Speaker};
 use crate::dataplane::{BpfLog, Dataplane, Next, Options, privileges};
 use crate::health::Checker;
 use crate::model::{Bgp, Settings};
@@ -265,7 +264,7 @@ fn serve(
 /// Gives the speaker the passwords of every reload, until the reconcile loop ends.
 async fn rekey(
     speaker: Arc<Mutex<Option<Speaker>>>,
-    mut passwords: watch::Receiver<BTreeMap<IpAddr, String>>,
+    mut passwords: watch::Receiver<BTreeMap<PeerName, String>>,
 ) {
     while passwords.changed().await.is_ok() {
         let passwords = passwords.borrow_and_update().clone();

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::overrides::{Overrides, after_reboot};
+use crate::bgp::PeerName;
 use crate::model::PoolName;
 use crate::plan::Slots;
 use crate::rows::History;
@@ -37,7 +37,7 @@ pub struct State {
     pub attack: BTreeMap<String, bool>,
     /// BGP peers that the operator has shut down, and what they are told.
     #[serde(default)]
-    pub shut_down: BTreeMap<IpAddr, String>,
+    pub shut_down: BTreeMap<PeerName, String>,
     /// Numbers of services, pools and their members in the datapath.
     pub slots: Slots,
 }
@@ -189,7 +189,7 @@ mod tests {
             overrides: [(PoolName("web".into()), drained.into())].into(),
             withdrawn: ["mail".to_owned()].into(),
             attack: [("mail".to_owned(), true)].into(),
-            shut_down: [(address("10.0.0.1"), "upgrade".to_owned())].into(),
+            shut_down: [(address("10.0.0.1").into(), "upgrade".to_owned())].into(),
             ..State::default()
         }
     }

@@ -4,7 +4,7 @@ mod counters;
 mod peers;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ pub(crate) use counters::{backend_counters, lb_counters};
 use peers::{established, idle, routes};
 
 use super::node::Node;
+use crate::bgp::PeerName;
 use crate::model::{AdminState, PoolName, Ports, Protocol};
 use crate::status::{
     BackendDiff, BackendHealth, BackendStatus, BpfMap, BpfProgram, BpfState, Command, Compared,
@@ -115,7 +116,7 @@ impl FakeNode {
 
     fn set_peer(
         &self,
-        peer: IpAddr,
+        peer: PeerName,
         what: &str,
         set: impl FnOnce(&mut PeerStatus),
     ) -> Result<String, Refusal> {

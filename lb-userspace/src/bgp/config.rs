@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::error::SpeakerError;
+use super::peer_name::PeerName;
 use super::sockopt::PASSWORD_MAX;
 
 /// A whole speaker: one AS, one identifier, its peers.
@@ -38,10 +39,10 @@ impl SpeakerConfig {
         ensure(hold_time == 0 || (3..=65535).contains(&hold_time), || {
             format!("hold time {hold_time} s: must be 0 or 3 to 65535 s")
         })?;
-        let mut addresses = BTreeSet::new();
+        let mut names = BTreeSet::new();
         for peer in &self.peers {
-            ensure(addresses.insert(peer.address.to_canonical()), || {
-                format!("peer {} is there twice", peer.address)
+            ensure(names.insert(peer.name), || {
+                format!("peer {} is there twice", peer.name)
             })?;
             peer.check()?;
         }
@@ -60,8 +61,8 @@ fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), SpeakerEr
 /// One peer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeerConfig {
-    /// Transport address, unique among the peers.
-    pub address: IpAddr,
+    /// Unique among the peers.
+    pub name: PeerName,
     /// TCP port that is dialled; 179 by custom.
     pub port: u16,
     /// AS number of the peer; the same as ours makes it an internal (iBGP) peer.
@@ -88,7 +89,7 @@ pub struct PeerConfig {
 
 impl PeerConfig {
     fn check(&self) -> Result<(), SpeakerError> {
-        let peer = self.address;
+        let peer = self.name;
         ensure(self.asn != 0, || {
             format!("peer {peer}: AS number 0 (RFC 7607)")
         })?;
@@ -114,7 +115,7 @@ impl std::fmt::Debug for PeerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The password must not reach a log.
         f.debug_struct("PeerConfig")
-            .field("address", &self.address)
+            .field("name", &self.name)
             .field("port", &self.port)
             .field("asn", &self.asn)
             .field("password", &self.password.as_ref().map(|_| ".."))

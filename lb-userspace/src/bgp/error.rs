@@ -1,7 +1,9 @@
 //! Why a speaker cannot start.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+use super::peer_name::PeerName;
 
 /// Each says in one line what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum SpeakerError {
     )]
     Password {
         /// Whose password.
-        peer: IpAddr,
+        peer: PeerName,
         /// What the kernel said.
         source: io::Error,
     },

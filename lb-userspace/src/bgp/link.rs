@@ -45,8 +45,8 @@ impl Link {
     }
 
     /// Signs with the peer's password from now on.
-    pub fn rekey(&self, peer: &PeerConfig) -> io::Result<()> {
-        transport::set_password(self.stream.as_fd(), peer)
+    pub fn rekey(&self, remote: IpAddr, peer: &PeerConfig) -> io::Result<()> {
+        transport::set_password(self.stream.as_fd(), remote.into(), peer)
     }
 
     /// Returns when bytes can be read, or written where some wait. Cancel-safe.

@@ -7,7 +7,7 @@
 //!
 //! | file | holds | pure |
 //! |---|---|---|
-//! | [`config`], [`route`], [`community`], [`path`] | what the user says: peers, routes, policies, paths | yes |
+//! | [`config`], [`peer_name`], [`route`], [`community`], [`path`] | what the user says: peers, routes, policies, paths | yes |
 //! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
@@ -26,6 +26,7 @@ mod link;
 mod listener;
 pub mod notification;
 pub mod path;
+pub mod peer_name;
 pub mod rib;
 pub mod route;
 mod session;
@@ -40,6 +41,7 @@ pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;
 pub use path::Path;
+pub use peer_name::PeerName;
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
 pub use status::{NotificationKey, PeerSettings, PeerStatus, Strangers};

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::community::Communities;
+use super::peer_name::PeerName;
 
 /// Address families of this speaker, each with SAFI 1 (unicast).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,8 +80,8 @@ pub struct Route {
     pub prefix: IpNet,
     /// Whatever the peer.
     pub policy: Policy,
-    /// Transport addresses of the peers that hear of it; `None`: all.
-    pub peers: Option<BTreeSet<IpAddr>>,
+    /// The peers that hear of it; `None`: all.
+    pub peers: Option<BTreeSet<PeerName>>,
 }
 
 /// All that shall be announced.
@@ -89,8 +89,8 @@ pub struct Route {
 pub struct RouteSet {
     /// By prefix.
     pub routes: BTreeMap<IpNet, Route>,
-    /// By transport address of the peer: what is said about every route to it. A peer that is not here adds nothing.
-    pub peers: BTreeMap<IpAddr, Policy>,
+    /// What is said about every route to it. A peer that is not here adds nothing.
+    pub peers: BTreeMap<PeerName, Policy>,
     /// Nothing that was announced before this process began is missing by mere ignorance: End-of-RIB may be sent.
     /// While false it is held back, at most until five seconds before the restart time, counted from the start of the
     /// speaker, ends.
@@ -99,7 +99,7 @@ pub struct RouteSet {
 
 impl RouteSet {
     /// What one peer shall hear, by prefix without host bits.
-    pub fn to(&self, peer: IpAddr) -> BTreeMap<IpNet, Policy> {
+    pub fn to(&self, peer: PeerName) -> BTreeMap<IpNet, Policy> {
         let nothing = Policy::default();
         let every = self.peers.get(&peer).unwrap_or(&nothing);
         self.routes
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn every_peer_hears_what_is_meant_for_it() {
         let [first, second] = ["10.0.0.1", "2001:db8::2"].map(|a| a.parse().expect("an address"));
-        let route = |prefix: &str, peers: Option<&[IpAddr]>| {
+        let route = |prefix: &str, peers: Option<&[PeerName]>| {
             let prefix: IpNet = prefix.parse().expect("a prefix");
             let route = Route {
                 prefix,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -72,6 +73,8 @@ enum Wake {
 /// The task.
 pub(super) struct Session {
     config: PeerConfig,
+    /// Its end of the connections.
+    remote: IpAddr,
     settings: Settings,
     hold_time: std::time::Duration,
     channels: Channels,
@@ -97,6 +100,7 @@ impl Session {
     pub fn new(
         speaker: &SpeakerConfig,
         config: PeerConfig,
+        remote: IpAddr,
         channels: Channels,
         shared: Arc<Mutex<Shared>>,
         seed: u64,
@@ -111,6 +115,7 @@ impl Session {
             hold_time: speaker.hold_time,
             end_of_rib_at: now() + held_back.unwrap_or_default(),
             config,
+            remote,
             channels,
             outgoing: None,
             incoming: None,
@@ -186,7 +191,7 @@ impl Session {
         let first = self.wanted.is_none();
         if let Some(set) = self.channels.routes.borrow_and_update().as_deref() {
             self.wanted = Some(Wanted {
-                routes: set.to(self.config.address),
+                routes: set.to(self.config.name),
                 complete: set.complete,
             });
         }
@@ -271,9 +276,9 @@ impl Session {
             return;
         }
         self.config.password = Some(password);
-        let peer = self.config.address;
+        let peer = self.remote;
         for link in [&self.outgoing, &self.incoming].into_iter().flatten() {
-            if let Err(error) = link.rekey(&self.config) {
+            if let Err(error) = link.rekey(self.remote, &self.config) {
                 tracing::error!(%peer, %error, "the session keeps its old password");
             }
         }
@@ -285,7 +290,11 @@ impl Session {
     }
 
     fn new_dial(&self) -> Dial {
-        Box::pin(transport::dial(self.config.clone(), self.hold_time))
+        Box::pin(transport::dial(
+            self.remote,
+            self.config.clone(),
+            self.hold_time,
+        ))
     }
 
     fn is_shut_down(&self) -> bool {
@@ -294,7 +303,7 @@ impl Session {
 
     fn accepted(&mut self, stream: TcpStream) {
         let local = local_address(&stream);
-        if transport::accepted(&stream, &self.config, self.hold_time).is_ok() {
+        if transport::accepted(&stream, self.remote, &self.config, self.hold_time).is_ok() {
             self.report(
                 Input::Connected {
                     direction: Direction::Incoming,
@@ -419,7 +428,7 @@ impl Session {
 
     fn up(&mut self, direction: Direction, negotiated: &Negotiated) {
         self.rib = Some(AdjRibOut::new(&self.settings, negotiated));
-        let peer = self.config.address;
+        let peer = self.remote;
         let families: Vec<&str> = negotiated.families.iter().map(|f| f.as_str()).collect();
         tracing::info!(%peer, ?direction, ?families, hold_time = ?negotiated.hold_time, "BGP session established");
         let mut shared = self.lock();
@@ -432,7 +441,7 @@ impl Session {
 
     fn down(&mut self, _direction: Direction, reason: &Reason) {
         self.rib = None;
-        let peer = self.config.address;
+        let peer = self.remote;
         match reason {
             Reason::Stopped => tracing::info!(%peer, "BGP session stopped"),
             _ => tracing::warn!(%peer, %reason, "BGP session down"),
@@ -458,7 +467,7 @@ impl Session {
         let words = self.words(reason);
         let mut shared = self.lock();
         if shared.status.last_failure.as_ref() != Some(&words) {
-            tracing::warn!(peer = %self.config.address, reason = words, "no BGP session");
+            tracing::warn!(peer = %self.remote, reason = words, "no BGP session");
             shared.status.last_failure = Some(words);
         }
     }
@@ -535,7 +544,7 @@ impl Session {
             match codec::encode_update(&update, four_octet_as) {
                 Ok(bytes) => self.push(direction, &bytes),
                 Err(error) => {
-                    tracing::error!(peer = %self.config.address, %error, "cannot announce")
+                    tracing::error!(peer = %self.remote, %error, "cannot announce")
                 }
             }
         }

@@ -7,6 +7,8 @@ use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::peer_name::PeerName;
+
 /// `struct tcp_md5sig` of linux/tcp.h.
 #[repr(C)]
 struct TcpMd5Sig {
@@ -20,30 +22,42 @@ struct TcpMd5Sig {
 
 const _: () = assert!(size_of::<TcpMd5Sig>() == 216);
 
+/// `prefix_len` counts (linux/tcp.h).
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+
 /// Octets of a TCP MD5 key (TCP_MD5SIG_MAXKEYLEN).
 pub(super) const PASSWORD_MAX: usize = 80;
 
 /// Signs segments to `peer` and drops unsigned ones from it (RFC 2385). On a listener it concerns connections from
-/// `peer`; on a connected socket it changes the key in use.
+/// `peer`, where the longest prefix wins (Linux 4.14); on a connected socket it changes the key in use.
 pub(super) fn set_md5_password(
     socket: BorrowedFd<'_>,
-    peer: IpAddr,
+    peer: PeerName,
     password: &str,
 ) -> io::Result<()> {
     let password = password.as_bytes();
     if password.len() > PASSWORD_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    let (name, address, flags, prefix_len) = match peer {
+        PeerName::Address(address) => (libc::TCP_MD5SIG, address, 0, 0),
+        PeerName::Range(range) => (
+            libc::TCP_MD5SIG_EXT,
+            range.addr(),
+            TCP_MD5SIG_FLAG_PREFIX,
+            range.prefix_len(),
+        ),
+    };
     let mut option = TcpMd5Sig {
-        address: sockaddr_storage(peer),
-        flags: 0,
-        prefix_len: 0,
+        address: sockaddr_storage(address),
+        flags,
+        prefix_len,
         key_len: password.len() as u16,
         interface: 0,
         key: [0; PASSWORD_MAX],
     };
     option.key[..password.len()].copy_from_slice(password);
-    set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option)
+    set(socket, libc::IPPROTO_TCP, name, &option)
 }
 
 /// Drops packets of the connection whose TTL (or hop limit) is below `ttl` (RFC 5082).

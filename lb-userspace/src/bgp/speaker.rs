@@ -1,7 +1,6 @@
 //! The speaker: listeners and one task per peer.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::error::SpeakerError;
 use super::listener::{self, Doors};
 use super::notification::Notification;
 use super::path::Path;
+use super::peer_name::PeerName;
 use super::route::RouteSet;
 use super::session::{Channels, Command, Session};
 use super::status::{PeerStatus, Shared, Strangers};
@@ -66,8 +66,11 @@ impl Speaker {
         let mut doors = Doors::new();
         let mut peers = Vec::new();
         for peer in &config.peers {
+            let Some(remote) = peer.name.address() else {
+                continue;
+            };
             let (door, incoming) = mpsc::channel(INCOMING_MAX);
-            doors.insert(peer.address.to_canonical(), door);
+            doors.insert(remote.to_canonical(), door);
             let (commands, orders) = mpsc::channel(4);
             let (path, path_seen) = watch::channel(None);
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
@@ -80,7 +83,14 @@ impl Speaker {
                 routes,
                 path: path_seen,
             };
-            let session = Session::new(&config, peer.clone(), channels, shared.clone(), seed());
+            let session = Session::new(
+                &config,
+                peer.clone(),
+                remote,
+                channels,
+                shared.clone(),
+                seed(),
+            );
             peers.push(PeerHandle {
                 config: peer.clone(),
                 commands,
@@ -109,7 +119,7 @@ impl Speaker {
     }
 
     /// What is known of the path to a peer now; none: nothing any more, which ends no session.
-    pub fn set_path(&self, peer: IpAddr, path: Option<Path>) {
+    pub fn set_path(&self, peer: PeerName, path: Option<Path>) {
         let Some(handle) = self.peer(peer) else {
             return;
         };
@@ -141,13 +151,13 @@ impl Speaker {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// TCP MD5 secrets that are to be used from now on, by the peer's address, without an end to any session. Only a peer
+    /// TCP MD5 secrets that are to be used from now on, by peer, without an end to any session. Only a peer
     /// that has one already gets another.
     ///
     /// Where peers keep both keys for a while, or change theirs within the hold time, the session survives.
-    pub fn rekey(&mut self, passwords: &BTreeMap<IpAddr, String>) {
+    pub fn rekey(&mut self, passwords: &BTreeMap<PeerName, String>) {
         for handle in &mut self.peers {
-            let peer = handle.config.address;
+            let peer = handle.config.name;
             let password = passwords.get(&peer).cloned();
             if password.is_none() || password == handle.config.password {
                 continue;
@@ -158,7 +168,7 @@ impl Speaker {
                 address.is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
             };
             for socket in self.sockets.iter().filter(same) {
-                if let Err(error) = transport::set_password(socket.as_fd(), &handle.config) {
+                if let Err(error) = transport::set_password(socket.as_fd(), peer, &handle.config) {
                     tracing::error!(%peer, %error, "the listener keeps the old password");
                 }
             }
@@ -203,7 +213,7 @@ impl Speaker {
     /// This future, and those below, do not borrow the speaker; they are ready once the status says so.
     pub fn shut_down(
         &self,
-        peer: IpAddr,
+        peer: PeerName,
         message: String,
     ) -> impl Future<Output = ()> + Send + use<> {
         let asked = self.ask(peer, move |done| Command::ShutDown(message, done));
@@ -211,26 +221,26 @@ impl Speaker {
     }
 
     /// Takes [`Speaker::shut_down`] back: the peer is dialled at once.
-    pub fn enable(&self, peer: IpAddr) -> impl Future<Output = ()> + Send + use<> {
+    pub fn enable(&self, peer: PeerName) -> impl Future<Output = ()> + Send + use<> {
         let asked = self.ask(peer, Command::Enable);
         async move { asked.await.unwrap_or_default() }
     }
 
     /// Sends one peer everything again in the same session, and says how many routes that are; none: no session.
-    pub fn refresh(&self, peer: IpAddr) -> impl Future<Output = Option<usize>> + Send + use<> {
+    pub fn refresh(&self, peer: PeerName) -> impl Future<Output = Option<usize>> + Send + use<> {
         let asked = self.ask(peer, Command::Refresh);
         async move { asked.await.flatten() }
     }
 
-    fn peer(&self, address: IpAddr) -> Option<&PeerHandle> {
+    fn peer(&self, name: PeerName) -> Option<&PeerHandle> {
         let mut peers = self.peers.iter();
-        peers.find(|handle| handle.config.address == address)
+        peers.find(|handle| handle.config.name == name)
     }
 
     /// None: no such peer, or its task has ended.
     fn ask<T, F>(
         &self,
-        peer: IpAddr,
+        peer: PeerName,
         command: F,
     ) -> impl Future<Output = Option<T>> + Send + use<T, F>
     where

@@ -25,6 +25,7 @@ use crate::bgp::route::{Family, Policy, Route};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PEER: PeerName = PeerName::Address(LOOPBACK);
 const END_OF_RIB: [u8; 4] = [0, 0, 0, 0];
 
 fn routes(prefixes: &[&str], complete: bool) -> Option<Arc<RouteSet>> {
@@ -48,7 +49,7 @@ fn routes(prefixes: &[&str], complete: bool) -> Option<Arc<RouteSet>> {
 
 fn peer(port: u16) -> PeerConfig {
     PeerConfig {
-        address: LOOPBACK,
+        name: PEER,
         port,
         asn: 65000,
         password: None,
@@ -260,7 +261,7 @@ async fn a_change_of_policy_is_told_in_the_same_session() {
         med: Some(7),
         ..Policy::default()
     };
-    set.peers.insert(LOOPBACK, med);
+    set.peers.insert(PEER, med);
     send.send_replace(Some(Arc::new(set.clone())));
     let body = other.hear_update().await;
     let attribute = [0x80, 4, 4, 0, 0, 0, 7];
@@ -560,7 +561,7 @@ async fn rfc4271_8_2_1_strangers_are_turned_away_and_the_peer_is_not() {
     let own_port = free_port().await;
     let listen = vec![SocketAddr::new(LOOPBACK, own_port)];
     let stranger = PeerConfig {
-        address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)),
+        name: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)).into(),
         passive: true,
         ..peer(179)
     };

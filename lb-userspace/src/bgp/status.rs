@@ -11,12 +11,13 @@ use super::codec::{Attributes, Open};
 use super::config::{PeerConfig, SpeakerConfig};
 use super::fsm::State;
 use super::notification::Notification;
+use super::peer_name::PeerName;
 
 /// One peer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Transport address.
-    pub address: IpAddr,
+    /// The peer.
+    pub name: PeerName,
     /// Its AS.
     pub asn: u32,
     /// What was decided about sessions with it.
@@ -109,7 +110,7 @@ impl PeerStatus {
     /// A peer of which nothing is known yet.
     pub(crate) fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> PeerStatus {
         PeerStatus {
-            address: peer.address,
+            name: peer.name,
             asn: peer.asn,
             settings: PeerSettings::new(speaker, peer),
             shutdown: peer.shutdown.clone(),

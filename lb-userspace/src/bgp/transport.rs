@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::config::{PeerConfig, SpeakerConfig};
 use super::error::SpeakerError;
+use super::peer_name::PeerName;
 use super::sockopt::{set_md5_password, set_min_ttl};
 
 /// Connections that wait to be accepted.
@@ -31,10 +32,10 @@ pub(super) fn listen(
     for peer in config
         .peers
         .iter()
-        .filter(|p| p.address.is_ipv4() == address.is_ipv4())
+        .filter(|p| p.name.is_ipv4() == address.is_ipv4())
     {
-        set_password(socket.as_fd(), peer).map_err(|source| SpeakerError::Password {
-            peer: peer.address,
+        set_password(socket.as_fd(), peer.name, peer).map_err(|source| SpeakerError::Password {
+            peer: peer.name,
             source,
         })?;
     }
@@ -63,20 +64,24 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Opens a connection to a peer; dropping the future gives it up.
-pub(super) async fn dial(peer: PeerConfig, hold_time: Duration) -> io::Result<TcpStream> {
-    let target = SocketAddr::new(peer.address, peer.port);
+pub(super) async fn dial(
+    remote: IpAddr,
+    peer: PeerConfig,
+    hold_time: Duration,
+) -> io::Result<TcpStream> {
+    let target = SocketAddr::new(remote, peer.port);
     let socket = Socket::new(
         Domain::for_address(target),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    set_password(socket.as_fd(), &peer).map_err(no_md5)?;
-    if peer.address.is_ipv6() {
+    set_password(socket.as_fd(), remote.into(), &peer).map_err(no_md5)?;
+    if remote.is_ipv6() {
         socket.set_tclass_v6(TOS)?;
     } else {
         socket.set_tos_v4(TOS)?;
     }
-    set_ttl(&socket, &peer)?;
+    set_ttl(&socket, remote, &peer)?;
     let stream = TcpSocket::from_std_stream(socket.into())
         .connect(target)
         .await?;
@@ -87,19 +92,24 @@ pub(super) async fn dial(peer: PeerConfig, hold_time: Duration) -> io::Result<Tc
 /// Prepares a connection that a peer has opened.
 pub(super) fn accepted(
     stream: &TcpStream,
+    remote: IpAddr,
     peer: &PeerConfig,
     hold_time: Duration,
 ) -> io::Result<()> {
     if let Some(hops) = peer.ttl_security {
-        set_min_ttl(stream.as_fd(), peer.address, min_ttl(hops))?;
+        set_min_ttl(stream.as_fd(), remote, min_ttl(hops))?;
     }
     set_timeouts(stream, hold_time)
 }
 
-/// Signs segments of a connection, or of those that a listener takes from this peer.
-pub(super) fn set_password(socket: BorrowedFd<'_>, peer: &PeerConfig) -> io::Result<()> {
+/// Signs segments of a connection, or of those that a listener takes from `name`.
+pub(super) fn set_password(
+    socket: BorrowedFd<'_>,
+    name: PeerName,
+    peer: &PeerConfig,
+) -> io::Result<()> {
     match &peer.password {
-        Some(password) => set_md5_password(socket, peer.address, password),
+        Some(password) => set_md5_password(socket, name, password),
         None => Ok(()),
     }
 }
@@ -112,15 +122,15 @@ fn no_md5(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-fn set_ttl(socket: &Socket, peer: &PeerConfig) -> io::Result<()> {
+fn set_ttl(socket: &Socket, remote: IpAddr, peer: &PeerConfig) -> io::Result<()> {
     let Some(hops) = peer.ttl_security else {
         return Ok(());
     };
-    match peer.address {
+    match remote {
         IpAddr::V4(_) => socket.set_ttl_v4(255)?,
         IpAddr::V6(_) => socket.set_unicast_hops_v6(255)?,
     }
-    set_min_ttl(socket.as_fd(), peer.address, min_ttl(hops))
+    set_min_ttl(socket.as_fd(), remote, min_ttl(hops))
 }
 
 /// A packet that comes with this TTL has crossed at most `hops - 1` routers.

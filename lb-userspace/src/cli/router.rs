@@ -10,6 +10,7 @@ use super::local::invalid;
 use super::output::{Answer, Style};
 use super::router_config::plan::{Plan, Wanted};
 use super::router_config::text;
+use crate::bgp::PeerName;
 use crate::config;
 use crate::model::Settings;
 use crate::netlink::address::local_address_for;
@@ -44,11 +45,11 @@ pub(super) fn run(args: RouterConfigArgs, style: Style) -> Result<Answer, CliErr
 }
 
 /// This host's towards the router, where it is the node; nothing where the kernel has no way there.
-fn own_addresses(settings: &Settings, chosen: &[IpAddr]) -> Result<Vec<IpAddr>, CliError> {
+fn own_addresses(settings: &Settings, chosen: &[PeerName]) -> Result<Vec<IpAddr>, CliError> {
     let peers = settings.bgp.iter().flat_map(|bgp| &bgp.peers);
     let peers: Vec<IpAddr> = peers
-        .map(|peer| peer.address)
-        .filter(|address| chosen.is_empty() || chosen.contains(address))
+        .filter(|peer| chosen.is_empty() || chosen.contains(&peer.name))
+        .filter_map(|peer| peer.name.address())
         .collect();
     let addresses = super::role::runtime()?.block_on(async {
         let mut addresses = Vec::new();

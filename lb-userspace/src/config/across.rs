@@ -278,8 +278,10 @@ impl Draft {
         let backends = self.pools.iter().flat_map(PoolDraft::addresses);
         let mut taken: HashMap<IpAddr, (&'static str, &Span)> = HashMap::new();
         for peer in self.bgp.iter().flat_map(|bgp| &bgp.peers) {
-            if let Some(address) = &peer.address {
-                taken.insert(address.value, ("a BGP peer", &address.span));
+            let name = peer.name.as_ref();
+            if let Some((address, name)) = name.and_then(|name| Some((name.value.address()?, name)))
+            {
+                taken.insert(address, ("a BGP peer", &name.span));
             }
             if let Some(hop) = &peer.next_hop_v4 {
                 taken.insert(hop.value.into(), ("a next hop", &hop.span));

@@ -1,12 +1,11 @@
 //! `service.announce`.
 
-use std::net::IpAddr;
-
 use super::fields::Fields;
 use super::place::{Placed, Span};
 use super::policy::PolicyDraft;
 use super::unique::repeated;
 use super::value::{self, Reject};
+use crate::bgp::PeerName;
 use crate::model::Announce;
 
 /// `announce` as far as it could be read.
@@ -14,7 +13,7 @@ pub struct AnnounceDraft {
     /// What is said about the VIP.
     pub policy: PolicyDraft,
     /// To whom; none: to all.
-    pub peers: Option<Placed<Vec<Placed<IpAddr>>>>,
+    pub peers: Option<Placed<Vec<Placed<PeerName>>>>,
     /// Its table.
     pub place: Span,
 }
@@ -22,7 +21,7 @@ pub struct AnnounceDraft {
 impl AnnounceDraft {
     /// Reads the table.
     pub fn read(fields: &Fields<'_, '_>) -> Self {
-        let peers = fields.list("peers", value::reachable);
+        let peers = fields.list("peers", value::peer);
         if let Some(peers) = &peers {
             if fields.is_empty("peers") {
                 let reject = Reject::value("must name at least one peer")
@@ -50,7 +49,7 @@ impl AnnounceDraft {
     }
 
     /// Whether that peer is among its peers; `None`: it names none.
-    pub fn names(&self, peer: IpAddr) -> Option<bool> {
+    pub fn names(&self, peer: PeerName) -> Option<bool> {
         let peers = self.peers.as_ref()?;
         Some(peers.value.iter().any(|named| named.value == peer))
     }

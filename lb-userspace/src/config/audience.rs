@@ -1,7 +1,6 @@
 //! Which peer hears of which VIP and what it is told: services and peers together, without contradictions.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 
 use super::across::Draft;
 use super::announce::AnnounceDraft;
@@ -12,7 +11,7 @@ use super::place::{Placed, Span};
 use super::policy::COMMUNITIES_MAX;
 use super::service::ServiceDraft;
 use super::suggest::nearest;
-use crate::bgp::Policy;
+use crate::bgp::{PeerName, Policy};
 use crate::model;
 
 /// A peer, and where it names each service it takes; `None`: it takes all.
@@ -32,8 +31,8 @@ impl<'a> Peer<'a> {
         Peer { draft, takes }
     }
 
-    fn address(&self) -> Option<IpAddr> {
-        self.draft.address.as_ref().map(|address| address.value)
+    fn name(&self) -> Option<PeerName> {
+        self.draft.name.as_ref().map(|name| name.value)
     }
 }
 
@@ -135,7 +134,7 @@ fn check_services_of(peer: &Peer<'_>, draft: &Draft, errors: &Errors) -> bool {
 }
 
 fn check_peers_of(service: &ServiceDraft, peers: &[Peer<'_>], errors: &Errors) {
-    let known: Vec<IpAddr> = peers.iter().filter_map(Peer::address).collect();
+    let known: Vec<PeerName> = peers.iter().filter_map(Peer::name).collect();
     // It may be the one whose address could not be read.
     if known.len() < peers.len() {
         return;
@@ -160,7 +159,7 @@ fn check_peers_of(service: &ServiceDraft, peers: &[Peer<'_>], errors: &Errors) {
 
 /// Where both a service and a peer say what they want, they want the same.
 fn check_agreement(service: &ServiceDraft, peer: &Peer<'_>, errors: &Errors) {
-    let (Some(name), Some(address)) = (name(service), peer.address()) else {
+    let (Some(name), Some(address)) = (name(service), peer.name()) else {
         return;
     };
     let Some(peers) = service.announce.as_ref().and_then(|a| a.peers.as_ref()) else {
@@ -242,7 +241,7 @@ impl Vip<'_> {
 
     fn is_for(&self, peer: &Peer<'_>) -> bool {
         let named = peer
-            .address()
+            .name()
             .and_then(|peer| self.announces().find_map(|a| a.names(peer)));
         named.unwrap_or(true)
     }
@@ -257,7 +256,7 @@ fn check_vip(vip: &Vip<'_>, errors: &Errors) {
     differ(vip, "lengths of AS path", prepends, errors);
     let peers = vip.announces().filter_map(|a| a.peers.as_ref());
     let peers = peers.map(|peers| {
-        let set: BTreeSet<IpAddr> = peers.value.iter().map(|peer| peer.value).collect();
+        let set: BTreeSet<PeerName> = peers.value.iter().map(|peer| peer.value).collect();
         (set, &peers.span)
     });
     differ(vip, "sets of peers", peers, errors);

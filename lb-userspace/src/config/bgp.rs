@@ -1,6 +1,6 @@
 //! `[bgp]` and `[[bgp.peer]]`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::schema::{BFD, PEER};
 use super::secret::Secrets;
 use super::unique::repeated;
 use super::value::{self, Read, Reject};
-use crate::bgp::Communities;
+use crate::bgp::{Communities, PeerName};
 use crate::model::{Bfd, Bgp, BgpPeer, GracefulRestart};
 
 /// `[bgp]` as far as it could be read.
@@ -78,13 +78,13 @@ impl BgpDraft {
                     .help("add a `[[bgp.peer]]`"),
             );
         }
-        let addresses: Vec<Placed<IpAddr>> = self
+        let names: Vec<Placed<PeerName>> = self
             .peers
             .iter()
-            .filter_map(|peer| peer.address.clone())
+            .filter_map(|peer| peer.name.clone())
             .collect();
-        repeated(fields.errors(), &addresses, |address| {
-            format!("two peers have the address {address}")
+        repeated(fields.errors(), &names, |name| {
+            format!("two peers have the address {name}")
         });
         if fields.is_empty("listen") {
             for passive in self.peers.iter().filter_map(|peer| peer.passive.as_ref()) {
@@ -118,8 +118,8 @@ impl BgpDraft {
 
 /// `[[bgp.peer]]` as far as it could be read.
 pub struct PeerDraft {
-    /// Transport address.
-    pub address: Option<Placed<IpAddr>>,
+    /// What the file calls it.
+    pub name: Option<Placed<PeerName>>,
     port: u16,
     /// Its AS.
     pub asn: Option<u32>,
@@ -141,7 +141,7 @@ pub struct PeerDraft {
 impl PeerDraft {
     fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
         PeerDraft {
-            address: fields.must("address", value::reachable),
+            name: fields.must("address", value::peer),
             port: fields.get_or("port", BGP_PORT, value::port),
             asn: fields.must("asn", asn).map(|asn| asn.value),
             password: password(fields, secrets),
@@ -163,7 +163,7 @@ impl PeerDraft {
     fn finish(self) -> Option<BgpPeer> {
         let (password, password_file) = self.password.unzip();
         Some(BgpPeer {
-            address: self.address?.value,
+            name: self.name?.value,
             port: self.port,
             asn: self.asn?,
             password,

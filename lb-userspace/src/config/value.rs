@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::fields::NOT_SUPPORTED;
 use super::place::Span;
+use crate::bgp::PeerName;
 
 /// Why a value is not taken. The key and the place are put to it by whoever knows them.
 #[derive(Clone, Debug, PartialEq)]
@@ -244,6 +245,11 @@ pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
         },
         IpAddr::V4(_) => reject,
     })
+}
+
+/// A BGP peer by the name that its section gives it.
+pub fn peer(value: &DeValue<'_>) -> Read<PeerName> {
+    reachable(value).map(PeerName::from)
 }
 
 /// An address that this host can reach; its own loopback is one.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::bgp::PeerName;
 use crate::dataplane::features::Feature;
 use crate::model::{Mode, PoolName};
 use crate::netlink::nic::XdpFeatures;
@@ -137,8 +138,8 @@ pub struct Way {
 /// A BGP peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
+    /// What the configuration calls it, or the address of a member.
+    pub address: PeerName,
     /// How it is.
     pub state: PeerState,
 }
@@ -215,7 +216,7 @@ pub(crate) mod testing {
                 backends: vec![backend(1), backend(2)],
             }],
             peers: vec![Peer {
-                address: [10, 0, 0, 1].into(),
+                address: IpAddr::from([10, 0, 0, 1]).into(),
                 state: PeerState::Session("Established".into(), None),
             }],
         }

@@ -217,7 +217,7 @@ async fn peers(settings: Option<&Settings>, sessions: Option<Vec<PeerStatus>>) -
     let bgp = settings.and_then(|settings| settings.bgp.as_ref());
     for peer in bgp.iter().flat_map(|bgp| &bgp.peers) {
         all.push(Peer {
-            address: peer.address,
+            address: peer.name,
             state: try_peer(peer).await,
         });
     }
@@ -226,7 +226,10 @@ async fn peers(settings: Option<&Settings>, sessions: Option<Vec<PeerStatus>>) -
 
 /// No agent has a session, so that a connection disturbs none.
 async fn try_peer(peer: &BgpPeer) -> PeerState {
-    if !matches!(nic::route(peer.address).await, Ok(Ok(_))) {
+    let Some(address) = peer.name.address() else {
+        return PeerState::Passive;
+    };
+    if !matches!(nic::route(address).await, Ok(Ok(_))) {
         return PeerState::NoRoute;
     }
     if peer.passive {
@@ -235,7 +238,7 @@ async fn try_peer(peer: &BgpPeer) -> PeerState {
     if peer.password.is_some() || peer.ttl_security.is_some() {
         return PeerState::Guarded;
     }
-    let destination = SocketAddr::new(peer.address, peer.port);
+    let destination = SocketAddr::new(address, peer.port);
     match timeout(CONNECT_TIME, TcpStream::connect(destination)).await {
         Ok(Ok(_)) => PeerState::Answers,
         Ok(Err(error)) => PeerState::Silent(error.to_string()),

@@ -8,14 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::bgp::Family;
 use crate::bgp::notification::Notification;
+use crate::bgp::{Family, PeerName};
 
 /// One BGP session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// Transport address.
-    pub address: IpAddr,
+    pub address: PeerName,
     /// AS of the peer.
     pub asn: u32,
     /// RFC 4271 name of the state.
@@ -255,7 +255,7 @@ pub struct RouteList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRoutes {
     /// Transport address.
-    pub address: IpAddr,
+    pub address: PeerName,
     /// AS of the peer.
     pub asn: u32,
     /// RFC 4271 name of the state; without a session nothing is told.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::bgp::PeerName;
 use crate::model::{PoolName, Vip};
 
 /// `anylb diff`: the configuration in force against another one.
@@ -140,7 +141,7 @@ pub struct RouteDiff {
     /// Added: it is announced; removed: it is withdrawn.
     pub fate: Fate,
     /// To these peers.
-    pub peers: Vec<IpAddr>,
+    pub peers: Vec<PeerName>,
     /// Attributes that are not what they were.
     pub changes: Vec<ValueDiff>,
     /// Why it is withdrawn.

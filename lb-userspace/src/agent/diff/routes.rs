@@ -1,7 +1,6 @@
 //! What peers would hear, as far as configuration, the operator and the checks have a say.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -10,7 +9,7 @@ use crate::agent::capacity::Servable;
 use crate::agent::core::Core;
 use crate::agent::pool::World;
 use crate::agent::serving::{self, Mode, Vips};
-use crate::bgp::Policy;
+use crate::bgp::{PeerName, Policy};
 use crate::model::{Service, Settings};
 use crate::status::{Fate, RouteDiff};
 
@@ -41,7 +40,7 @@ impl Core {
     pub(super) fn route_diff(&self, next: &Settings, world: World<'_>) -> Routes {
         let (_, now) = self.heard(&self.settings, world);
         let (vips, then) = self.heard(next, world);
-        let count = |heard: &BTreeMap<IpAddr, Heard>| heard.values().map(BTreeMap::len).sum();
+        let count = |heard: &BTreeMap<PeerName, Heard>| heard.values().map(BTreeMap::len).sum();
         Routes {
             before: count(&now),
             after: count(&then),
@@ -50,7 +49,7 @@ impl Core {
     }
 
     /// What each peer hears of `settings`, and why not more.
-    fn heard(&self, settings: &Settings, world: World<'_>) -> (Vips, BTreeMap<IpAddr, Heard>) {
+    fn heard(&self, settings: &Settings, world: World<'_>) -> (Vips, BTreeMap<PeerName, Heard>) {
         let capacities: BTreeMap<_, _> = settings
             .pools
             .values()
@@ -73,7 +72,7 @@ impl Core {
         let bgp = settings.bgp.as_ref();
         let set = serving::route_set(&vips, &settings.services, bgp, Mode::Serving, true);
         let peers = bgp.map_or(&[][..], |bgp| &bgp.peers).iter();
-        let heard = peers.map(|peer| (peer.address, set.to(peer.address)));
+        let heard = peers.map(|peer| (peer.name, set.to(peer.name)));
         let heard = heard.collect();
         (vips, heard)
     }
@@ -81,13 +80,13 @@ impl Core {
 
 /// By prefix and what happens to it, with all peers to which the same happens.
 fn diffs(
-    now: &BTreeMap<IpAddr, Heard>,
-    then: &BTreeMap<IpAddr, Heard>,
+    now: &BTreeMap<PeerName, Heard>,
+    then: &BTreeMap<PeerName, Heard>,
     vips: &Vips,
 ) -> Vec<RouteDiff> {
     let mut all: Vec<RouteDiff> = Vec::new();
     let nothing = Heard::new();
-    let mut peers: Vec<IpAddr> = now.keys().chain(then.keys()).copied().collect();
+    let mut peers: Vec<PeerName> = now.keys().chain(then.keys()).copied().collect();
     peers.sort_unstable();
     peers.dedup();
     let mut places = BTreeMap::<IpNet, Vec<usize>>::new();
@@ -115,7 +114,7 @@ fn diffs(
     all
 }
 
-fn of_peer(peer: IpAddr, old: &Heard, new: &Heard, vips: &Vips) -> Vec<RouteDiff> {
+fn of_peer(peer: PeerName, old: &Heard, new: &Heard, vips: &Vips) -> Vec<RouteDiff> {
     let diff = |prefix: IpNet, fate, changes, reason| RouteDiff {
         prefix,
         fate,

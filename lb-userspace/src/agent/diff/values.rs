@@ -1,11 +1,10 @@
 //! Single keys, in the words of the file. What nobody should read, or what takes a page, is only said to differ.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bgp::{Communities, Policy};
+use crate::bgp::{Communities, PeerName, Policy};
 use crate::filter::{Filter, PrefixList, Prefixes};
 use crate::model::{
     Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Need, Node, Pool,
@@ -191,9 +190,9 @@ pub(super) fn policies(before: Option<&Bgp>, after: Option<&Bgp>) -> Vec<ValueDi
         communities,
     );
     for peer in &after.peers {
-        let same = |old: &&BgpPeer| old.address == peer.address;
+        let same = |old: &&BgpPeer| old.name == peer.name;
         if let Some(old) = before.peers.iter().find(same) {
-            let prefix = format!("bgp.peer {} ", peer.address);
+            let prefix = format!("bgp.peer {} ", peer.name);
             policy(&mut found, &prefix, &old.policy, &peer.policy);
             let key = format!("{prefix}services");
             found.key(key, &old.services, &peer.services, |services| {
@@ -319,12 +318,12 @@ fn sessions(found: &mut Found, before: &Bgp, after: &Bgp) {
         },
     );
     found.key("bgp.listen", &before.listen, &after.listen, |all| list(all));
-    let of = |bgp: &Bgp| -> Vec<IpAddr> { bgp.peers.iter().map(|peer| peer.address).collect() };
+    let of = |bgp: &Bgp| -> Vec<PeerName> { bgp.peers.iter().map(|peer| peer.name).collect() };
     found.key("bgp.peer", &of(&before), &of(&after), |all| list(all));
     for peer in &after.peers {
-        let same = |old: &&BgpPeer| old.address == peer.address;
+        let same = |old: &&BgpPeer| old.name == peer.name;
         if let Some(old) = before.peers.iter().find(same) {
-            found.key(format!("bgp.peer {}", peer.address), old, peer, unsaid);
+            found.key(format!("bgp.peer {}", peer.name), old, peer, unsaid);
         }
     }
 }

@@ -32,7 +32,7 @@ async fn two_peers() -> (
         peers: vec![
             peer(port),
             PeerConfig {
-                address: GOOD,
+                name: GOOD.into(),
                 ..peer(port)
             },
         ],

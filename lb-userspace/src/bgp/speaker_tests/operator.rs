@@ -12,7 +12,7 @@ async fn rfc9003_a_peer_that_is_shut_down_is_told_why_and_stays_down() {
     other.hear_update().await;
     assert_eq!(other.hear_update().await, END_OF_RIB);
 
-    in_time("down", speaker.shut_down(LOOPBACK, "upgrade".into())).await;
+    in_time("down", speaker.shut_down(PEER, "upgrade".into())).await;
     let status = &speaker.status()[0];
     assert_eq!(status.state, State::Idle);
     assert_eq!(status.shutdown.as_deref(), Some("upgrade"));
@@ -29,7 +29,7 @@ async fn rfc9003_a_peer_that_is_shut_down_is_told_why_and_stays_down() {
     let dialled = tokio::time::timeout(Duration::from_millis(1500), listener.accept()).await;
     assert!(dialled.is_err(), "longer than the first back-off");
 
-    in_time("up", speaker.enable(LOOPBACK)).await;
+    in_time("up", speaker.enable(PEER)).await;
     let mut other = Scripted::accept(&listener).await;
     other.establish().await;
     assert!(announces(&other.hear_update().await, &[32, 192, 0, 2, 10]));
@@ -61,7 +61,7 @@ async fn rfc4486_4_who_connects_to_a_peer_that_is_down_is_rejected() {
         Heard::Other(Message::Notification(Notification::new(6, 5))),
         "from the start"
     );
-    in_time("up", speaker.enable(LOOPBACK)).await;
+    in_time("up", speaker.enable(PEER)).await;
     let mut other = connect().await;
     other.establish().await;
     until("Established", &speaker, |s| s.state == State::Established).await;
@@ -73,7 +73,7 @@ async fn a_refresh_sends_everything_again_in_the_same_session() {
     let (_send, receive) = watch::channel(routes(&["192.0.2.10/32"], true));
     let speaker = Speaker::start(config(peer(port)), receive).expect("starts");
     assert_eq!(
-        in_time("refresh", speaker.refresh(LOOPBACK)).await,
+        in_time("refresh", speaker.refresh(PEER)).await,
         None,
         "no session"
     );
@@ -81,11 +81,11 @@ async fn a_refresh_sends_everything_again_in_the_same_session() {
     other.establish().await;
     other.hear_update().await;
     assert_eq!(other.hear_update().await, END_OF_RIB);
-    let asked = in_time("refresh", speaker.refresh(LOOPBACK)).await;
+    let asked = in_time("refresh", speaker.refresh(PEER)).await;
     assert_eq!(asked, Some(1));
     assert!(announces(&other.hear_update().await, &[32, 192, 0, 2, 10]));
     let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
-    assert_eq!(speaker.refresh(stranger).await, None);
+    assert_eq!(speaker.refresh(stranger.into()).await, None);
     assert!(speaker.status()[0].flaps.is_empty());
 }
 

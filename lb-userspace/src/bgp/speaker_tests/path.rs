@@ -32,9 +32,9 @@ async fn rfc9384_a_path_that_fails_ends_the_session_with_cease_10() {
     other.establish().await;
     assert_eq!(other.hear_update().await, END_OF_RIB);
 
-    speaker.set_path(LOOPBACK, Some(failed(7)));
-    speaker.set_path(LOOPBACK, None);
-    speaker.set_path(LOOPBACK, Some(UP));
+    speaker.set_path(PEER, Some(failed(7)));
+    speaker.set_path(PEER, None);
+    speaker.set_path(PEER, Some(UP));
     tokio::task::yield_now().await;
     assert_eq!(
         speaker.status()[0].state,
@@ -42,7 +42,7 @@ async fn rfc9384_a_path_that_fails_ends_the_session_with_cease_10() {
         "that it has failed before, and for another watcher, says nothing"
     );
     speaker.set_path(
-        LOOPBACK,
+        PEER,
         Some(Path {
             usable: true,
             failures: 1,
@@ -84,7 +84,7 @@ async fn a_peer_that_waits_for_its_path_hears_nothing_before() {
     };
     let quiet = Duration::from_millis(200);
     for path in [None, Some(failed(0))] {
-        speaker.set_path(LOOPBACK, path);
+        speaker.set_path(PEER, path);
         let dialled = tokio::time::timeout(quiet, listener.accept()).await;
         assert!(dialled.is_err(), "no dial: {path:?}");
         let said = tokio::time::timeout(quiet, early.stream.read_u8()).await;
@@ -94,12 +94,12 @@ async fn a_peer_that_waits_for_its_path_hears_nothing_before() {
             Some("it waits for the path to the peer: BFD is not up")
         );
     }
-    speaker.set_path(LOOPBACK, Some(UP));
+    speaker.set_path(PEER, Some(UP));
     early.establish().await;
     until("Established", &speaker, |s| s.state == State::Established).await;
     assert_eq!(speaker.status()[0].last_failure, None);
 
-    speaker.set_path(LOOPBACK, None);
+    speaker.set_path(PEER, None);
     tokio::task::yield_now().await;
     assert_eq!(
         speaker.status()[0].state,
@@ -111,7 +111,7 @@ async fn a_peer_that_waits_for_its_path_hears_nothing_before() {
     while let Ok(beside) = tokio::time::timeout(quiet, listener.accept()).await {
         drop(beside);
     }
-    speaker.set_path(LOOPBACK, Some(failed(1)));
+    speaker.set_path(PEER, Some(failed(1)));
     assert_eq!(early.hear().await, bfd_down());
     until("Idle", &speaker, |s| s.state == State::Idle).await;
     let longer_than_the_back_off = Duration::from_millis(1500);

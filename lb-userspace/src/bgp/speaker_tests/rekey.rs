@@ -12,7 +12,7 @@ const A_WHILE: Duration = Duration::from_millis(300);
 async fn rfc2385_a_new_password_does_not_end_the_session() {
     let (listener, port) = listener().await;
     let sign = |socket: std::os::fd::BorrowedFd<'_>, password: &str| {
-        set_md5_password(socket, LOOPBACK, password).expect("a kernel with TCP MD5");
+        set_md5_password(socket, PEER, password).expect("a kernel with TCP MD5");
     };
     sign(listener.as_fd(), "old");
     let (send, receive) = watch::channel(routes(&["192.0.2.10/32"], true));
@@ -26,7 +26,7 @@ async fn rfc2385_a_new_password_does_not_end_the_session() {
     other.hear_update().await;
     assert_eq!(other.hear_update().await, END_OF_RIB);
 
-    let new = BTreeMap::from([(LOOPBACK, "new".to_owned())]);
+    let new = BTreeMap::from([(PEER, "new".to_owned())]);
     speaker.rekey(&new);
     // Until the peer has the new one as well, nothing arrives, and nothing is lost.
     assert!(speaker.flushed(PATIENCE).await, "it has come to that");

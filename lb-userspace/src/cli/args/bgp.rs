@@ -1,8 +1,8 @@
 //! `anylb bgp`.
 
-use std::net::IpAddr;
-
 use clap::{Args, Subcommand};
+
+use crate::bgp::PeerName;
 
 /// `bgp`.
 #[derive(Clone, Debug, Subcommand)]
@@ -15,7 +15,7 @@ pub enum BgpCommand {
     Routes {
         /// Only to this peer
         #[arg(value_name = "PEER")]
-        peer: Option<IpAddr>,
+        peer: Option<PeerName>,
     },
     /// End a session, and have none with this peer until it is enabled again
     ///
@@ -36,7 +36,7 @@ pub enum BgpCommand {
 pub struct PeerArgs {
     /// Address of the peer
     #[arg(value_name = "PEER")]
-    pub peer: IpAddr,
+    pub peer: PeerName,
 }
 
 /// `bgp shutdown`.
@@ -44,7 +44,7 @@ pub struct PeerArgs {
 pub struct ShutdownArgs {
     /// Address of the peer
     #[arg(value_name = "PEER")]
-    pub peer: IpAddr,
+    pub peer: PeerName,
     /// What the peer's operator shall read: at most 255 bytes
     #[arg(short, long, value_name = "TEXT", default_value = "")]
     pub message: String,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::CONFIG;
+use crate::bgp::PeerName;
 pub use crate::cli::router_config::Platform;
 
 /// `router-config`.
@@ -19,7 +20,7 @@ pub struct RouterConfigArgs {
     pub config: PathBuf,
     /// The router: its address in the file; once for every session with it
     #[arg(long, value_name = "ADDRESS")]
-    pub peer: Vec<IpAddr>,
+    pub peer: Vec<PeerName>,
     /// Address of a node as the router sees it; once for every node and family
     ///
     /// Without it, the addresses that this host has towards the router.

@@ -1,13 +1,12 @@
 //! `anylb bgp`.
 
-use std::net::IpAddr;
-
 use super::super::args::BgpCommand;
 use super::super::client::Client;
 use super::super::error::CliError;
 use super::super::output::{Answer, Style};
 use super::super::show;
 use super::change;
+use crate::bgp::PeerName;
 use crate::status::{Command, Envelope, PeerDetail, PeerList, Refusal};
 
 pub(super) async fn answer(
@@ -48,7 +47,7 @@ async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
     })
 }
 
-async fn peer(client: &Client, address: IpAddr, style: Style) -> Result<Answer, CliError> {
+async fn peer(client: &Client, address: PeerName, style: Style) -> Result<Answer, CliError> {
     let envelope = client.status().await?;
     let mut peers = envelope.body.peers;
     only(&mut peers, address, |peer| peer.address)?;
@@ -56,7 +55,7 @@ async fn peer(client: &Client, address: IpAddr, style: Style) -> Result<Answer, 
     Answer::new(style, &detail, |detail| show::peer::table(detail, style))
 }
 
-async fn routes(client: &Client, peer: Option<IpAddr>, style: Style) -> Result<Answer, CliError> {
+async fn routes(client: &Client, peer: Option<PeerName>, style: Style) -> Result<Answer, CliError> {
     let mut envelope = client.routes().await?;
     if let Some(peer) = peer {
         only(&mut envelope.body.peers, peer, |found| found.address)?;
@@ -65,7 +64,11 @@ async fn routes(client: &Client, peer: Option<IpAddr>, style: Style) -> Result<A
 }
 
 /// Leaves the one of that address.
-fn only<T>(list: &mut Vec<T>, peer: IpAddr, address: impl Fn(&T) -> IpAddr) -> Result<(), Refusal> {
+fn only<T>(
+    list: &mut Vec<T>,
+    peer: PeerName,
+    address: impl Fn(&T) -> PeerName,
+) -> Result<(), Refusal> {
     let known: Vec<String> = list.iter().map(|one| address(one).to_string()).collect();
     list.retain(|one| address(one) == peer);
     match list.is_empty() {

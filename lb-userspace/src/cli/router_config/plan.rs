@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::agent::serving::{self, Mode, Standing, Vips};
-use crate::bgp::Family;
+use crate::bgp::{Family, PeerName};
 use crate::model::{Bgp, BgpPeer, GracefulRestart, Settings};
 use crate::status::Refusal;
 
@@ -93,7 +93,7 @@ impl Password {
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Our peers that are the router; empty: the only one there is.
-    pub peers: Vec<IpAddr>,
+    pub peers: Vec<PeerName>,
     /// Addresses of the nodes, as the router sees them.
     pub nodes: Vec<IpAddr>,
     /// Passwords in clear text.
@@ -121,12 +121,12 @@ impl Plan {
         }
         let mut neighbors = Vec::new();
         for peer in &peers {
-            let same = |node: &&IpAddr| node.is_ipv4() == peer.address.is_ipv4();
+            let same = |node: &&IpAddr| node.is_ipv4() == peer.name.is_ipv4();
             let nodes: Vec<&IpAddr> = wanted.nodes.iter().filter(same).collect();
             if nodes.is_empty() {
                 return Err(Refusal::usage(format!(
                     "which address has the node towards {}? this host has none: say so with --node",
-                    peer.address
+                    peer.name
                 )));
             }
             let neighbor = |address: &IpAddr| neighbor(bgp, peer, *address, wanted.show_secrets);
@@ -177,14 +177,14 @@ impl Plan {
     }
 }
 
-fn chosen<'b>(bgp: &'b Bgp, wanted: &[IpAddr]) -> Result<Vec<&'b BgpPeer>, Refusal> {
-    let known: Vec<String> = bgp.peers.iter().map(|p| p.address.to_string()).collect();
+fn chosen<'b>(bgp: &'b Bgp, wanted: &[PeerName]) -> Result<Vec<&'b BgpPeer>, Refusal> {
+    let known: Vec<String> = bgp.peers.iter().map(|p| p.name.to_string()).collect();
     if wanted.is_empty() {
         return match bgp.peers.as_slice() {
             [only] => Ok(vec![only]),
             peers => {
                 let peers = peers.iter();
-                let list = peers.map(|peer| format!("{} (AS {})", peer.address, peer.asn));
+                let list = peers.map(|peer| format!("{} (AS {})", peer.name, peer.asn));
                 Err(Refusal::usage(format!(
                     "which router? say so with --peer, once for every address of it: {}",
                     list.collect::<Vec<_>>().join(", ")
@@ -192,17 +192,17 @@ fn chosen<'b>(bgp: &'b Bgp, wanted: &[IpAddr]) -> Result<Vec<&'b BgpPeer>, Refus
             }
         };
     }
-    let find = |address: &IpAddr| {
-        let found = bgp.peers.iter().find(|peer| peer.address == *address);
-        found.ok_or_else(|| Refusal::no_peer(*address, &known))
+    let find = |name: &PeerName| {
+        let found = bgp.peers.iter().find(|peer| peer.name == *name);
+        found.ok_or_else(|| Refusal::no_peer(*name, &known))
     };
     wanted.iter().map(find).collect()
 }
 
 fn one_router(peers: &[&BgpPeer]) -> Result<u32, Refusal> {
-    let mut of: BTreeMap<u32, IpAddr> = BTreeMap::new();
+    let mut of: BTreeMap<u32, PeerName> = BTreeMap::new();
     for peer in peers {
-        of.entry(peer.asn).or_insert(peer.address);
+        of.entry(peer.asn).or_insert(peer.name);
     }
     let mut found = of.into_iter();
     match (found.next(), found.next()) {
@@ -224,7 +224,7 @@ fn heard(settings: &Settings, bgp: &Bgp, peers: &[&BgpPeer]) -> Vec<IpNet> {
     let routes = serving::route_set(&vips, services, Some(bgp), Mode::Serving, true);
     let mut prefixes: Vec<IpNet> = peers
         .iter()
-        .flat_map(|peer| routes.to(peer.address).into_keys())
+        .flat_map(|peer| routes.to(peer.name).into_keys())
         .collect();
     prefixes.sort_unstable();
     prefixes.dedup();
@@ -246,7 +246,7 @@ fn neighbor(bgp: &Bgp, peer: &BgpPeer, address: IpAddr, show_secrets: bool) -> N
         bfd: peer.bfd.as_ref().map(|bfd| Bfd {
             interval_ms: bfd.interval.as_millis(),
             multiplier: bfd.multiplier,
-            multihop: bfd.multihop.map(|_| peer.address),
+            multihop: bfd.multihop.and(peer.name.address()),
         }),
     }
 }

@@ -8,6 +8,7 @@ use clap::ValueEnum as _;
 
 use super::plan::{Plan, Wanted};
 use super::{Platform, text};
+use crate::bgp::PeerName;
 use crate::cli::tests::same_as;
 use crate::config::{self, Host, HostFile};
 use crate::model::Settings;
@@ -98,12 +99,23 @@ fn settings(text: &str) -> Settings {
 }
 
 fn addresses(list: &[&str]) -> Vec<IpAddr> {
+    all(list)
+}
+
+fn peers(list: &[&str]) -> Vec<PeerName> {
+    all(list)
+}
+
+fn all<T>(list: &[&str]) -> Vec<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Debug>,
+{
     list.iter().map(|one| one.parse().unwrap()).collect()
 }
 
 fn plan(peers: &[&str], nodes: &[&str], show_secrets: bool) -> Result<Plan, Refusal> {
     let wanted = Wanted {
-        peers: addresses(peers),
+        peers: self::peers(peers),
         nodes: addresses(nodes),
         show_secrets,
     };
@@ -148,7 +160,7 @@ fn bfd_is_said_to_both_sides() {
             "bfd = { interval = \"100ms\", multihop = true }",
         );
     let wanted = Wanted {
-        peers: addresses(&["10.0.0.1"]),
+        peers: self::peers(&["10.0.0.1"]),
         nodes: addresses(&["10.0.0.11", "10.0.0.12"]),
         show_secrets: false,
     };
@@ -253,7 +265,7 @@ fn what_is_not_clear_is_asked() {
     let mut settings = settings(EXTERNAL);
     settings.services.clear();
     let wanted = Wanted {
-        peers: addresses(&["10.0.0.2"]),
+        peers: self::peers(&["10.0.0.2"]),
         ..Wanted::default()
     };
     let refusal = Plan::new(&settings, &wanted).expect_err("nothing to announce");

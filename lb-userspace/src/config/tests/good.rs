@@ -58,7 +58,7 @@ fn the_example_of_a_load_balancer() {
             graceful_restart: GracefulRestart::WithBfd,
             listen: vec![],
             peers: vec![BgpPeer {
-                address: [10, 0, 0, 1].into(),
+                name: std::net::IpAddr::from([10, 0, 0, 1]).into(),
                 port: 179,
                 asn: 65000,
                 password: Some("secret".into()),
@@ -264,7 +264,7 @@ fn every_key_is_read() {
     let listen = [([0; 4], 179).into(), (Ipv6Addr::UNSPECIFIED, 1179).into()];
     assert_eq!(bgp.listen, listen);
     let peer = BgpPeer {
-        address: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1).into(),
+        name: std::net::IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)).into(),
         port: 1179,
         asn: 65000,
         password: Some("secret".into()),
@@ -341,7 +341,7 @@ fn every_key_is_read() {
             med: Some(u32::MAX),
             prepend: 6,
         },
-        peers: Some(BTreeSet::from([bgp.peers[0].address])),
+        peers: Some(BTreeSet::from([bgp.peers[0].name])),
     };
     assert_eq!(settings.services[0].announce, announce);
     assert_eq!(settings.services[1].announce, Announce::default());

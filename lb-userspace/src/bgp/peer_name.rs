@@ -1,0 +1,122 @@
+//! What the configuration calls a peer.
+
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A peer of the configuration; written as there, in JSON as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerName {
+    /// The one with this transport address.
+    Address(IpAddr),
+    /// Whoever connects from inside this prefix, which has no host bits.
+    Range(IpNet),
+}
+
+impl PeerName {
+    /// Its transport address; none: it has more than one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            PeerName::Address(address) => Some(*address),
+            PeerName::Range(_) => None,
+        }
+    }
+
+    /// The prefix that its members connect from.
+    pub fn range(&self) -> Option<IpNet> {
+        match self {
+            PeerName::Address(_) => None,
+            PeerName::Range(range) => Some(*range),
+        }
+    }
+
+    /// Whether sessions with it run over IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        match self {
+            PeerName::Address(address) => address.is_ipv4(),
+            PeerName::Range(range) => range.addr().is_ipv4(),
+        }
+    }
+}
+
+impl std::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PeerName::Address(address) => address.fmt(f),
+            PeerName::Range(range) => range.fmt(f),
+        }
+    }
+}
+
+/// Neither an address nor a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the address or the range of a BGP peer, such as 10.0.0.1 or 10.0.0.0/24")]
+pub struct NoPeerName;
+
+impl FromStr for PeerName {
+    type Err = NoPeerName;
+
+    fn from_str(text: &str) -> Result<PeerName, NoPeerName> {
+        let address = || text.parse().map(|address: IpAddr| PeerName::from(address));
+        let range = || text.parse().map(|net: IpNet| PeerName::Range(net.trunc()));
+        address().or_else(|_| range()).map_err(|_| NoPeerName)
+    }
+}
+
+impl From<IpAddr> for PeerName {
+    /// An IPv4 address in IPv6 form is the IPv4 address.
+    fn from(address: IpAddr) -> PeerName {
+        PeerName::Address(address.to_canonical())
+    }
+}
+
+impl From<IpNet> for PeerName {
+    fn from(range: IpNet) -> PeerName {
+        PeerName::Range(range.trunc())
+    }
+}
+
+impl Serialize for PeerName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PeerName, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_as_in_the_configuration() {
+        for (text, name) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("2001:DB8::1", Some("2001:db8::1")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            ("10.0.0.0/24", Some("10.0.0.0/24")),
+            ("10.0.0.9/24", Some("10.0.0.0/24")),
+            ("2001:db8::/64", Some("2001:db8::/64")),
+            ("10.0.0", None),
+            ("10.0.0.0/33", None),
+            ("", None),
+        ] {
+            let parsed: Result<PeerName, NoPeerName> = text.parse();
+            let written = parsed.map(|name| name.to_string()).ok();
+            assert_eq!(written.as_deref(), name, "{text}");
+        }
+        let name: PeerName = "10.0.0.0/24".parse().expect("a range");
+        let json = serde_json::to_string(&name).expect("a string");
+        assert_eq!(json, r#""10.0.0.0/24""#);
+        assert_eq!(serde_json::from_str::<PeerName>(&json).expect("one"), name);
+    }
+}
