@@ -22,11 +22,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::filter::Filter;
 use crate::flow::FlowKey;
 use crate::flow_table::FlowCount;
+use crate::layout::shape;
 use crate::packet::{Packet, is_zero};
 use crate::prefix;
 use crate::rate::Rates;
 
-/// Raised with every change of a layout or of a map's meaning. An agent adopts pinned maps of its own version only.
+/// Raised where a map means something else and [`crate::layout`] does not see it. An agent adopts pinned maps of its own layout only.
 pub const ABI_VERSION: u32 = 1;
 /// Banks: one in use, one to fill.
 pub const BANKS: u32 = 2;
@@ -63,6 +64,15 @@ pub const ABSENT: u16 = 0xffff;
 
 /// Values of maps, with the size of each.
 macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => {
+        $crate::abi::unpinned_values! { $($(#[$doc])* $name = $size { $($(#[$field_doc])* $field: $ty,)* })* }
+        $($crate::layout::shape!($name { $($field: $ty,)* });)*
+    };
+}
+pub(crate) use values;
+
+/// The same of maps that end with their process: no other build ever reads them.
+macro_rules! unpinned_values {
     ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* })*) => { $(
         $(#[$doc])*
         #[repr(C)]
@@ -74,7 +84,7 @@ macro_rules! values {
         const _: () = assert!(core::mem::size_of::<$name>() == $size);
     )* };
 }
-pub(crate) use values;
+pub(crate) use unpinned_values;
 
 values! {
     /// The root.
@@ -282,6 +292,16 @@ pub struct Bank {
     /// Lengths of VIPs that are prefixes.
     pub prefixes: prefix::Lengths,
 }
+
+shape!(Bank {
+    shared: Shared,
+    occupied: [u64; VIP_BUCKETS as usize / 64],
+    vips: [VipBucket; VIP_BUCKETS as usize],
+    services: [ServiceBucket; SERVICE_BUCKETS as usize],
+    backends: [Backend; BACKENDS_MAX as usize],
+    extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
+    prefixes: prefix::Lengths,
+});
 
 /// Linux allocates no larger copy of a map value for a system call (`KMALLOC_MAX_SIZE`).
 const _: () = assert!(size_of::<Bank>() <= 4 << 20);

@@ -14,7 +14,7 @@
 //! A changed configuration is a new set of maps under a new program, put in place of the old one by one link update: no
 //! packet meets half of each.
 
-use crate::abi::{self, BUCKET_ENTRIES, VipEntry, values};
+use crate::abi::{self, BUCKET_ENTRIES, VipEntry, unpinned_values};
 use crate::prefix;
 
 /// Addresses per family that the tunnel may end at.
@@ -32,7 +32,7 @@ pub const CACHE_SLOTS: u32 = 1024;
 /// Bytes of the ring buffer in which the program asks for next hops.
 pub const WANTED_BYTES: usize = 4096;
 
-values! {
+unpinned_values! {
     /// What every packet needs to know. All zero: nothing is a tunnel packet.
     Config = 1784 {
         /// Seed of the VIP index.

@@ -20,6 +20,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::layout::shape;
 use crate::siphash::siphash_2_4;
 use crate::wire::Ports;
 
@@ -47,6 +48,14 @@ pub struct FlowKey {
     /// Key of places in the flow table, which the row must tell nothing about.
     table: u64,
 }
+
+shape!(FlowKey {
+    words: [u32; 10],
+    ipv4_base: u64,
+    mixer: u64,
+    entropy: u64,
+    table: u64,
+});
 
 /// A flow: addresses of 16 bytes, as they lie on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::layout::shape;
+
 /// Entries of a bucket.
 pub const ENTRIES: usize = 5;
 /// Notes of a bucket.
@@ -56,6 +58,14 @@ pub struct Bucket {
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
+shape!(Bucket {
+    fingerprints: [u32; ENTRIES],
+    notes: [u32; NOTES],
+    backends: [u16; ENTRIES],
+    identities: [u16; ENTRIES],
+    seen: [u16; ENTRIES],
+    states: u16,
+});
 
 /// First bit of the closed ones.
 const CLOSING: usize = 8;
@@ -133,6 +143,16 @@ pub struct FlowCount {
     /// [`Outcome::Released`].
     pub released: u64,
 }
+
+shape!(FlowCount {
+    known: u64,
+    noted: u64,
+    entered: u64,
+    replaced: u64,
+    evicted: u64,
+    expired: u64,
+    released: u64,
+});
 
 impl FlowCount {
     /// Counts one more.

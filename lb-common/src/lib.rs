@@ -6,6 +6,7 @@
 //! | [`tunnel`] | tunnel header v1: GUE with every hop of the row |
 //! | [`flow`] | flow hash v1 and its key schedule |
 //! | [`abi`] | values of the BPF maps, limits, ABI version |
+//! | [`layout`] | what the bytes in pinned maps mean, as a number |
 //! | [`exit`] | how packets leave a program |
 //! | [`filter`] | verdicts about source addresses |
 //! | [`packet`] | how decision code reads and grows a packet |
@@ -42,6 +43,7 @@ pub mod flow_table;
 pub mod frame;
 pub mod generator;
 pub mod ipv6;
+pub mod layout;
 pub mod lb;
 pub mod mss;
 pub mod packet;

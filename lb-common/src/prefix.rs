@@ -82,8 +82,9 @@ pub const fn place(seed: u64, entry: &VipEntry) -> u64 {
     }
 }
 
+/// The same of an entry of this kind that is a prefix.
 #[inline(always)]
-const fn place_of(seed: u64, kind: u32, address: [u64; 2]) -> u64 {
+pub(crate) const fn place_of(seed: u64, kind: u32, address: [u64; 2]) -> u64 {
     abi::mix(seed ^ (kind as u64), address)
 }
 

@@ -445,9 +445,12 @@ pub struct Version {
     /// What it was built from; none where the build did not know.
     #[serde(default)]
     pub commit: Option<String>,
-    /// Layout of the pinned maps.
+    /// Version of the pinned maps' layout.
     #[serde(default)]
     pub map_abi: u32,
+    /// Fingerprint of that layout, which tells apart what one version may hide.
+    #[serde(default)]
+    pub map_layout: String,
     /// Header of the tunnel between nodes and backends.
     #[serde(default)]
     pub tunnel: u8,

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use anylb::dataplane::layout;
 use aya::maps::MapData;
 
 use crate::bench::bpf;
@@ -327,7 +328,8 @@ fn collect(dir: &Path, into: &mut BTreeSet<(PathBuf, u64)>) -> Result<()> {
 
 fn maps(pin_dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut maps = Vec::new();
-    let dir = pin_dir.join("maps");
+    let own = layout::directory(pin_dir);
+    let dir = own.join("maps");
     if !dir.join("ROOT").exists() {
         return Ok(maps);
     }
@@ -335,7 +337,7 @@ fn maps(pin_dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     for name in ["ROOT", "BANKS"] {
         add(name, array(&dir.join(name))?);
     }
-    let mut tables: Vec<_> = std::fs::read_dir(pin_dir.join("tables"))?
+    let mut tables: Vec<_> = std::fs::read_dir(own.join("tables"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     tables.sort();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use anylb::dataplane::layout;
 use aya::maps::{Array, Map, MapData};
 use lb_common::abi;
 use lb_tests::harness::xdp_pass::XdpPass;
@@ -277,7 +278,8 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
     orphaned(&lone).await?;
     let good = File::with(&[1]);
     let pins = lone.node().bpffs.path().join("anylb");
-    let (root, banks) = (pins.join("maps/ROOT"), pins.join("maps/BANKS"));
+    let maps = layout::directory(&pins).join("maps");
+    let (root, banks) = (maps.join("ROOT"), maps.join("BANKS"));
     let shown = pins.display();
 
     set_version(&root, abi::ABI_VERSION + 1)?;
@@ -318,6 +320,80 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
     // The advice must help.
     std::fs::remove_dir_all(&pins)?;
     runs_and_stops(&lone, &good).await
+}
+
+/// What a build of another layout has left: to this one its maps are those under another name.
+fn relabel(lone: &Lone) -> Result<PathBuf> {
+    let pins = pins(lone);
+    let others = pins.join("abi-0123456789abcdef");
+    std::fs::rename(layout::directory(&pins), &others)?;
+    Ok(others)
+}
+
+#[tokio::test]
+async fn a_datapath_of_another_layout_forwards_until_ours_holds_everything() -> Result<()> {
+    if !privileged::available("a_datapath_of_another_layout_forwards_until_ours_holds_everything") {
+        return Ok(());
+    }
+    let lone = Lone::build("anylb-f-other-abi", LAB, 1).await?;
+    orphaned(&lone).await?;
+    let others = relabel(&lone)?;
+    let before = lone.footprint()?;
+    let link = |footprint: &Footprint| {
+        let mut pins = footprint.pins.iter();
+        pins.find(|(path, _)| path.ends_with("links/eth0")).cloned()
+    };
+
+    let taken = lone
+        .node()
+        .netns
+        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 179)).context("bind"))?;
+    lone.write(&listening_on("0.0.0.0:179"))?;
+    let (code, said) = lone.refused(&[]).await?;
+    assert_eq!(code, FAILED, "{said}");
+    assert!(said.contains("port 179 is in use"), "{said}");
+    assert!(
+        lone.footprint()? == before,
+        "a start that fails leaves nothing beside it"
+    );
+    drop(taken);
+
+    lone.write(&File::with(&[1]))?;
+    let agent = lone.start().await?;
+    poll::until("a datapath of our own", SOON, async || {
+        let now = lone.footprint()?;
+        if now.program == before.program {
+            ensure!(others.exists(), "its maps are gone before its program");
+        } else {
+            // The first program that follows finds everything.
+            ensure!(now.bank().is_some(), "nothing in the maps");
+        }
+        let status = agent.status()?;
+        ensure!(status.adopted, "{status:?}");
+        ensure!(!others.exists(), "the other's pins are still there");
+        ensure!(
+            status.services.iter().any(|service| service.announced),
+            "{status:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let after = lone.footprint()?;
+    assert!(after.program.is_some() && after.program != before.program);
+    assert_eq!(link(&after), link(&before), "attached all the time");
+
+    // One that died before it was done with the other's pins.
+    agent.kill()?;
+    std::fs::create_dir(&others)?;
+    let agent = lone.start().await?;
+    poll::until("adoption", SOON, async || {
+        ensure!(agent.status()?.adopted && !others.exists());
+        Ok(())
+    })
+    .await?;
+    assert_eq!(lone.footprint()?.bank(), after.bank(), "our own is adopted");
+    agent.stop(SOON).await?;
+    assert_untouched(&lone, "stopped")
 }
 
 #[tokio::test]

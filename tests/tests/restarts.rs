@@ -3,17 +3,19 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use anylb::dataplane::layout;
 use lb_tests::failover::watch::Watch;
 use lb_tests::harness::counters::{Counters, xdp_errors};
 use lb_tests::harness::second_router::SecondRouter;
-use lb_tests::harness::{poll, privileged};
+use lb_tests::harness::{poll, privileged, shell};
 use lb_tests::interop::daemon::{self, Kind, Side};
 use lb_tests::lab::agent::Agent;
 use lb_tests::load::long_lived::{LongLived, Plan};
@@ -23,7 +25,7 @@ use serde_json::json;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 /// Three of each kind, where nothing else is said.
-const RESTARTS: usize = 12;
+const RESTARTS: usize = 15;
 const SOON: Duration = Duration::from_secs(30);
 const NODE_ASN: u32 = 65001;
 /// Routers, by address on the node's link and AS.
@@ -37,6 +39,8 @@ const CONNECTIONS: usize = 200;
 /// Port of the tunnel.
 const GUE: u16 = 6080;
 const FLOWS: usize = 64;
+/// Name of a layout that is none.
+const OTHER_LAYOUT: &str = "0123456789abcdef";
 /// Datagrams per second that are aimed at.
 const RATE: u64 = 50_000;
 
@@ -198,14 +202,29 @@ enum Restart {
     HandedOver,
     Replaced,
     PutBack,
+    /// By a build that cannot read the maps; what follows cannot read that one's.
+    OfAnotherLayout,
 }
 
-const KINDS: [Restart; 4] = [
+const KINDS: [Restart; 5] = [
     Restart::Killed,
     Restart::HandedOver,
     Restart::Replaced,
     Restart::PutBack,
+    Restart::OfAnotherLayout,
 ];
+
+/// A copy of the program that takes its own maps for those of another layout: their name is in it by its letters.
+fn of_another_layout(program: &Path, copy: &Path) -> Result<()> {
+    std::fs::copy(program, copy)?;
+    let mut edit = Command::new("sed");
+    edit.env("LC_ALL", "C").args(["-i", "-e"]);
+    edit.arg(format!("s/{}/{OTHER_LAYOUT}/g", layout::name()));
+    shell::output(edit.arg(copy))?;
+    let version = shell::output(Command::new(copy).arg("version"))?;
+    ensure!(version.contains(OTHER_LAYOUT), "{version}");
+    Ok(())
+}
 
 #[tokio::test]
 async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
@@ -228,7 +247,9 @@ async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
     // The same program at another place is another program to everything but its author.
     let copy = dir.join("anylb-next");
     std::fs::copy(lone.anylb(), &copy)?;
-    let programs: [PathBuf; 2] = [lone.anylb().to_owned(), copy];
+    let other = dir.join("anylb-other");
+    of_another_layout(lone.anylb(), &other)?;
+    let programs: [PathBuf; 3] = [lone.anylb().to_owned(), copy, other];
 
     let mut agent = lone.start().await?;
     serving(&agent).await?;
@@ -271,6 +292,7 @@ async fn restarts_cost_no_packet_no_connection_and_no_route() -> Result<()> {
         let begin = Instant::now();
         let program = match kind {
             Restart::Replaced => &programs[1],
+            Restart::OfAnotherLayout => &programs[2],
             _ => &programs[0],
         };
         match kind {

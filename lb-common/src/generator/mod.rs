@@ -19,7 +19,7 @@ mod mark;
 mod packet;
 mod turn;
 
-use crate::abi::values;
+use crate::abi::unpinned_values;
 use crate::wire::{Ethernet, Ipv4, Ipv6, Udp};
 
 pub use mark::{Mark, Origin, TRIAL_BITS, origin};
@@ -29,7 +29,7 @@ pub use turn::{BURST_MAX, DEBT_MAX_PS};
 /// Most flows: every one has an address and port of its own.
 pub const FLOWS_MAX: u32 = 1 << 24;
 
-values! {
+unpinned_values! {
     /// What all CPUs send in a trial.
     Order = 144 {
         /// Nothing is sent before, on the clock of `bpf_ktime_get_ns`.

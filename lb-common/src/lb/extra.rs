@@ -17,12 +17,12 @@ mod rate;
 mod remembered;
 
 use super::{Exit, Mark, Tables};
-use crate::abi::{self, Bank, ServiceEntry, options, values};
+use crate::abi::{self, Bank, ServiceEntry, options, unpinned_values};
 use crate::exit::leave;
 use crate::flow::Flow;
 use crate::wire::{Be16, Ports};
 
-values! {
+unpinned_values! {
     /// A packet of such a service: value of the map `CASE`, where the CPU at work writes it down.
     Case = 64 {
         /// Of the client, v4-mapped, as all of a flow.

@@ -6,7 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{L3, untagged};
-use crate::abi::values;
+use crate::abi::unpinned_values;
 use crate::budget::Budget;
 use crate::packet::Transit;
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, v4_mapped};
@@ -16,7 +16,7 @@ pub const CAPTURE_MAX: usize = 256;
 /// [`Asked::exit`]: wherever it leaves.
 pub const ANY_EXIT: u32 = u32::MAX;
 
-values! {
+unpinned_values! {
     /// What is asked for: value of the map `ASKED`.
     Asked = 88 {
         /// Nothing is told from then on, by CLOCK_MONOTONIC; zero: nobody asks.

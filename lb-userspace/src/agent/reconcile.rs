@@ -43,6 +43,9 @@ use trace::Watcher;
 
 /// How long a starting agent waits for next hops and checks to report at all.
 const START_WAIT: Duration = Duration::from_secs(5);
+/// The same where a program of another layout forwards: nothing tells what its agent knew, so that every check is waited for. Routers
+/// keep the routes of a node that is restarting twice as long, where the configuration does not say otherwise.
+const BESIDE_WAIT: Duration = Duration::from_secs(60);
 /// Source port of self-probes.
 const PROBE_PORT: u16 = 50_000;
 
@@ -253,7 +256,9 @@ impl Reconciler {
         }
         self.ready = true;
         let reloaded = self.take_pending(world.now);
-        self.keep_attached();
+        if !self.is_beside() {
+            self.keep_attached();
+        }
         self.end_unwatched();
         if let Some(plane) = &mut self.parts.plane {
             plane.flush_log();
@@ -261,13 +266,21 @@ impl Reconciler {
         let before = self.parts.core.state.generation;
         let applied = self.apply(world).map_err(|error| error.to_string());
         self.note("datapath", applied.clone());
+        if self.is_beside() && applied.is_ok() {
+            self.take_over();
+        }
         if self.parts.core.state.generation != before {
             info!(
                 generation = self.parts.core.state.generation,
                 "inputs changed"
             );
         }
-        self.publish(world);
+        if self.is_beside() && self.mode == Mode::Serving {
+            // What could not be applied says nothing about the program that forwards: its routes stay.
+            self.tell(world, &[]);
+        } else {
+            self.publish(world);
+        }
         if let Some((diff, reply)) = reloaded {
             self.answer_reload(applied, diff, reply);
         }
@@ -285,6 +298,23 @@ impl Reconciler {
             }
             self.note("link", attached.map_err(|error| error.to_string()));
         }
+    }
+
+    /// The maps hold everything: the program takes the place of another layout's.
+    fn take_over(&mut self) {
+        let Some(plane) = &mut self.parts.plane else {
+            return;
+        };
+        let attached = plane.attach();
+        if attached.is_ok() {
+            info!("took over from another layout: its maps are gone");
+        }
+        self.note("link", attached.map_err(|error| error.to_string()));
+    }
+
+    /// Whether a program of another layout forwards.
+    fn is_beside(&self) -> bool {
+        self.parts.plane.as_ref().is_some_and(Dataplane::is_beside)
     }
 
     fn apply(&mut self, world: World<'_>) -> Result<(), RoundError> {
@@ -368,7 +398,12 @@ impl Reconciler {
             || needed
                 .iter()
                 .all(|address| settled(world.next_hops.get(address)));
-        (checked && resolved) || self.started.elapsed() > START_WAIT
+        let judged = || world.verdicts.judged(targets.keys());
+        let (said, limit) = match self.is_beside() {
+            true => (checked && judged(), BESIDE_WAIT),
+            false => (checked, START_WAIT),
+        };
+        (said && resolved) || self.started.elapsed() > limit
     }
 
     fn publish(&mut self, world: World<'_>) {

@@ -21,7 +21,7 @@ use crate::api::admin::AdminSocket;
 use crate::api::{admin, scrape};
 use crate::backend;
 use crate::bgp::{PeerName, Speaker};
-use crate::dataplane::{BpfLog, Dataplane, Next, Options, privileges};
+use crate::dataplane::{BpfLog, Dataplane, Next, Options, layout, privileges};
 use crate::health::Checker;
 use crate::model::{Bgp, Settings};
 use crate::netlink::{Own, Resolver};
@@ -57,8 +57,13 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
     let (routes, routes_seen) = watch::channel(None);
     let speaker =
         announce::start(&settings, &ground.state.shut_down, preserved, routes_seen).await?;
-    if let Some(plane) = &mut ground.plane {
-        plane.attach()?;
+    match &mut ground.plane {
+        Some(plane) if plane.is_beside() => info!(
+            layout = layout::name(),
+            "the pinned maps are of another layout: its program forwards until this agent's maps hold everything"
+        ),
+        Some(plane) => plane.attach()?,
+        None => {}
     }
     let (probes, probes_seen) = watch::channel(Vec::new());
     let bfd = Detection::start(&settings, probes_seen).await;

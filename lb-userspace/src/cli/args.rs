@@ -167,8 +167,9 @@ pub enum Command {
     Ask(Ask),
     /// Show the version, and those of the formats that nodes must agree on
     ///
-    /// An agent takes over a running datapath of its own map ABI only; nodes and backends of one service need the
-    /// same flow hash, and backends must know the tunnel header that nodes send.
+    /// An agent that takes over a running datapath keeps its maps where the map ABI is the same, and else makes its own
+    /// beside them first: no packet is lost, counters begin anew. Nodes and backends of one service need the same
+    /// flow hash, and backends must know the tunnel header that nodes send.
     Version,
     /// Print the completions of a shell
     ///

@@ -10,6 +10,7 @@ use super::args::Format;
 use super::error::CliError;
 use super::output::{Answer, Style, colour_on, to_json};
 use crate::config::{self, Diagnostics, Summary};
+use crate::dataplane::layout;
 use crate::status::{Envelope, Exit, Version};
 
 /// `anylb version`. No agent is asked, so its generation is 0.
@@ -18,8 +19,8 @@ pub(super) fn version(style: Style) -> Result<Answer, CliError> {
         let commit = version.commit.as_ref();
         let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
         format!(
-            "anylb {}{commit}\nmap ABI {}, tunnel header {}, flow hash {}\n",
-            version.version, version.map_abi, version.tunnel, version.flow_hash
+            "anylb {}{commit}\nmap ABI {} ({}), tunnel header {}, flow hash {}\n",
+            version.version, version.map_abi, version.map_layout, version.tunnel, version.flow_hash
         )
     })
 }
@@ -30,6 +31,7 @@ fn this_version() -> Version {
         version: env!("CARGO_PKG_VERSION").to_string(),
         commit: commit.map(str::to_string),
         map_abi: abi::ABI_VERSION,
+        map_layout: layout::name(),
         tunnel: tunnel::VERSION,
         flow_hash: flow::FLOW_HASH_VERSION,
     }

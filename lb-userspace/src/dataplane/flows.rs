@@ -1,12 +1,13 @@
-//! The flow table: its size, which is fixed while a program runs, and its pin, which has the size in its name.
+//! The flow table: its size, which is fixed while a program runs, and its pin, which has size and shape in its name.
 //!
-//! Another size makes another table, beside the one that a running program still holds; the old pin goes once the new program is on
+//! It belongs to no layout of the other maps, so that flows survive a change of theirs. Another size or shape makes another table, beside the one that a running program still holds; the old pin goes once the new program is on
 //! the interfaces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_common::flow_table::{Bucket, ENTRIES, tick_shift};
+use lb_common::layout;
 
 use super::counters::possible_cpus;
 use super::maps::Shape;
@@ -47,8 +48,8 @@ impl Flows {
     }
 
     /// Compares what is pinned under its name.
-    pub(super) fn check(self, pin_dir: &Path, maps: &Path) -> Result<(), DataplaneError> {
-        let path = self.path(maps);
+    pub(super) fn check(self, pin_dir: &Path, directory: &Path) -> Result<(), DataplaneError> {
+        let path = self.path(directory);
         if path.exists() {
             Shape::of::<Bucket>(MAP, self.max_entries()).check(pin_dir, &path)?;
         }
@@ -56,18 +57,21 @@ impl Flows {
     }
 
     /// Where it is pinned.
-    pub(super) fn path(self, maps: &Path) -> PathBuf {
-        maps.join(format!("{MAP}-{}", self.max_entries()))
+    pub(super) fn path(self, directory: &Path) -> PathBuf {
+        directory.join(format!(
+            "{}-{:016x}",
+            self.max_entries(),
+            layout::FLOW_TABLE
+        ))
     }
 
-    /// Removes the pins of other sizes.
-    pub(super) fn remove_others(self, maps: &Path) -> Result<(), DataplaneError> {
-        let (own, prefix) = (self.path(maps), format!("{MAP}-"));
-        for entry in fs::read_dir(maps).map_err(DataplaneError::pin(maps.into()))? {
-            let entry = entry.map_err(DataplaneError::pin(maps.into()))?;
-            let is_one = entry.file_name().to_string_lossy().starts_with(&prefix);
-            if is_one && entry.path() != own {
-                remove_pin(&entry.path())?;
+    /// Removes the pins of others.
+    pub(super) fn remove_others(self, directory: &Path) -> Result<(), DataplaneError> {
+        let own = self.path(directory);
+        for entry in fs::read_dir(directory).map_err(DataplaneError::pin(directory.into()))? {
+            let path = entry.map_err(DataplaneError::pin(directory.into()))?.path();
+            if path != own {
+                remove_pin(&path)?;
             }
         }
         Ok(())

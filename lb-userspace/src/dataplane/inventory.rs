@@ -21,7 +21,7 @@ impl Dataplane {
         let named = SHAPES
             .iter()
             .map(|shape| (shape.name.to_owned(), self.pins.maps().join(shape.name)));
-        let flows = (flows::MAP.to_owned(), self.flows.path(&self.pins.maps()));
+        let flows = (flows::MAP.to_owned(), self.flows.path(&self.pins.flows()));
         let mut numbered = Vec::new();
         for (noun, directory) in [
             ("table", self.pins.tables()),

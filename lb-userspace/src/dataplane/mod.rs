@@ -21,14 +21,16 @@
 //! | [`guard`] | whether the pinned program forwards, without the agent |
 //! | `filters` | maps of allow and deny lists |
 //! | `inner` | maps of any size in an outer one |
+//! | [`layout`] | where maps of this layout are pinned, and those of others |
 //! | `log` | lines that the programs log |
 //! | `next` | who gets what the program passes, and which program that makes it |
 //! | `slot` | the place of another program behind the LB node's |
 //! | `trace` | the program that tells of packets, while somebody watches |
 //!
-//! What is pinned under `pin_dir` outlives the agent: `maps/NAME`, `tables/N`, `filters/N`,
-//! `buckets/N`, `links/INTERFACE`. An agent that starts finds the
-//! pins, checks their shape and ABI version, reads the state back, and replaces the program by link update. A datapath that was
+//! What is pinned under `pin_dir` outlives the agent: `links/INTERFACE`, `flows/SIZE-SHAPE`, and in a directory `abi-LAYOUT` of their
+//! own `maps/NAME`, `tables/N`, `filters/N`, `buckets/N`. An agent that starts finds the
+//! pins of its layout, checks their shape, reads the state back, and replaces the program by link update; where there are only those of
+//! another layout, the program is replaced once the new maps hold everything. A datapath that was
 //! never switched on goes away with its value, so that a start which fails leaves nothing.
 
 #![allow(
@@ -47,6 +49,7 @@ pub mod guard;
 mod inner;
 pub(crate) mod inventory;
 pub mod jiffies;
+pub mod layout;
 pub(crate) mod link;
 mod log;
 pub(crate) mod maps;
@@ -155,8 +158,8 @@ impl Dataplane {
     pub fn open_logging(options: &Options, log: BpfLog) -> Result<Self, DataplaneError> {
         let pins = Pins::open(&options.pin_dir)?;
         let flows = Flows::new(options.flow_table_entries)?;
-        flows.check(&options.pin_dir, &pins.maps())?;
-        let mut object = load_object(&pins.maps(), UNUSED_RING, log, flows)?;
+        flows.check(&options.pin_dir, &pins.flows())?;
+        let mut object = load_object(&pins, UNUSED_RING, log, flows)?;
         let role = options.next.role();
         let program = role.program(log);
         load_program(&mut object, program)?;
@@ -180,8 +183,8 @@ impl Dataplane {
             flows,
             lines,
             behind: options.next.behind(&options.pin_dir)?,
+            adopted: pins.kept() || pins.beside() && links.values().any(Option::is_some),
             links,
-            adopted: pins.kept(),
             trace: None,
             loaded,
             pins,
@@ -203,20 +206,26 @@ impl Dataplane {
             outcome = outcome.and(attached.map_err(DataplaneError::beside));
         }
         outcome?;
-        self.flows.remove_others(&self.pins.maps())?;
-        if self.links.is_empty() {
-            return Ok(());
+        self.flows.remove_others(&self.pins.flows())?;
+        if !self.links.is_empty() {
+            let used = self.links.iter().filter_map(|(name, link)| {
+                let hook = link.as_ref()?.hook();
+                Some(xdp::pin(&directory, name, hook))
+            });
+            self.pins.remove_links_but(&used.collect())?;
         }
-        let used = self.links.iter().filter_map(|(name, link)| {
-            let hook = link.as_ref()?.hook();
-            Some(xdp::pin(&directory, name, hook))
-        });
-        self.pins.remove_links_but(&used.collect())
+        self.pins.remove_others()
     }
 
-    /// Whether a former agent's state was found.
+    /// Whether a former agent's datapath was found.
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// Whether a former agent's maps are of another layout: its program stays until [`Dataplane::attach`], which is for when the new
+    /// maps hold everything.
+    pub fn is_beside(&self) -> bool {
+        self.pins.beside()
     }
 
     /// The XDP program on the interfaces, for test runs.
@@ -358,7 +367,7 @@ impl Dataplane {
 
     /// From now on packets are told of; that ends by itself after `lease_ns` without [`Dataplane::traced`].
     pub fn begin_trace(&mut self, wanted: Asked, lease_ns: u64) -> Result<(), DataplaneError> {
-        let mut trace = Trace::load(&self.pins.maps(), self.role, self.log, self.flows, wanted)?;
+        let mut trace = Trace::load(&self.pins, self.role, self.log, self.flows, wanted)?;
         trace.renew(lease_ns)?;
         self.trace = Some(trace);
         let attached = self.attach();
@@ -556,11 +565,12 @@ fn live<'o>(loaded: &'o Xdp, trace: Option<&'o Trace>) -> Result<&'o Xdp, Datapl
 
 /// `ring_bytes`: of the ring for packets.
 fn load_object(
-    maps_dir: &Path,
+    pins: &Pins,
     ring_bytes: u32,
     log: BpfLog,
     flows: Flows,
 ) -> Result<Ebpf, DataplaneError> {
+    let maps_dir = &pins.maps();
     let mut loader = EbpfLoader::new();
     // Nothing in the object is relocated by the kernel's types, which take megabytes to read.
     loader.btf(None);
@@ -574,7 +584,7 @@ fn load_object(
     for map in slot::MAPS {
         loader.map_pin_path(map, maps_dir.join(map));
     }
-    loader.map_pin_path(flows::MAP, flows.path(maps_dir));
+    loader.map_pin_path(flows::MAP, flows.path(&pins.flows()));
     loader.map_max_entries(flows::MAP, flows.max_entries());
     loader.override_global("FLOW_BUCKETS", &flows.buckets, true);
     loader.override_global("TICK_SHIFT", &flows.tick_shift, true);

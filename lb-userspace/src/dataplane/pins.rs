@@ -9,18 +9,25 @@ use lb_common::abi;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::DataplaneError;
 use super::maps::{SHAPES, prepare_directory};
 use super::root::RootMap;
+use super::{DataplaneError, layout};
 
-const PARTS: [&str; 5] = ["maps", "tables", "filters", "buckets", "links"];
+/// What programs of all layouts have in common.
+const SHARED: [&str; 2] = ["links", "flows"];
+/// What is in the directory of a layout.
+const PARTS: [&str; 4] = ["maps", "tables", "filters", "buckets"];
 
 /// `node.pin_dir`, locked. Dropping it removes what is pinned, unless a datapath was found there or [`Pins::keep`] was called.
 pub(super) struct Pins {
     path: PathBuf,
+    /// Of this build's layout.
+    own: PathBuf,
     /// This process made the directory itself.
     made: bool,
     keep: bool,
+    /// A datapath of another layout may be in use.
+    beside: bool,
     _lock: Flock<File>,
 }
 
@@ -29,7 +36,7 @@ impl Pins {
     /// not ours to adopt. A refusal changes nothing.
     pub(super) fn open(path: &Path) -> Result<Self, DataplaneError> {
         let made = !path.exists();
-        prepare_directory(path, &PARTS)?;
+        prepare_directory(path, &SHARED)?;
         let directory = File::open(path).map_err(DataplaneError::pin(path.into()))?;
         let lock =
             Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
@@ -38,13 +45,23 @@ impl Pins {
                     other => DataplaneError::pin(path.into())(other.into()),
                 }
             })?;
-        let keep = holds_datapath(path)?;
+        let own = layout::directory(path);
+        prepare_directory(&own, &PARTS)?;
+        let keep = holds_datapath(path, &own)?;
+        let others = layout::others(path).map_err(DataplaneError::pin(path.into()))?;
         Ok(Self {
             path: path.into(),
+            own,
             made,
             keep,
+            beside: !keep && !others.is_empty(),
             _lock: lock,
         })
+    }
+
+    /// Whether a datapath of another layout may be in use, which this one is to follow.
+    pub(super) fn beside(&self) -> bool {
+        self.beside
     }
 
     /// Whether there is a datapath that outlives this value.
@@ -58,23 +75,28 @@ impl Pins {
     }
 
     pub(super) fn maps(&self) -> PathBuf {
-        self.path.join("maps")
+        self.own.join("maps")
     }
 
     pub(super) fn tables(&self) -> PathBuf {
-        self.path.join("tables")
+        self.own.join("tables")
     }
 
     pub(super) fn filters(&self) -> PathBuf {
-        self.path.join("filters")
+        self.own.join("filters")
     }
 
     pub(super) fn buckets(&self) -> PathBuf {
-        self.path.join("buckets")
+        self.own.join("buckets")
     }
 
     pub(super) fn links(&self) -> PathBuf {
         self.path.join("links")
+    }
+
+    /// Flow tables, by their size and shape.
+    pub(super) fn flows(&self) -> PathBuf {
+        self.path.join("flows")
     }
 
     /// Where a program may be for a moment.
@@ -101,17 +123,22 @@ impl Pins {
         self.remove_all()
     }
 
-    fn remove_all(&self) -> Result<(), DataplaneError> {
-        // Links first: the program comes off before its maps lose their names.
-        for part in ["links", "buckets", "filters", "tables", "maps"] {
-            let path = self.path.join(part);
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(DataplaneError::pin(path)(error));
-                }
-                _ => {}
-            }
+    /// Removes the pins of other layouts: no interface carries a program of theirs any more.
+    pub(super) fn remove_others(&mut self) -> Result<(), DataplaneError> {
+        let others = layout::others(&self.path);
+        for path in others.map_err(DataplaneError::pin(self.path.clone()))? {
+            remove_directory(path)?;
         }
+        self.beside = false;
+        Ok(())
+    }
+
+    fn remove_all(&mut self) -> Result<(), DataplaneError> {
+        // Links first: the program comes off before its maps lose their names.
+        remove_directory(self.links())?;
+        remove_directory(self.own.clone())?;
+        remove_directory(self.flows())?;
+        self.remove_others()?;
         if self.made {
             // Not empty where somebody else uses it as well.
             let _ = fs::remove_dir(&self.path);
@@ -122,9 +149,15 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = self.remove_all()
-        {
+        if self.keep {
+            return;
+        }
+        let removed = match self.beside {
+            // Links and flows are the other's.
+            true => remove_directory(self.own.clone()),
+            false => self.remove_all(),
+        };
+        if let Err(error) = removed {
             tracing::warn!("left behind: {error}");
         }
     }
@@ -132,8 +165,8 @@ impl Drop for Pins {
 
 /// Compares what is pinned with what this agent would make. True where a datapath is in use; maps alone, which no agent ever
 /// switched on, are none.
-fn holds_datapath(pin_dir: &Path) -> Result<bool, DataplaneError> {
-    let maps = pin_dir.join("maps");
+fn holds_datapath(pin_dir: &Path, own: &Path) -> Result<bool, DataplaneError> {
+    let maps = own.join("maps");
     for shape in &SHAPES {
         let path = maps.join(shape.name);
         if path.exists() {
@@ -158,6 +191,15 @@ fn holds_datapath(pin_dir: &Path) -> Result<bool, DataplaneError> {
             difference: "missing".into(),
             pin_dir: pin_dir.into(),
         }),
+    }
+}
+
+fn remove_directory(path: PathBuf) -> Result<(), DataplaneError> {
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DataplaneError::pin(path)(error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::ProgramFd;
 
-use super::DataplaneError;
+use super::{DataplaneError, layout};
 
 /// The place of a backend's program, on a box that is both.
 pub(crate) const BACKEND: &str = "BACKEND";
@@ -25,7 +25,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// One of the LB node whose pins are in `pin_dir`.
     pub(crate) fn open(pin_dir: &Path, name: &'static str) -> Result<Self, DataplaneError> {
-        let pin = pin_dir.join("maps").join(name);
+        let pin = layout::directory(pin_dir).join("maps").join(name);
         let data = || MapData::from_pin(&pin).map_err(DataplaneError::map(name));
         let programs = Map::ProgramArray(data()?).try_into();
         let numbers = Map::Array(data()?).try_into();

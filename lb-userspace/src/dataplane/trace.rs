@@ -3,8 +3,6 @@
 //! Ring, filter and program belong to the value. Of an agent that dies in the middle the interface keeps the program, which tells
 //! nothing once the time in the filter is over; the next agent's takes its place.
 
-use std::path::Path;
-
 use aya::maps::{Array, MapData, RingBuf};
 use aya::{Ebpf, Pod};
 use lb_common::lb::Exit;
@@ -16,6 +14,7 @@ use super::flows::Flows;
 use super::generator::now_ns;
 use super::log::{BpfLog, Lines};
 use super::next::Role;
+use super::pins::Pins;
 use super::{DataplaneError, PerCpu, maps};
 
 /// Bytes of the ring: some three thousand packets.
@@ -70,13 +69,13 @@ pub(super) struct Trace {
 impl Trace {
     /// Loads it beside the maps that are pinned. Until [`Trace::renew`] it tells nothing.
     pub(super) fn load(
-        maps_dir: &Path,
+        pins: &Pins,
         role: Role,
         log: BpfLog,
         flows: Flows,
         wanted: Asked,
     ) -> Result<Self, DataplaneError> {
-        let mut object = super::load_object(maps_dir, RING_BYTES, log, flows)?;
+        let mut object = super::load_object(pins, RING_BYTES, log, flows)?;
         let program = role.watched();
         super::load_program(&mut object, program)?;
         Ok(Self {

@@ -303,11 +303,7 @@ fn the_next_agent_knows_the_flows_and_another_size_forgets_them() {
         let now = hops(&loaded);
         let same = first.iter().zip(&now).filter(|(a, b)| a == b).count();
         assert_eq!(same, if keeps { first.len() } else { 0 }, "{entries}");
-        let pins = std::fs::read_dir(options.pin_dir.join("maps")).expect("pins");
-        let tables = pins.filter(|pin| {
-            let name = pin.as_ref().expect("a pin").file_name();
-            name.to_string_lossy().starts_with("FLOWS")
-        });
+        let tables = std::fs::read_dir(options.pin_dir.join("flows")).expect("pins");
         assert_eq!(tables.count(), 1);
     }
 }

@@ -40,6 +40,11 @@ impl Reconciler {
                 "somebody traces already: end that `anylb trace`, or wait 5 s where it has died",
             ));
         }
+        if self.is_beside() {
+            return Err(Refusal::refused(
+                "the program of another layout still forwards: `anylb status` says what this agent waits for",
+            ));
+        }
         let asked = self.asked(request)?;
         self.end_trace().map_err(failed)?;
         let plane = self.plane_mut()?;

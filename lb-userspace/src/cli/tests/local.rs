@@ -4,6 +4,7 @@ use super::super::args::Format;
 use super::super::local;
 use super::super::output::Style;
 use crate::api::scratch::Scratch;
+use crate::dataplane::layout;
 use crate::status::Exit;
 
 const TABLE: Style = Style {
@@ -38,9 +39,10 @@ fn version() {
     let commit = option_env!("ANYLB_COMMIT");
     let shown = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
     let answer = local::version(TABLE).unwrap();
+    let layout = layout::name();
     assert_eq!(
         answer.text,
-        format!("anylb {version}{shown}\nmap ABI 1, tunnel header 1, flow hash 1\n")
+        format!("anylb {version}{shown}\nmap ABI 1 ({layout}), tunnel header 1, flow hash 1\n")
     );
     let answer = local::version(JSON).unwrap();
     let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
@@ -50,6 +52,7 @@ fn version() {
         "version": version,
         "commit": commit,
         "map_abi": 1,
+        "map_layout": layout,
         "tunnel": 1,
         "flow_hash": 1,
     });

@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use anylb::dataplane::layout;
 use anylb::plan::desired::{address_of, words};
 use aya::maps::MapData;
 use lb_common::abi::{self, Bank, Root, ServiceEntry};
@@ -32,7 +33,7 @@ pub struct ServiceRows<'a> {
 impl Rows {
     /// Reads the maps pinned by an LB node's agent.
     pub fn read(node: &Node) -> Result<Self> {
-        let pins = node.bpffs.path().join("anylb");
+        let pins = layout::directory(&node.bpffs.path().join("anylb"));
         let root = value(&open(&pins.join("maps/ROOT"))?, 0)?;
         let root = Root::read_from_bytes(&root).map_err(|_| anyhow!("ROOT has another size"))?;
         ensure!(root.abi_version == abi::ABI_VERSION, "{root:?}");
