@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use lb_common::tunnel;
 use serde::{Deserialize, Serialize};
 
-use crate::bgp::{Communities, PeerName, Policy};
+use crate::bgp::{Communities, LinkBandwidth, PeerName, Policy};
 use crate::filter::Filter;
 
 pub use attack::NobodyKnows;
@@ -120,8 +120,32 @@ pub struct Bgp {
     pub graceful_restart: GracefulRestart,
     /// Where the speaker listens; none: it only dials.
     pub listen: Vec<SocketAddr>,
+    /// What each announced VIP wants where all of its backends get new flows; none: nothing is said of it.
+    pub link_bandwidth: Option<LinkBandwidth>,
+    /// On routes that are a last resort.
+    pub last_resort_communities: Communities,
+    /// Prefixes announced beside the VIPs in them.
+    pub aggregates: Vec<Aggregate>,
     /// At least one.
     pub peers: Vec<BgpPeer>,
+}
+
+/// `[[bgp.aggregate]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// Announced while enough of the VIPs in it are served.
+    pub prefix: IpNet,
+    /// How many of them.
+    pub need: Need,
+    /// What is said about it.
+    pub policy: Policy,
+}
+
+impl Aggregate {
+    /// Whether the VIP lies in it.
+    pub fn covers(&self, vip: Vip) -> bool {
+        self.prefix.contains(&vip.net())
+    }
 }
 
 impl Bgp {
@@ -144,6 +168,9 @@ impl Bgp {
         });
         Bgp {
             communities: Communities::default(),
+            link_bandwidth: None,
+            last_resort_communities: Communities::default(),
+            aggregates: Vec::new(),
             peers: peers.collect(),
             ..self.clone()
         }

@@ -26,6 +26,8 @@ pub struct Servable {
     pub configured: usize,
     /// Needed.
     pub need: usize,
+    /// Percent of the configured backends that get new flows.
+    pub percent: u8,
     /// Why the VIP cannot be announced because of this service.
     pub obstacle: Option<String>,
     /// Why it is announced only as a last resort.
@@ -60,6 +62,7 @@ impl Capacity {
             healthy: self.healthy,
             configured: self.configured,
             need,
+            percent: (self.ready * 100 / self.configured.max(1)) as u8,
             obstacle,
             last_resort,
         }

@@ -36,6 +36,7 @@
 pub mod adopt;
 pub mod announce;
 pub mod attacked;
+pub mod bandwidth;
 pub mod bfd;
 pub mod both;
 pub mod capacity;

@@ -347,5 +347,8 @@ fn sent_route(prefix: ipnet::IpNet, attributes: &bgp::Attributes) -> SentRoute {
             .map(ToString::to_string)
             .collect(),
         large_communities: communities.large.iter().map(ToString::to_string).collect(),
+        link_bandwidth: attributes
+            .bandwidth
+            .map(|(bandwidth, _)| bandwidth.to_string()),
     }
 }

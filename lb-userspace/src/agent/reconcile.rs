@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::bandwidth::Shares;
 use super::capacity::Servable;
 use super::core::Core;
 use super::hold::Holds;
@@ -143,6 +144,7 @@ pub struct Reconciler {
     zeroing: Vec<Op>,
     vips: Vips,
     holds: Holds,
+    shares: Shares,
     problems: BTreeMap<&'static str, String>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     next_hops: Option<watch::Receiver<Arc<NextHops>>>,
@@ -186,6 +188,7 @@ impl Reconciler {
             zeroing: Vec::new(),
             vips: Vips::new(),
             holds: Holds::default(),
+            shares: Shares::default(),
             problems: BTreeMap::new(),
             verdicts: parts.checker.watch(),
             next_hops: parts.resolver.as_ref().map(Resolver::watch),
@@ -447,13 +450,18 @@ impl Reconciler {
             .iter()
             .all(|service| capacity(service).is_none_or(|capacity| capacity.judged));
         let settings = &core.settings;
-        let routes = serving::route_set(
+        let mut routes = serving::route_set(
             &vips,
             &settings.services,
             settings.bgp.as_ref(),
             self.mode,
             judged,
         );
+        if let Some(bandwidth) = settings.bgp.as_ref().and_then(|bgp| bgp.link_bandwidth) {
+            let percents = serving::percents(&services, &vips);
+            let tenths = self.shares.follow(&percents, world.now);
+            serving::share(&mut routes, bandwidth, &tenths);
+        }
         self.parts.routes.send_if_modified(|current| {
             let differs = current.as_deref() != Some(&routes);
             if differs {

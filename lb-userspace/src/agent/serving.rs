@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
+
 use super::capacity::Servable;
-use crate::bgp::{Communities, Community, PeerName, Policy, Route, RouteSet};
-use crate::model::{Bgp, BgpPeer, Service, Vip};
+use crate::bgp::{Communities, Community, LinkBandwidth, PeerName, Policy, Route, RouteSet};
+use crate::model::{Aggregate, Bgp, BgpPeer, Service, Vip};
 
 /// Announcing, and the two steps of leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,23 +85,81 @@ pub fn route_set(
         let prefix = vip.net();
         let route = Route {
             prefix,
-            policy: ranked(policy(&services).and(&everywhere), standing),
+            policy: ranked(policy(&services).and(&everywhere), standing, bgp),
             peers: audience(&services, peers),
         };
         (prefix, route)
     });
+    let mut routes: BTreeMap<_, _> = routes.collect();
+    let aggregates = bgp.map_or(&[][..], |bgp| &bgp.aggregates).iter();
+    routes.extend(
+        aggregates
+            .filter_map(|aggregate| {
+                let audience = is_served(aggregate, vips).then(|| together(aggregate, &routes))?;
+                let route = Route {
+                    prefix: aggregate.prefix,
+                    policy: aggregate.policy.and(&everywhere),
+                    peers: audience,
+                };
+                Some((aggregate.prefix, route))
+            })
+            .collect::<Vec<_>>(),
+    );
     let policies = peers.iter().map(|peer| (peer.name, peer.policy.clone()));
     RouteSet {
-        routes: routes.collect(),
+        routes,
         peers: policies.collect(),
         complete: judged || vips.values().all(Result::is_ok),
     }
 }
 
+/// Whether enough of the VIPs inside are served, last resorts not counted.
+fn is_served(aggregate: &Aggregate, vips: &Vips) -> bool {
+    let inside = vips.iter().filter(|(vip, _)| aggregate.covers(**vip));
+    let served = |(_, state): &(_, &Result<Standing, _>)| matches!(state, Ok(Standing::Full));
+    let inside: Vec<_> = inside.collect();
+    let count = inside.iter().copied().filter(served).count();
+    count >= aggregate.need.of(inside.len())
+}
+
+/// Those who hear of a VIP inside; `None`: all peers.
+fn together(aggregate: &Aggregate, routes: &BTreeMap<IpNet, Route>) -> Option<BTreeSet<PeerName>> {
+    let inside = routes
+        .values()
+        .filter(|route| aggregate.prefix.contains(&route.prefix));
+    inside
+        .map(|route| route.peers.clone())
+        .try_fold(BTreeSet::new(), |all, some| Some(&all | &some?))
+}
+
+/// Percent of its backends that each announced VIP has, that of the service with the least.
+pub fn percents(services: &[(Service, Servable)], vips: &Vips) -> BTreeMap<Vip, u8> {
+    let mut percents = BTreeMap::new();
+    for (service, servable) in services {
+        if vips.get(&service.vip).is_some_and(Result::is_ok) {
+            let least = percents.entry(service.vip).or_insert(servable.percent);
+            *least = servable.percent.min(*least);
+        }
+    }
+    percents
+}
+
+/// Says with each VIP how many tenths of the bandwidth it wants.
+pub fn share(routes: &mut RouteSet, bandwidth: LinkBandwidth, tenths: &BTreeMap<Vip, u8>) {
+    for (vip, tenths) in tenths {
+        if let Some(route) = routes.routes.get_mut(&vip.net()) {
+            route.policy.bandwidth = Some(bandwidth.tenths(*tenths));
+        }
+    }
+}
+
 /// A last resort loses against every other route: by the community, by LOCAL_PREF that follows it towards peers of our own AS, by
-/// the path and by MED.
-fn ranked(mut policy: Policy, standing: &Standing) -> Policy {
+/// the path and by MED; and by what routers make of the operator's own communities.
+fn ranked(mut policy: Policy, standing: &Standing, bgp: Option<&Bgp>) -> Policy {
     if let Standing::LastResort(_) = standing {
+        if let Some(bgp) = bgp {
+            policy.communities = policy.communities.and(&bgp.last_resort_communities);
+        }
         policy
             .communities
             .standard
@@ -120,6 +180,7 @@ fn policy(services: &[&Service]) -> Policy {
         }),
         med: policies().find_map(|policy| policy.med),
         prepend: policies().map(|policy| policy.prepend).max().unwrap_or(0),
+        bandwidth: None,
     }
 }
 
@@ -166,6 +227,7 @@ mod tests {
             healthy: 1,
             configured: 1,
             need: 1,
+            percent: 100,
             obstacle: obstacle.map(str::to_owned),
             last_resort: None,
         };
@@ -305,6 +367,92 @@ mod tests {
             changes(&fit, &vips).next(),
             Some((vip, vips[&vip].as_ref().map_err(String::as_str)))
         );
+    }
+
+    #[test]
+    fn an_aggregate_is_there_while_enough_of_its_vips_are_served() {
+        let bgp = |need: &str| {
+            let text = format!(
+                "[bgp]\nasn = 65001\naggregate = [{{ prefix = \"198.51.100.0/24\", need = {need}, med = 7 }}]\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n{TWO_VIPS}"
+            );
+            settings(&text).bgp
+        };
+        let aggregate = |need: &str, obstacles, mode| {
+            let vips = vips(&services(obstacles), mode, None);
+            let bgp = bgp(need);
+            let set = route_set(&vips, &[], bgp.as_ref(), mode, true);
+            let prefix = "198.51.100.0/24".parse().expect("a prefix");
+            set.routes.get(&prefix).map(|route| route.policy.clone())
+        };
+        let policy = Policy {
+            med: Some(7),
+            ..Policy::default()
+        };
+        let serving = |need, obstacles| aggregate(need, obstacles, Mode::Serving);
+        assert_eq!(serving("1", [None; 3]), Some(policy.clone()));
+        assert_eq!(serving("1", [Some("x"), None, None]), Some(policy.clone()));
+        assert_eq!(serving("2", [Some("x"), None, None]), None);
+        assert_eq!(serving("\"51%\"", [Some("x"), None, None]), None);
+        assert_eq!(serving("\"50%\"", [Some("x"), None, None]), Some(policy));
+        assert_eq!(serving("1", [Some("x"), None, Some("x")]), None);
+        let draining = aggregate("1", [None; 3], Mode::Draining).expect("still there");
+        assert_eq!(
+            draining.communities.standard,
+            [Community::GRACEFUL_SHUTDOWN].into()
+        );
+        assert_eq!(aggregate("1", [None; 3], Mode::Withdrawn), None);
+        let mut last = services([None; 3]);
+        for (_, servable) in &mut last {
+            servable.last_resort = Some("x".into());
+        }
+        let vips = vips(&last, Mode::Serving, None);
+        let set = route_set(&vips, &[], bgp("1").as_ref(), Mode::Serving, true);
+        assert_eq!(set.routes.len(), 2, "last resorts, and no aggregate");
+    }
+
+    #[test]
+    fn an_aggregate_goes_to_those_who_hear_of_a_vip_in_it() {
+        let heard = heard(
+            "aggregate = [{ prefix = \"198.51.100.0/30\" }]",
+            [
+                "announce = { peers = [\"10.0.0.2\"] }",
+                "",
+                "announce = { peers = [\"10.0.0.2\"] }",
+            ],
+            ["", ""],
+        );
+        let counts = heard.map(|routes| routes.len());
+        assert_eq!(counts, [0, 3], "the first hears of no VIP in it");
+    }
+
+    #[test]
+    fn a_last_resort_has_the_operators_communities() {
+        let bgp = settings("[bgp]\nasn = 65001\nlast_resort_communities = [\"65001:666\"]\n[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n").bgp;
+        let policy = |standing| ranked(Policy::default(), &standing, bgp.as_ref());
+        assert_eq!(policy(Standing::Full), Policy::default());
+        let last = policy(Standing::LastResort("x".into()))
+            .communities
+            .standard;
+        assert_eq!(
+            last,
+            [Community(65001 << 16 | 666), Community::GRACEFUL_SHUTDOWN].into()
+        );
+    }
+
+    #[test]
+    fn a_vip_wants_what_its_poorest_service_can() {
+        let mut services = services([None; 3]);
+        services[0].1.percent = 50;
+        let all = vips(&services, Mode::Serving, None);
+        let percents = percents(&services, &all);
+        let two = ["198.51.100.1", "198.51.100.2"].map(|vip| Vip::from(address(vip)));
+        assert_eq!(percents, [(two[0], 50), (two[1], 100)].into());
+        let mut set = route_set(&all, &[], None, Mode::Serving, true);
+        let ten = LinkBandwidth { bits: 10_000 };
+        share(&mut set, ten, &[(two[0], 5), (two[1], 10)].into());
+        let said = set.routes.values().map(|route| route.policy.bandwidth);
+        let bits: Vec<_> = said.map(|said| said.map(|one| one.bits)).collect();
+        assert_eq!(bits, [Some(5_000), Some(10_000)]);
     }
 
     /// Two VIPs, the first with two services, and two peers.

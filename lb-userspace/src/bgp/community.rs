@@ -80,6 +80,54 @@ fn decimal(written: &str) -> Option<u32> {
     digits.then(|| written.parse().ok()).flatten()
 }
 
+/// How much traffic is wanted by a route, so that routers share it out unevenly (draft-ietf-idr-link-bandwidth). `Display`: as the
+/// configuration writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkBandwidth {
+    /// Bits per second.
+    pub bits: u64,
+}
+
+impl LinkBandwidth {
+    /// So many tenths of it.
+    pub fn tenths(self, tenths: u8) -> LinkBandwidth {
+        LinkBandwidth {
+            bits: self.bits / 10 * u64::from(tenths),
+        }
+    }
+
+    /// The extended community, as a speaker of this AS writes it: not transitive, of a two-octet AS, sub-type 4, then bytes per second
+    /// as an IEEE 754 number.
+    pub fn extended_community(self, asn: u32) -> u64 {
+        const KIND: u64 = 0x4004 << 48;
+        let asn = u16::try_from(asn).unwrap_or(AS_TRANS);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "24 bits of precision is what the format has"
+        )]
+        let bytes = self.bits as f32 / 8.0;
+        KIND | u64::from(asn) << 32 | u64::from(bytes.to_bits())
+    }
+}
+
+/// Stands for an AS number that does not fit two octets (RFC 6793).
+const AS_TRANS: u16 = 23456;
+
+impl fmt::Display for LinkBandwidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (1_000_000_000_000, "T"),
+            (1_000_000_000, "G"),
+            (1_000_000, "M"),
+        ];
+        let fits = |(size, _): &(u64, &str)| self.bits >= *size && self.bits.is_multiple_of(*size);
+        match units.into_iter().find(fits) {
+            Some((size, unit)) => write!(f, "{}{unit}", self.bits / size),
+            None => write!(f, "{}K", self.bits / 1000),
+        }
+    }
+}
+
 /// The communities of one route, each once, in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Communities {
@@ -169,6 +217,26 @@ mod tests {
             AnyCommunity::parse("blackhole"),
             "by number or by name"
         );
+    }
+
+    #[test]
+    fn a_link_bandwidth_has_these_bytes() {
+        let ten_gigabits = LinkBandwidth {
+            bits: 10_000_000_000,
+        };
+        // 1.25e9 as a 32-bit number is 0x4e9502f9.
+        assert_eq!(
+            ten_gigabits.extended_community(65001),
+            0x4004_fde9_4e95_02f9
+        );
+        assert_eq!(
+            ten_gigabits.tenths(10).extended_community(4_200_000_001),
+            0x4004_5ba0_4e95_02f9,
+            "AS_TRANS stands for ours"
+        );
+        let shown = [10, 7, 1].map(|tenths| ten_gigabits.tenths(tenths).to_string());
+        assert_eq!(shown, ["10G", "7G", "1G"]);
+        assert_eq!(LinkBandwidth { bits: 2_500_000 }.to_string(), "2500K");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub mod status;
 mod transport;
 
 pub use codec::{Attributes, Open};
-pub use community::{AnyCommunity, Communities, Community, LargeCommunity};
+pub use community::{AnyCommunity, Communities, Community, LargeCommunity, LinkBandwidth};
 pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;

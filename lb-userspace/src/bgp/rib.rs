@@ -111,6 +111,7 @@ impl AdjRibOut {
             med: policy.med.filter(|_| external),
             local_pref: self.internal.then_some(local_pref(policy)),
             communities: policy.communities.clone().bounded(),
+            bandwidth: policy.bandwidth.map(|bandwidth| (bandwidth, self.asn)),
         })
     }
 

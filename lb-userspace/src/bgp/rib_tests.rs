@@ -8,7 +8,7 @@ use rustbgpd_wire::{AsPathSegment, LargeCommunity as Large, PathAttribute, Prefi
 
 use super::*;
 use crate::bgp::codec::{HEADER_LEN, MESSAGE_MAX, encode_update};
-use crate::bgp::community::{AnyCommunity, Communities, Community, LargeCommunity};
+use crate::bgp::community::{AnyCommunity, Communities, Community, LargeCommunity, LinkBandwidth};
 use crate::bgp::fsm::NextHops;
 
 fn settings() -> Settings {
@@ -95,6 +95,12 @@ impl Receiver {
                     let large =
                         |c: &Large| LargeCommunity(c.global_admin, c.local_data1, c.local_data2);
                     policy.communities.large = list.iter().map(large).collect();
+                }
+                PathAttribute::ExtendedCommunities(list) => {
+                    let bandwidth = LinkBandwidth { bits: 8_000 };
+                    let said: Vec<u64> = list.iter().map(|one| one.as_u64()).collect();
+                    assert_eq!(said, [bandwidth.extended_community(65001)]);
+                    policy.bandwidth = Some(bandwidth);
                 }
                 PathAttribute::AsPath(path) => {
                     let [AsPathSegment::AsSequence(path)] = path.segments.as_slice() else {
@@ -248,12 +254,15 @@ fn what_was_announced_is_what_was_sent() {
         communities: community(7).into_iter().collect(),
         med: Some(5),
         prepend: 2,
+        bandwidth: Some(LinkBandwidth { bits: 8_000 }),
     };
     let updates = rib.updates(&BTreeMap::from([route("192.0.2.10/32", policy)]));
     let [Update::Announce { attributes, .. }] = updates.as_slice() else {
         panic!("{updates:?}")
     };
     assert_eq!(attributes.as_path, [65001; 3]);
+    let bandwidth = (LinkBandwidth { bits: 8_000 }, 65001);
+    assert_eq!(attributes.bandwidth, Some(bandwidth), "and who says so");
     let announced: Vec<_> = rib.announced().collect();
     let prefix = "192.0.2.10/32".parse().expect("a prefix");
     assert_eq!(announced, [(prefix, attributes)]);
@@ -344,6 +353,7 @@ fn rfc4271_5_1_internal_peers_get_local_pref_and_neither_path_nor_med() {
         communities: communities.clone(),
         med: Some(5),
         prepend: 2,
+        bandwidth: None,
     };
     let updates = rib.updates(&BTreeMap::from([route("192.0.2.10/32", policy)]));
     let [Update::Announce { attributes, .. }] = updates.as_slice() else {
@@ -356,6 +366,7 @@ fn rfc4271_5_1_internal_peers_get_local_pref_and_neither_path_nor_med() {
         med: None,
         local_pref: Some(100),
         communities,
+        bandwidth: None,
     };
     assert_eq!(attributes, &expected);
 
@@ -421,6 +432,7 @@ fn random_route_sets() {
                 communities: (0..below(3) as u32 * 60).flat_map(community).collect(),
                 med: [None, Some(0), Some(100)][below(3) as usize],
                 prepend: below(1 + u64::from(Policy::PREPEND_MAX)) as u8,
+                bandwidth: [None, Some(LinkBandwidth { bits: 8_000 })][below(2) as usize],
             };
             match below(3) {
                 0 => drop(wanted.remove(&prefix)),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::community::Communities;
+use super::community::{Communities, LinkBandwidth};
 use super::peer_name::PeerName;
 
 /// Address families of this speaker, each with SAFI 1 (unicast).
@@ -54,13 +54,15 @@ pub struct Policy {
     pub med: Option<u32>,
     /// How often our AS is put into AS_PATH beyond once; internal peers see no AS_PATH of ours.
     pub prepend: u8,
+    /// How much traffic is wanted by it, beside other nodes' routes.
+    pub bandwidth: Option<LinkBandwidth>,
 }
 
 impl Policy {
     /// Longest prepending: longer paths win nothing, and some routers refuse them.
     pub const PREPEND_MAX: u8 = 10;
 
-    /// What holds where both do: communities and prepending add up, our own MED wins.
+    /// What holds where both do: communities and prepending add up, our own MED and bandwidth win.
     pub fn and(&self, other: &Policy) -> Policy {
         Policy {
             communities: self.communities.and(&other.communities),
@@ -69,6 +71,7 @@ impl Policy {
                 .prepend
                 .saturating_add(other.prepend)
                 .min(Self::PREPEND_MAX),
+            bandwidth: self.bandwidth.or(other.bandwidth),
         }
     }
 }
@@ -128,6 +131,7 @@ mod tests {
                 .collect(),
             med,
             prepend,
+            bandwidth: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::aggregate;
 use super::attack;
 use super::audience;
 use super::backend::BackendRoleDraft;
@@ -53,6 +54,7 @@ impl Draft {
         self.check_addresses(errors);
         self.check_own(errors);
         audience::check(self, errors);
+        aggregate::check(self, errors);
         limits::check(self, errors);
     }
 

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::aggregate::AggregateDraft;
 use super::bfd;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
 use super::place::{Placed, Span};
 use super::policy::{PolicyDraft, communities};
-use super::schema::{BFD, PEER};
+use super::schema::{AGGREGATE, BFD, PEER};
 use super::secret::Secrets;
 use super::unique::repeated;
 use super::value::{self, Read, Reject};
-use crate::bgp::{Communities, PeerName};
+use crate::bgp::{AnyCommunity, Communities, LinkBandwidth, PeerName};
 use crate::model::{Bfd, Bgp, BgpPeer, GracefulRestart};
 
 /// `[bgp]` as far as it could be read.
@@ -26,6 +27,10 @@ pub struct BgpDraft {
     communities: Communities,
     graceful_restart: GracefulRestart,
     listen: Vec<SocketAddr>,
+    link_bandwidth: Option<LinkBandwidth>,
+    last_resort_communities: Communities,
+    /// Its aggregates.
+    pub aggregates: Vec<AggregateDraft>,
     /// Its peers.
     pub peers: Vec<PeerDraft>,
     /// Its header.
@@ -49,9 +54,15 @@ impl BgpDraft {
         let draft = BgpDraft {
             asn: fields.must("asn", asn).map(|asn| asn.value),
             hold_time: fields.get_or("hold_time", HOLD_TIME, hold_time),
-            communities: communities(fields)
-                .into_iter()
-                .map(|found| found.value)
+            communities: all_of(communities(fields, "communities")),
+            link_bandwidth: fields
+                .get("link_bandwidth", value::bandwidth)
+                .map(|bandwidth| bandwidth.value),
+            last_resort_communities: all_of(communities(fields, "last_resort_communities")),
+            aggregates: fields
+                .tables("aggregate", &AGGREGATE)
+                .iter()
+                .map(AggregateDraft::read)
                 .collect(),
             graceful_restart: fields
                 .word(
@@ -107,6 +118,13 @@ impl BgpDraft {
             communities: self.communities,
             graceful_restart: self.graceful_restart,
             listen: self.listen,
+            link_bandwidth: self.link_bandwidth,
+            last_resort_communities: self.last_resort_communities,
+            aggregates: self
+                .aggregates
+                .into_iter()
+                .map(AggregateDraft::finish)
+                .collect::<Option<_>>()?,
             peers: self
                 .peers
                 .into_iter()
@@ -179,6 +197,10 @@ impl PeerDraft {
             bfd: self.bfd,
         })
     }
+}
+
+fn all_of(communities: Vec<Placed<AnyCommunity>>) -> Communities {
+    communities.into_iter().map(|found| found.value).collect()
 }
 
 const BGP_PORT: u16 = 179;

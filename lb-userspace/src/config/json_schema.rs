@@ -195,6 +195,7 @@ fn phrase(words: &str) -> Option<Value> {
         "\"2xx\" to \"5xx\"" => json!({ "type": "string", "pattern": "^[2-5]xx$" }),
         "AS number" => json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
         "port" => json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX }),
+        "bandwidth" => json!({ "type": "string", "pattern": "^[0-9]+[KMGT]$" }),
         "true or false" => json!({ "type": "boolean" }),
         "\"1%\" to \"100%\"" => json!({ "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }),
         "number from 1" => json!({ "type": "integer", "minimum": 1 }),

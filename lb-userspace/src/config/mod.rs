@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod across;
+mod aggregate;
 mod announce;
 mod attack;
 mod audience;

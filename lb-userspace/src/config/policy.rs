@@ -27,7 +27,7 @@ impl PolicyDraft {
     /// Reads the three keys of a table that has them.
     pub fn read(fields: &Fields<'_, '_>) -> Self {
         PolicyDraft {
-            communities: communities(fields),
+            communities: communities(fields, "communities"),
             med: fields.get("med", |value| value::integer(value, 0..=u32::MAX.into())),
             prepend: fields.get("prepend", |value| {
                 value::integer(value, 0..=Policy::PREPEND_MAX.into())
@@ -41,14 +41,15 @@ impl PolicyDraft {
             communities: self.communities.into_iter().map(|one| one.value).collect(),
             med: self.med.map(|med| med.value),
             prepend: self.prepend.map_or(0, |prepend| prepend.value),
+            bandwidth: None,
         }
     }
 }
 
-/// The list `communities`.
-pub fn communities(fields: &Fields<'_, '_>) -> Vec<Placed<AnyCommunity>> {
+/// A list of communities.
+pub fn communities(fields: &Fields<'_, '_>, key: &str) -> Vec<Placed<AnyCommunity>> {
     let communities = fields
-        .list("communities", community)
+        .list(key, community)
         .map_or(Vec::new(), |list| list.value);
     repeated(fields.errors(), &communities, |_| {
         "this community is listed twice".to_owned()

@@ -5,7 +5,7 @@ mod bgp;
 mod pool;
 mod service;
 
-pub use bgp::{BFD, BGP, PEER};
+pub use bgp::{AGGREGATE, BFD, BGP, PEER};
 pub use pool::{CHECK, MEMBER, POOL};
 pub use service::{ANNOUNCE, PREFIX_FILE, RATE_LIMIT, RATE_LIMIT_SOURCE, SERVICE};
 
@@ -80,11 +80,12 @@ impl Section {
 }
 
 /// All sections.
-pub const SECTIONS: [&Section; 14] = [
+pub const SECTIONS: [&Section; 15] = [
     &FILE,
     &NODE,
     &METRICS,
     &BGP,
+    &AGGREGATE,
     &PEER,
     &BFD,
     &POOL,

@@ -94,7 +94,7 @@ impl ServiceDraft {
             source_rate: rates::source(fields, protocol),
             pool: fields.get("pool", value::name),
             pool_named: fields.raw("pool").is_some(),
-            need: fields.get("need", need),
+            need: fields.get("need", |value| need(value, "backends")),
             below_need: fields
                 .word(
                     "below_need",
@@ -283,8 +283,8 @@ fn some_ports(value: &DeValue<'_>) -> Read<Ports> {
     })
 }
 
-/// A number of backends, or a share of them.
-fn need(value: &DeValue<'_>) -> Read<Need> {
+/// A number of some things, or a share of them.
+pub fn need(value: &DeValue<'_>, of: &str) -> Read<Need> {
     let Some(written) = value.as_str() else {
         return match value {
             DeValue::Integer(_) => {
@@ -305,7 +305,7 @@ fn need(value: &DeValue<'_>) -> Read<Need> {
         None => {
             let number = written.parse::<u32>().ok();
             let help = number.map_or("such as 2 or \"30%\"".to_owned(), |number| {
-                format!("write {number} for backends, \"{number}%\" for a share of them")
+                format!("write {number} for {of}, \"{number}%\" for a share of them")
             });
             Err(Reject::is_no(written, "number or percentage").help(&help))
         }

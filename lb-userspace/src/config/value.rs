@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::fields::NOT_SUPPORTED;
 use super::place::Span;
-use crate::bgp::PeerName;
+use crate::bgp::{LinkBandwidth, PeerName};
 
 /// Why a value is not taken. The key and the place are put to it by whoever knows them.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +227,36 @@ pub fn in_words(duration: Duration) -> String {
     )
 }
 
+/// Bits per second, in thousands at least.
+pub fn bandwidth(value: &DeValue<'_>) -> Read<LinkBandwidth> {
+    const MOST: u64 = 1_000_000_000_000_000;
+    let written = text(value, "a bandwidth in quotes")?;
+    let (number, unit) = written.split_at(
+        written.len()
+            - written
+                .bytes()
+                .rev()
+                .take_while(|byte| !byte.is_ascii_digit())
+                .count(),
+    );
+    let size = match unit {
+        "K" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        "T" => Some(1_000_000_000_000),
+        _ => None,
+    };
+    let (Ok(number), Some(size)) = (number.parse::<u64>(), size) else {
+        return Err(Reject::is_no(written, "bandwidth")
+            .help("a whole number and one of K, M, G, T, in bits per second, such as \"10G\""));
+    };
+    let bits = number.saturating_mul(size);
+    if !(1_000..=MOST).contains(&bits) {
+        return Err(Reject::value("must be \"1K\" to \"1000T\""));
+    }
+    Ok(LinkBandwidth { bits })
+}
+
 /// An address that one host can have and others can reach.
 pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
     let written = text(value, "an address in quotes")?;
@@ -341,6 +371,17 @@ pub fn socket(value: &DeValue<'_>) -> Read<SocketAddr> {
 
 /// A prefix that does not hold everything.
 pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
+    let net = net(value)?;
+    if net.prefix_len() == 0 {
+        return Err(
+            Reject::value("would trust every address").help("name the prefixes that you own")
+        );
+    }
+    Ok(net)
+}
+
+/// A prefix without host bits.
+pub fn net(value: &DeValue<'_>) -> Read<IpNet> {
     let written = text(value, "a prefix in quotes")?;
     let net = match (written.parse::<IpNet>(), written.parse::<IpAddr>()) {
         (Ok(net), _) => net,
@@ -358,11 +399,6 @@ pub fn prefix(value: &DeValue<'_>) -> Read<IpNet> {
     if net.trunc() != net {
         return Err(Reject::value("has bits set behind the prefix length")
             .help(&format!("did you mean \"{}\"?", net.trunc())));
-    }
-    if net.prefix_len() == 0 {
-        return Err(
-            Reject::value("would trust every address").help("name the prefixes that you own")
-        );
     }
     Ok(net)
 }

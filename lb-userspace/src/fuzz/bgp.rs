@@ -14,7 +14,9 @@ use crate::bgp::codec::{
 use crate::bgp::fsm::Input;
 use crate::bgp::fsm::driver::Driver;
 use crate::bgp::notification::Notification;
-use crate::bgp::{AnyCommunity, Attributes, Communities, Community, Family, LargeCommunity, Open};
+use crate::bgp::{
+    AnyCommunity, Attributes, Communities, Community, Family, LargeCommunity, LinkBandwidth, Open,
+};
 
 /// Operations of one run of a machine.
 const STEPS_MAX: usize = 500;
@@ -238,7 +240,13 @@ fn any_attributes(dice: &mut Dice<'_>, family: Family) -> Attributes {
         },
         med: dice.once_in(2).then(|| dice.word()),
         local_pref: dice.once_in(2).then(|| dice.word()),
+        bandwidth: dice.once_in(2).then(|| any_bandwidth(dice)),
     }
+}
+
+fn any_bandwidth(dice: &mut Dice<'_>) -> (LinkBandwidth, u32) {
+    let bits = u64::from(dice.word()) << dice.below(20);
+    (LinkBandwidth { bits }, dice.word())
 }
 
 /// At least one.

@@ -27,6 +27,8 @@ pub struct Said {
     local_pref: Option<u32>,
     communities: Vec<u32>,
     large: Vec<[u32; 3]>,
+    /// Who says so, and bytes per second as bits of a floating-point number.
+    bandwidth: Option<(u32, u32)>,
 }
 
 impl Said {
@@ -62,6 +64,15 @@ impl Said {
                 said.communities = communities.standard.iter().map(|one| one.0).collect();
                 let large = communities.large.iter();
                 said.large = large.map(|one| [one.0, one.1, one.2]).collect();
+                said.bandwidth = attributes.bandwidth.map(|(bandwidth, asn)| {
+                    let asn = if asn > u32::from(u16::MAX) {
+                        AS_TRANS
+                    } else {
+                        asn
+                    };
+                    let bytes = bandwidth.bits as f32 / 8.0;
+                    (asn, bytes.to_bits())
+                });
             }
         }
         said
@@ -129,6 +140,13 @@ impl Said {
             (0x80, 15) => {
                 let family = value.family()?;
                 once(&mut self.unreach, (family, value.prefixes(family)?))
+            }
+            (0xc0, 16) => {
+                let [0x40, 4, high, low] = value.take()? else {
+                    return None;
+                };
+                let asn = u32::from(u16::from_be_bytes([high, low]));
+                once(&mut self.bandwidth, (asn, value.word()?))
             }
             (0xc0, 17) => once(&mut self.as4_path, value.path(true)?),
             (0xc0, 32) if self.large.is_empty() => {

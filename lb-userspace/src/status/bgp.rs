@@ -281,4 +281,6 @@ pub struct SentRoute {
     pub communities: Vec<String>,
     /// LARGE_COMMUNITY.
     pub large_communities: Vec<String>,
+    /// Link bandwidth, bits per second, as the configuration writes it.
+    pub link_bandwidth: Option<String>,
 }

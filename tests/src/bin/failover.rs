@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use lb_tests::failover::{self, Fault, report};
 use lb_tests::harness::privileged;
+use lb_tests::interop::daemon::Kind;
 use lb_tests::lab::about;
 use lb_tests::verdict;
 
@@ -23,9 +24,19 @@ struct Cli {
     /// Runs of each fault
     #[arg(long, default_value_t = 20)]
     runs: usize,
+    /// Only this router: frr or bird
+    #[arg(long, value_parser = router)]
+    router: Option<Kind>,
     /// Only faults whose name begins like this
     #[arg(long, value_name = "PREFIX", default_value = "")]
     only: String,
+}
+
+fn router(name: &str) -> Result<Kind, &'static str> {
+    let mut routers = failover::ROUTERS.into_iter();
+    routers
+        .find(|router| router.name().eq_ignore_ascii_case(name))
+        .ok_or("frr or bird")
 }
 
 fn main() -> ExitCode {
@@ -42,7 +53,12 @@ async fn run(cli: &Cli) -> Result<bool> {
     ensure!(!faults.is_empty(), "no fault begins with {}", cli.only);
     ensure!(cli.runs > 0, "no runs");
     let lab = std::env::current_exe()?.with_file_name("lab");
-    let rows = failover::run(&lab, &faults, cli.runs).await?;
+    let mut rows = Vec::new();
+    for router in failover::ROUTERS {
+        if cli.router.is_none_or(|only| only == router) {
+            rows.extend(failover::run(&lab, router, &faults, cli.runs).await?);
+        }
+    }
     if let Some(file) = &cli.json {
         let machine = (about::kernel(), about::cpu(), about::commit());
         let text = report::json(&rows, machine)?;

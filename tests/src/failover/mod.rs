@@ -1,6 +1,6 @@
 //! `cargo xtask bench failover`: how long a router goes on sending packets to a node that cannot serve them any more.
 //!
-//! A node announces a VIP to FRR. Each run makes one fault and takes the time from it to the moment when the route has left the
+//! A node announces a VIP to a router, FRR or BIRD. Each run makes one fault and takes the time from it to the moment when the route has left the
 //! router's kernel, as the kernel tells it; then everything is put back.
 //!
 //! | file | holds |
@@ -52,22 +52,33 @@ impl Fault {
     }
 
     /// What the median may be at most.
-    pub const fn limit(self) -> Duration {
-        Duration::from_millis(match self {
+    pub const fn limit(self, router: Kind) -> Duration {
+        let node = Duration::from_millis(match self {
             Self::Withdraw => 50,
             Self::Stop | Self::Verdict => 100,
             Self::Silence => 350,
-        })
+        });
+        match (self, router) {
+            (Self::Withdraw, Kind::Frr) => node.saturating_add(FRR_HOLDS),
+            _ => node,
+        }
     }
 }
+
+/// Routers that have a kernel's table and BFD.
+pub const ROUTERS: [Kind; 2] = [Kind::Frr, Kind::Bird];
+
+/// What FRR waits for more changes before it acts on one: bgpd 50 ms before it chooses, zebra 10 ms before it tells the kernel
+/// (`process_main_queue` in bgpd/bgp_route.c, `ZEBRA_RIB_PROCESS_HOLD_TIME`). No router that does so is within 50 ms.
+const FRR_HOLDS: Duration = Duration::from_millis(60);
 
 const VIP: &str = VIPS[0];
 
 /// Makes each fault so many times. `lab` is the program of that name, beside which `anylb` is.
-pub async fn run(lab: &Path, faults: &[Fault], runs: usize) -> Result<Vec<Row>> {
+pub async fn run(lab: &Path, router: Kind, faults: &[Fault], runs: usize) -> Result<Vec<Row>> {
     let mut site = Site::build(lab).await?;
     let side = side();
-    let _router = daemon::start(Kind::Frr, &site.lone.star.r1, &side, site.dir()).await?;
+    let _router = daemon::start(router, &site.lone.star.r1, &side, site.dir()).await?;
     let file = File {
         peer: "bfd = { interval = \"100ms\", multiplier = 3 }\n".into(),
         ..File::opposite(&side)
@@ -78,14 +89,15 @@ pub async fn run(lab: &Path, faults: &[Fault], runs: usize) -> Result<Vec<Row>> 
     for &fault in faults {
         let mut times = Vec::new();
         for run in 1..=runs {
-            eprintln!("failover: {}: run {run} of {runs}", fault.name());
+            let what = format!("{}: {}", router.name(), fault.name());
+            eprintln!("failover: {what}: run {run} of {runs}");
             let running = agent.take().context("an agent")?;
             watch.forget();
             let (time, left) = happen(fault, &mut site, running, &mut watch).await?;
             times.push(time);
             agent = Some(serving(&site, &file, &mut watch, left).await?);
         }
-        rows.push(Row::new(fault, times));
+        rows.push(Row::new(router, fault, times));
     }
     agent.context("an agent")?.stop(SOON).await?;
     Ok(rows)

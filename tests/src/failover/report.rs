@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::Fault;
+use crate::interop::daemon::Kind;
 
 /// Name and version of the JSON report.
 const SCHEMA: &str = "anylb/failover/v1";
@@ -14,6 +15,7 @@ const SCHEMA: &str = "anylb/failover/v1";
 /// What was found about one fault, milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
+    router: &'static str,
     fault: &'static str,
     runs: usize,
     median_ms: f64,
@@ -33,7 +35,7 @@ struct Report<'r> {
 
 impl Row {
     /// Of at least one run.
-    pub fn new(fault: Fault, mut times: Vec<Duration>) -> Self {
+    pub fn new(router: Kind, fault: Fault, mut times: Vec<Duration>) -> Self {
         times.sort();
         let middle = times.len() / 2;
         let median = match times.len() % 2 {
@@ -41,13 +43,15 @@ impl Row {
             _ => times[middle],
         };
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let limit = fault.limit(router);
         Self {
+            router: router.name(),
             fault: fault.name(),
             runs: times.len(),
             median_ms: ms(median),
             worst_ms: ms(times[times.len() - 1]),
-            limit_ms: ms(fault.limit()),
-            passed: median <= fault.limit(),
+            limit_ms: ms(limit),
+            passed: median <= limit,
         }
     }
 
@@ -75,15 +79,27 @@ pub fn json(
 pub fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header(["fault", "runs", "median ms", "worst ms", "limit ms", ""]);
+    table.set_header([
+        "router",
+        "fault",
+        "runs",
+        "median ms",
+        "worst ms",
+        "limit ms",
+        "",
+    ]);
     for row in rows {
         let figures =
             [row.median_ms, row.worst_ms, row.limit_ms].map(|figure| format!("{figure:.1}"));
-        let start = [row.fault.to_owned(), row.runs.to_string()];
+        let start = [
+            row.router.to_owned(),
+            row.fault.to_owned(),
+            row.runs.to_string(),
+        ];
         let end = if row.passed { "ok" } else { "FAIL" };
         table.add_row(start.into_iter().chain(figures).chain([end.to_owned()]));
     }
-    for column in table.column_iter_mut().skip(1) {
+    for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
@@ -96,10 +112,13 @@ mod tests {
     #[test]
     fn the_median_counts_and_not_the_worst() {
         let times = [10, 900, 20, 30].map(Duration::from_millis).to_vec();
-        let row = Row::new(Fault::Withdraw, times);
+        let row = Row::new(Kind::Bird, Fault::Withdraw, times);
         assert_eq!((row.median_ms, row.worst_ms), (25.0, 900.0));
         assert!(row.passed());
-        let late = Row::new(Fault::Withdraw, vec![Duration::from_millis(51)]);
+        let late = vec![Duration::from_millis(51)];
+        let slow = Row::new(Kind::Frr, Fault::Withdraw, late.clone());
+        assert!(slow.passed(), "FRR waits by itself");
+        let late = Row::new(Kind::Bird, Fault::Withdraw, late);
         assert!(!late.passed());
         let text = table(&[row, late]).to_string();
         assert!(text.contains("25.0") && text.contains("FAIL"), "{text}");

@@ -127,6 +127,8 @@ pub struct Route {
     pub communities: Vec<String>,
     /// `asn:value:value`, sorted.
     pub large: Vec<String>,
+    /// Link bandwidth, bytes per second.
+    pub bandwidth: Option<u64>,
 }
 
 /// A running router.
@@ -157,6 +159,12 @@ const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 /// A number of an answer; none where it is missing or no number of 32 bits.
 fn number(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
+}
+
+/// Bytes per second of a link bandwidth, an extended community as a number.
+fn link_bandwidth(community: u64) -> Option<u64> {
+    let bytes = f32::from_bits(community as u32);
+    (community >> 48 == 0x4004).then_some(bytes as u64)
 }
 
 /// Numbers in a text that lists them with blanks between.

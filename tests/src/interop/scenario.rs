@@ -19,7 +19,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 14] = [
+pub const SCENARIOS: [(&str, Scenario); 16] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -44,6 +44,12 @@ pub const SCENARIOS: [(&str, Scenario); 14] = [
     }),
     ("TTL security, accept", |site, trial| {
         Box::pin(ttl_security_accept(site, trial))
+    }),
+    ("VIPs that are prefixes", |site, trial| {
+        Box::pin(prefixes(site, trial))
+    }),
+    ("bandwidth and aggregate", |site, trial| {
+        Box::pin(bandwidth_and_aggregate(site, trial))
     }),
     ("multihop", |site, trial| Box::pin(multihop(site, trial))),
     ("two-octet peer", |site, trial| {
@@ -221,7 +227,7 @@ impl Pair {
         let with_policy = !self.file.announce.is_empty();
         let once = if with_policy { 2 } else { 1 };
         [0, 1].map(|family| Route {
-            prefix: VIPS[family].to_owned(),
+            prefix: self.file.vips[family].to_owned(),
             next_hop: NODE[family].to_owned(),
             path: if side.internal() {
                 Vec::new()
@@ -230,6 +236,7 @@ impl Pair {
             },
             med: (with_policy && !side.internal()).then_some(10),
             local_pref: None,
+            bandwidth: None,
             communities: if with_policy {
                 vec!["65001:1".to_owned()]
             } else {
@@ -361,6 +368,50 @@ async fn ttl_security(site: &mut Site, trial: &mut Trial) -> Result<()> {
         ..side(0, false)
     };
     plain(site, trial, side).await
+}
+
+async fn prefixes(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    let side = side(0, false);
+    let file = File {
+        vips: ["198.51.100.16/28", "2001:db8:200::/64"],
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    pair.agent.tell(&["service", "withdraw", "v4"])?;
+    trial.took("withdraw", pair.has(&["2001:db8:200::/64"]).await);
+    pair.agent.tell(&["service", "announce", "v4"])?;
+    pair.stop().await
+}
+
+/// Each VIP wants as much as its backends can carry; beside them the prefix that they are from, while one is served.
+async fn bandwidth_and_aggregate(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    const AGGREGATE: &str = "198.51.100.0/24";
+    let side = side(0, false);
+    let file = File {
+        bgp: format!("link_bandwidth = \"10G\"\naggregate = [{{ prefix = \"{AGGREGATE}\" }}]\n"),
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::bring_up(site, trial, &side, file).await?;
+    pair.get_session(trial).await?;
+    for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
+        let expected = Route {
+            bandwidth: Some(1_250_000_000),
+            ..expected
+        };
+        let what = format!("{family} route with its bandwidth");
+        trial.took(&what, pair.heard(&expected).await);
+    }
+    let [vip, _] = pair.expected(&side);
+    let aggregate = Route {
+        prefix: AGGREGATE.into(),
+        ..vip
+    };
+    trial.took("aggregate", pair.heard(&aggregate).await);
+    pair.agent.tell(&["service", "withdraw", "v4"])?;
+    let gone = pair.has(&VIPS[1..]).await;
+    trial.took("aggregate gone with its VIP", gone);
+    pair.agent.tell(&["service", "announce", "v4"])?;
+    pair.stop().await
 }
 
 async fn multihop(site: &mut Site, trial: &mut Trial) -> Result<()> {

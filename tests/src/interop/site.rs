@@ -88,6 +88,8 @@ pub struct File {
     pub password: Option<&'static str>,
     /// What is said of both VIPs.
     pub announce: &'static str,
+    /// Both, as routes.
+    pub vips: [&'static str; 2],
 }
 
 impl File {
@@ -112,6 +114,7 @@ impl File {
             router: (side.own.to_string(), side.asn),
             password: side.password,
             announce: "",
+            vips: VIPS,
         }
     }
 
@@ -141,8 +144,8 @@ impl File {
                  backend = [{{ address = \"{backend}\" }}]\n"
             );
         }
-        for (name, vip) in ["v4", "v6"].iter().zip(VIPS) {
-            let vip = vip.split('/').next().unwrap_or_default();
+        for (name, vip) in ["v4", "v6"].iter().zip(self.vips) {
+            let vip = vip.trim_end_matches("/32").trim_end_matches("/128");
             text += &format!(
                 "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [80]\npool = \"{name}\"\nhold_up = \"0s\"\n{}\n",
                 self.announce

@@ -42,8 +42,12 @@ impl Kernel {
         let release = versions.file_name().to_string_lossy().into_owned();
         let mut modules = BTreeMap::new();
         find_modules(&versions.path().join("kernel"), &mut modules)?;
+        // Beside the modules since Debian's 7.3.
+        let boot = root.join("boot").join(format!("vmlinuz-{release}"));
+        let images = [boot, versions.path().join("vmlinuz")];
+        let image = images.into_iter().find(|image| image.is_file());
         Ok(Self {
-            image: root.join("boot").join(format!("vmlinuz-{release}")),
+            image: image.with_context(|| format!("{}: no vmlinuz", root.display()))?,
             release,
             modules,
         })

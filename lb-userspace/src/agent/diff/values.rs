@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::bgp::{Communities, PeerName, Policy};
 use crate::filter::{Filter, PrefixList, Prefixes};
 use crate::model::{
-    Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Need, Node, Pool,
-    Service, Settings,
+    Aggregate, Announce, Backend, Bgp, BgpPeer, Check, CheckKind, Encap, GracefulRestart, Need,
+    Node, Pool, Service, Settings,
 };
 use crate::status::ValueDiff;
 
@@ -68,10 +68,7 @@ pub(super) fn service(before: &Service, after: &Service) -> Vec<ValueDiff> {
     );
     let pool = |pool: &Option<_>| pool.as_ref().and_then(said);
     found.key("pool", &before.pool, &after.pool, pool);
-    found.key("need", &before.need, &after.need, |need| match need {
-        Need::Count(count) => said(count),
-        Need::Percent(percent) => Some(format!("{percent}%")),
-    });
+    found.key("need", &before.need, &after.need, need);
     announce(&mut found, &before.announce, &after.announce);
     found.0
 }
@@ -103,6 +100,13 @@ fn lists(found: &mut Found, before: Option<&Filter>, after: Option<&Filter>) {
     };
     key(found, "allow", |filter| filter.allow.as_ref());
     key(found, "deny", |filter| filter.deny.as_ref());
+}
+
+fn need(need: &Need) -> Option<String> {
+    match need {
+        Need::Count(count) => said(count),
+        Need::Percent(percent) => Some(format!("{percent}%")),
+    }
 }
 
 fn announce(found: &mut Found, before: &Announce, after: &Announce) {
@@ -189,6 +193,20 @@ pub(super) fn policies(before: Option<&Bgp>, after: Option<&Bgp>) -> Vec<ValueDi
         &after.communities,
         communities,
     );
+    let bandwidth = |bandwidth: &Option<_>| bandwidth.as_ref().and_then(said);
+    found.key(
+        "bgp.link_bandwidth",
+        &before.link_bandwidth,
+        &after.link_bandwidth,
+        bandwidth,
+    );
+    found.key(
+        "bgp.last_resort_communities",
+        &before.last_resort_communities,
+        &after.last_resort_communities,
+        communities,
+    );
+    aggregates(&mut found, &before.aggregates, &after.aggregates);
     for peer in &after.peers {
         let same = |old: &&BgpPeer| old.name == peer.name;
         if let Some(old) = before.peers.iter().find(same) {
@@ -201,6 +219,20 @@ pub(super) fn policies(before: Option<&Bgp>, after: Option<&Bgp>) -> Vec<ValueDi
         }
     }
     found.0
+}
+
+fn aggregates(found: &mut Found, before: &[Aggregate], after: &[Aggregate]) {
+    let prefixes = |all: &[Aggregate]| all.iter().map(|one| one.prefix).collect::<Vec<_>>();
+    let (old, new) = (prefixes(before), prefixes(after));
+    found.key("bgp.aggregate", &old, &new, |all| list(all));
+    for one in after {
+        let same = |old: &&Aggregate| old.prefix == one.prefix;
+        if let Some(old) = before.iter().find(same) {
+            let prefix = format!("bgp.aggregate {} ", one.prefix);
+            found.key(format!("{prefix}need"), &old.need, &one.need, need);
+            policy(found, &prefix, &old.policy, &one.policy);
+        }
+    }
 }
 
 /// What only another agent can take up.

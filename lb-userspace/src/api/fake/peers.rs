@@ -88,6 +88,7 @@ pub(super) fn routes(peer: PeerStatus) -> PeerRoutes {
         local_pref: None,
         communities: vec!["65001:100".into(), "no-export".into()],
         large_communities: vec!["4200000001:1:2".into()],
+        link_bandwidth: Some("9G".into()),
     };
     PeerRoutes {
         address: peer.address,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::bgp::community::{AnyCommunity, Community};
+use crate::bgp::community::{AnyCommunity, Community, LinkBandwidth};
 use crate::bgp::route::Family;
 
 /// Deterministic, so that a failure can be run again.
@@ -36,6 +36,7 @@ fn corpus() -> Vec<Vec<u8>> {
         communities: (0..70)
             .map(|n| AnyCommunity::Standard(Community(n)))
             .collect(),
+        bandwidth: Some((LinkBandwidth { bits: 8_000 }, 65001)),
     };
     let open = Open {
         asn: 4_200_000_001,

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use rustbgpd_wire::{
-    Afi, AsPath, AsPathSegment, Ipv4NlriEntry, Ipv4Prefix, Ipv4UnicastMode, Ipv6Prefix,
-    LargeCommunity, MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Prefix, Safi,
-    UpdateMessage,
+    Afi, AsPath, AsPathSegment, ExtendedCommunity, Ipv4NlriEntry, Ipv4Prefix, Ipv4UnicastMode,
+    Ipv6Prefix, LargeCommunity, MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute,
+    Prefix, Safi, UpdateMessage,
 };
 
 use super::frame::{HEADER_LEN, MESSAGE_MAX};
-use crate::bgp::community::Communities;
+use crate::bgp::community::{Communities, LinkBandwidth};
 use crate::bgp::route::Family;
 
 /// One message.
@@ -49,6 +49,8 @@ pub struct Attributes {
     pub local_pref: Option<u32>,
     /// COMMUNITIES and LARGE_COMMUNITY; each absent when empty.
     pub communities: Communities,
+    /// The link bandwidth in EXTENDED COMMUNITIES (RFC 4360), and the AS that says so.
+    pub bandwidth: Option<(LinkBandwidth, u32)>,
 }
 
 /// An UPDATE that cannot be encoded.
@@ -205,8 +207,14 @@ fn optional(attributes: &Attributes) -> impl Iterator<Item = PathAttribute> {
     let med = attributes.med.map(PathAttribute::Med);
     let local_pref = attributes.local_pref.map(PathAttribute::LocalPref);
     let standard = (!standard.is_empty()).then_some(PathAttribute::Communities(standard));
+    let extended = attributes.bandwidth.map(|(bandwidth, asn)| {
+        let community = ExtendedCommunity::new(bandwidth.extended_community(asn));
+        PathAttribute::ExtendedCommunities(vec![community])
+    });
     let large = (!large.is_empty()).then_some(PathAttribute::LargeCommunities(large));
-    [med, local_pref, standard, large].into_iter().flatten()
+    [med, local_pref, standard, extended, large]
+        .into_iter()
+        .flatten()
 }
 
 fn mp_reach(family: Family, next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
@@ -261,6 +269,7 @@ mod tests {
             communities: [AnyCommunity::Standard(Community(65001 << 16 | 100))]
                 .into_iter()
                 .collect(),
+            bandwidth: None,
         }
     }
 
@@ -415,7 +424,7 @@ mod tests {
         }
     }
 
-    /// ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, LARGE_COMMUNITY; MP_REACH_NLRI before all (RFC 7606
+    /// ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, EXTENDED COMMUNITIES, LARGE_COMMUNITY; MP_REACH_NLRI before all (RFC 7606
     /// section 5.1). Well-known ones are transitive, of the optional ones MED and MP_REACH_NLRI are not.
     #[test]
     fn rfc4271_5_attributes_come_in_order_with_their_flags() {
@@ -430,6 +439,7 @@ mod tests {
                     (0x80, 4),
                     (0x40, 5),
                     (0xc0, 8),
+                    (0xc0, 16),
                     (0xc0, 32),
                 ],
             ),
@@ -443,6 +453,7 @@ mod tests {
                     (0x80, 4),
                     (0x40, 5),
                     (0xc0, 8),
+                    (0xc0, 16),
                     (0xc0, 32),
                 ],
             ),
@@ -453,6 +464,7 @@ mod tests {
                 .into_iter()
                 .filter_map(AnyCommunity::parse)
                 .collect();
+            attributes.bandwidth = Some((LinkBandwidth { bits: 8 }, 65001));
             let update = Update::Announce {
                 attributes,
                 prefixes: nets(&[prefix]),
@@ -466,6 +478,19 @@ mod tests {
             }
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn rfc4360_2_a_link_bandwidth_has_these_bytes() {
+        let mut attributes = attributes("10.0.0.11");
+        attributes.bandwidth = Some((LinkBandwidth { bits: 8 }, 65001));
+        let update = Update::Announce {
+            attributes,
+            prefixes: nets(&["192.0.2.10/32"]),
+        };
+        let bytes = body(&update, true);
+        let one = [0xc0, 16, 8, 0x40, 4, 0xfd, 0xe9, 0x3f, 0x80, 0, 0];
+        assert!(bytes.windows(one.len()).any(|w| w == one), "{bytes:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use comfy_table::Cell;
 use super::super::output::{Style, number, optional, text};
 use crate::status::{PeerRoutes, RouteList, SentRoute};
 
-/// A table per peer; wide: LOCAL_PREF as well.
+/// A table per peer; wide: LOCAL_PREF and link bandwidth as well.
 pub(in super::super) fn table(list: &RouteList, style: Style) -> String {
     if list.peers.is_empty() {
         return "this node has no BGP peers\n".to_string();
@@ -48,13 +48,23 @@ fn wide(routes: &[SentRoute], style: Style) -> String {
         text("NEXT HOP"),
         number("MED"),
         number("LOCAL PREF"),
+        number("BANDWIDTH"),
         text("AS PATH"),
         text("COMMUNITIES"),
     ];
     let row = |route: &SentRoute| {
         let [prefix, next_hop, med, as_path, communities] = cells(route);
         let local_pref = or_dash(route.local_pref);
-        [prefix, next_hop, med, local_pref, as_path, communities]
+        let bandwidth = optional(route.link_bandwidth.as_deref());
+        [
+            prefix,
+            next_hop,
+            med,
+            local_pref,
+            bandwidth,
+            as_path,
+            communities,
+        ]
     };
     style.table(head, routes.iter().map(row).collect())
 }

@@ -112,8 +112,8 @@ async fn routes_of_one_peer_wide() {
         (
             "\
 10.0.0.1, AS 65000, Established:
-PREFIX            NEXT HOP   MED  LOCAL PREF  AS PATH      COMMUNITIES
-198.51.100.10/32  10.0.0.11   50           -  65001 65001  65001:100 no-export 4200000001:1:2
+PREFIX            NEXT HOP   MED  LOCAL PREF  BANDWIDTH  AS PATH      COMMUNITIES
+198.51.100.10/32  10.0.0.11   50           -         9G  65001 65001  65001:100 no-export 4200000001:1:2
 "
             .to_string(),
             Exit::Ok

@@ -261,6 +261,7 @@ fn matches(pattern: &str, text: &str) -> bool {
             let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
             unit.len() < text.len() && ["ms", "s", "m", "h", "d"].contains(&unit)
         }
+        "^[0-9]+[KMGT]$" => text.strip_suffix(['K', 'M', 'G', 'T']).is_some_and(number),
         other => panic!("a pattern that this validator does not know: {other}"),
     }
 }

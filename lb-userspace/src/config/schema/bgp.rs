@@ -39,10 +39,68 @@ pub static BGP: Section = Section {
              router takes a session that is dialled. Required where a peer is `passive`.",
         ),
         optional(
+            "link_bandwidth",
+            "bandwidth",
+            "none",
+            "What this node can carry, in bits per second with K, M, G or T, such as `\"10G\"`. Every VIP is then announced with a link \
+             bandwidth (draft-ietf-idr-link-bandwidth): as many tenths of it as backends get new flows, those of the service that has \
+             least. At most one change a minute, since routers move flows with it. Routers share out by it only if they are told to, \
+             and among nodes that all say it.",
+        ),
+        optional(
+            "last_resort_communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on the routes of VIPs that are announced as a last resort (`below_need`), for routers that do not know \
+             `graceful-shutdown`, which is there in any case.",
+        ),
+        optional("aggregate", "tables", "none", "See `[[bgp.aggregate]]`."),
+        optional(
             "peer",
             "tables",
             "none",
             "See `[[bgp.peer]]`; at least one.",
+        ),
+    ],
+};
+
+/// `[[bgp.aggregate]]`.
+pub static AGGREGATE: Section = Section {
+    header: "[[bgp.aggregate]]",
+    about: "A prefix that is announced beside the VIPs in it, since routers of others take no single addresses, while enough of those \
+            VIPs are served here. Packets to its other addresses then come to this node as well, which drops them unless it \
+            forwards (`net.ipv4.ip_forward`): give such a node a `blackhole` route of the prefix, or they go in circles.",
+    keys: &[
+        required(
+            "prefix",
+            "prefix",
+            r#"prefix = "203.0.113.0/24""#,
+            "The prefix. At least one VIP is in it, and it is none itself.",
+        ),
+        optional(
+            "need",
+            "number from 1 or \"1%\" to \"100%\"",
+            "1",
+            "How many of the VIPs in it must be served, or what share of them, rounded up. One that is announced as a last resort does \
+             not count.",
+        ),
+        optional(
+            "communities",
+            COMMUNITIES,
+            "[]",
+            "Communities on the aggregate, beside those of `[bgp]` and of the peer.",
+        ),
+        optional(
+            "med",
+            "0 to 4294967295",
+            "none",
+            "MULTI_EXIT_DISC of the aggregate. Peers of our own AS are not told.",
+        ),
+        optional(
+            "prepend",
+            "0 to 10",
+            "0",
+            "How often our AS is put into the AS path beyond once.",
         ),
     ],
 };

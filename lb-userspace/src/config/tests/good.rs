@@ -57,6 +57,9 @@ fn the_example_of_a_load_balancer() {
             communities: communities(&["65001:100"]),
             graceful_restart: GracefulRestart::WithBfd,
             listen: vec![],
+            link_bandwidth: None,
+            last_resort_communities: Communities::default(),
+            aggregates: vec![],
             peers: vec![BgpPeer {
                 name: std::net::IpAddr::from([10, 0, 0, 1]).into(),
                 port: 179,
@@ -277,6 +280,7 @@ fn every_key_is_read() {
             communities: communities(&["65535:65281", "4200000000:0:4294967295"]),
             med: Some(0),
             prepend: 4,
+            bandwidth: None,
         },
         services: Some(BTreeSet::from([
             "web".into(),
@@ -294,6 +298,20 @@ fn every_key_is_read() {
         }),
     };
     assert!(bgp.peers == [peer], "{:?}", bgp.peers);
+    assert_eq!(bgp.link_bandwidth.map(|one| one.bits), Some(25_000_000_000));
+    let last_resort = communities(&["65001:666", "65001:0:666"]);
+    assert_eq!(bgp.last_resort_communities, last_resort);
+    let aggregate = Aggregate {
+        prefix: "2001:db8:100::/48".parse().expect("a prefix"),
+        need: Need::Percent(50),
+        policy: Policy {
+            communities: communities(&["65001:48"]),
+            med: Some(0),
+            prepend: 1,
+            bandwidth: None,
+        },
+    };
+    assert_eq!(bgp.aggregates, [aggregate]);
 
     let pool = &settings.pools[&PoolName("web.v6_1-a".into())];
     assert_eq!(pool.hops, 1);
@@ -340,6 +358,7 @@ fn every_key_is_read() {
             communities: communities(&["65535:0"]),
             med: Some(u32::MAX),
             prepend: 6,
+            bandwidth: None,
         },
         peers: Some(BTreeSet::from([bgp.peers[0].name])),
     };

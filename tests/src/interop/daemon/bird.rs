@@ -86,6 +86,7 @@ impl Running {
             local_pref: number("local_pref").filter(|_| self.internal),
             communities: listed(route.attribute("community")),
             large: listed(route.attribute("large_community")),
+            bandwidth: bandwidth(route.attribute("ext_community")),
         }
     }
 }
@@ -111,6 +112,14 @@ impl Daemon for Running {
     fn refresh(&self) -> Result<()> {
         self.bird.birdc(&format!("reload in {SESSION}")).map(drop)
     }
+}
+
+/// `(generic, 0x4004fde9, 0x4e9502f9)`.
+fn bandwidth(text: &str) -> Option<u64> {
+    let mut words = text
+        .split([',', ' ', '(', ')'])
+        .filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    super::link_bandwidth(words.next()? << 32 | words.next()?)
 }
 
 /// `(65001,1) (65535,0)` and `(65001, 0, 1)` with colons.

@@ -191,5 +191,8 @@ fn route(prefix: &str, next_hop: &str, attributes: &Value) -> Route {
         local_pref: number(&attributes["local-preference"]),
         communities: listed("community"),
         large: listed("large-community"),
+        bandwidth: attributes["extended-community"][0]["value"]
+            .as_u64()
+            .and_then(super::link_bandwidth),
     }
 }

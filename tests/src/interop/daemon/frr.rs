@@ -100,8 +100,16 @@ impl Frr {
                     .filter(|c| !c.is_empty()),
             ),
             large: sorted(text(&path["largeCommunity"]).split_whitespace()),
+            bandwidth: bandwidth(&text(&path["extendedCommunity"])),
         }
     }
+}
+
+/// `LB:65001:1250000000 (10.000 Gbps)`.
+fn bandwidth(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once("LB:")?;
+    let (_, bytes) = rest.split_whitespace().next()?.split_once(':')?;
+    bytes.parse().ok()
 }
 
 impl Daemon for Frr {

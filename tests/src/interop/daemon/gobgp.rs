@@ -169,5 +169,8 @@ fn route(prefix: &str, path: &Value) -> Route {
         local_pref: number(get(5, "value")),
         communities: sorted(communities.iter().map(String::as_str)),
         large: sorted(large.iter().map(String::as_str)),
+        bandwidth: get(16, "value")[0]["bandwidth"]
+            .as_f64()
+            .map(|bytes| bytes as u64),
     }
 }

@@ -147,5 +147,8 @@ fn route(route: &Value, internal: bool) -> Route {
         local_pref: number(&route["localpref"]).filter(|_| internal),
         communities: listed("communities"),
         large: listed("large_communities"),
+        bandwidth: listed("extended_communities").iter().find_map(|one| {
+            super::link_bandwidth(u64::from_str_radix(one.trim_start_matches("0x"), 16).ok()?)
+        }),
     }
 }
