@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/agent/adopt.rs",
     "lb-userspace/src/agent/attacked.rs",
     "lb-userspace/src/agent/checks.rs",
+    "lb-userspace/src/agent/clock.rs",
     "lb-userspace/src/agent/core.rs",
     "lb-userspace/src/agent/diff",
     "lb-userspace/src/agent/diff.rs",

@@ -7,6 +7,7 @@
 //! | [`pool`] | one pool: inputs and health to rows | yes |
 //! | [`ways`] | next hops and tunnel sources as far as they are known | yes |
 //! | [`tunnels`] | what routers may speak of | yes |
+//! | [`clock`] | whether somebody has set the wall clock | yes |
 //! | [`adopt`] | what a running datapath tells the agent that takes it over | yes |
 //! | [`overrides`] | what the operator says about backends | yes |
 //! | [`attacked`] | services whose attack mode the operator has switched | yes |
@@ -41,6 +42,7 @@ pub mod bfd;
 pub mod both;
 pub mod capacity;
 pub mod checks;
+pub mod clock;
 pub mod core;
 pub mod diff;
 pub mod hold;

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::bandwidth::Shares;
 use super::capacity::Servable;
+use super::clock::Clock;
 use super::core::Core;
 use super::hold::Holds;
 use super::pool::World;
@@ -132,6 +133,7 @@ pub struct Reconciler {
     pending: Option<Pending>,
     config: ConfigStatus,
     started: Instant,
+    clock: Clock,
     ready: bool,
     jiffies_per_sec: u32,
     /// The state in memory is not yet that in the file.
@@ -180,6 +182,7 @@ impl Reconciler {
                 ..ConfigStatus::default()
             },
             started: Instant::now(),
+            clock: Clock::new(wall_secs(), Instant::now()),
             ready: false,
             jiffies_per_sec: jiffies::per_second(),
             unsaved: false,
@@ -252,6 +255,7 @@ impl Reconciler {
 
     /// One round, with its errors turned into problems: the loop never ends because of one.
     fn round(&mut self) {
+        self.look_at_clock();
         let said = self.said();
         let world = self.world(&said);
         if !self.ready && !self.is_ready(world) {
@@ -286,6 +290,17 @@ impl Reconciler {
         }
         if let Some((diff, reply)) = reloaded {
             self.answer_reload(applied, diff, reply);
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        if let Some(by_secs) = self.clock.jump(wall_secs(), Instant::now()) {
+            warn!(
+                by_secs,
+                "the clock was set: what is remembered is as old as it was"
+            );
+            self.parts.core.clock_was_set(by_secs);
+            self.unsaved = true;
         }
     }
 
@@ -324,8 +339,9 @@ impl Reconciler {
         self.unsaved |= self.parts.core.update(world)?;
         self.resolve();
         let planned = self.plan(world);
-        // Before the datapath: a crash in between must find the numbers that the datapath will have.
-        self.save();
+        // Before the datapath: a crash in between must find the numbers that the datapath will have. What is to be done for health is
+        // done all the same, and the status says what is not remembered.
+        let _ = self.save();
         let ops = planned?;
         if let Some(plane) = &mut self.parts.plane
             && !ops.is_empty()
@@ -362,17 +378,25 @@ impl Reconciler {
         Ok(ops)
     }
 
-    fn save(&mut self) {
-        if self.unsaved {
-            let saved = self.parts.state_file.save(&self.parts.core.state);
-            self.unsaved = saved.is_err();
-            self.note(
-                "state",
-                saved.map_err(|error: StateError| {
-                    format!("{error}: a restart would forget inputs and overrides")
-                }),
-            );
+    /// Writes the state down where that is to be done. What fails is tried again in every round.
+    fn save(&mut self) -> Result<(), Refusal> {
+        if !self.unsaved {
+            return Ok(());
         }
+        let saved = self.parts.state_file.save(&self.parts.core.state);
+        self.unsaved = saved.is_err();
+        let refused = saved.as_ref().err().map(|error| {
+            Refusal::failed(format!(
+                "{error}; what cannot be remembered is not done: nothing changed"
+            ))
+        });
+        self.note(
+            "state",
+            saved.map_err(|error: StateError| {
+                format!("{error}: a restart would forget what is not written")
+            }),
+        );
+        refused.map_or(Ok(()), Err)
     }
 
     fn resolve(&self) {
@@ -562,40 +586,24 @@ impl Reconciler {
                 admin,
                 persist,
             } => {
-                let core = &mut self.parts.core;
-                let answer = core.set_admin(pool.as_ref(), &backend, admin, persist);
-                self.operators_word(answer)
+                self.operators_word(|core| core.set_admin(pool.as_ref(), &backend, admin, persist))
             }
             Command::SetWeight {
                 pool,
                 backend,
                 weight,
                 persist,
-            } => {
-                let core = &mut self.parts.core;
-                let answer = core.set_weight(pool.as_ref(), &backend, weight, persist);
-                self.operators_word(answer)
-            }
-            Command::Withdraw { service } => {
-                let answer = self.parts.core.withdraw(&service);
-                self.operators_word(answer)
-            }
-            Command::Announce { service } => {
-                let answer = self.parts.core.announce(&service);
-                self.operators_word(answer)
-            }
+            } => self
+                .operators_word(|core| core.set_weight(pool.as_ref(), &backend, weight, persist)),
+            Command::Withdraw { service } => self.operators_word(|core| core.withdraw(&service)),
+            Command::Announce { service } => self.operators_word(|core| core.announce(&service)),
             Command::Attack { service, on } => {
-                let answer = self.parts.core.attack(&service, on);
-                self.operators_word(answer)
+                self.operators_word(|core| core.attack(&service, on))
             }
             Command::ShutDownPeer { peer, message } => {
-                let answer = self.parts.core.shut_down_peer(peer, &message);
-                self.operators_word(answer)
+                self.operators_word(|core| core.shut_down_peer(peer, &message))
             }
-            Command::EnablePeer { peer } => {
-                let answer = self.parts.core.enable_peer(peer);
-                self.operators_word(answer)
-            }
+            Command::EnablePeer { peer } => self.operators_word(|core| core.enable_peer(peer)),
             // The sessions are the main task's; here is who knows the peers.
             Command::RefreshPeer { peer } => {
                 self.parts.core.known_peer(peer).map(|()| String::new())
@@ -613,9 +621,20 @@ impl Reconciler {
         let _ = reply.send(answer);
     }
 
-    /// The operator's word is kept, and in force before it is confirmed.
-    fn operators_word(&mut self, answer: Result<String, Refusal>) -> Result<String, Refusal> {
-        self.unsaved |= answer.is_ok();
+    /// The operator's word is kept, and in force before it is confirmed. One that cannot be kept is not taken.
+    fn operators_word(
+        &mut self,
+        say: impl FnOnce(&mut Core) -> Result<String, Refusal>,
+    ) -> Result<String, Refusal> {
+        let before = self.parts.core.state.clone();
+        let mut answer = say(&mut self.parts.core);
+        if self.parts.core.state != before {
+            self.unsaved = true;
+            if let Err(refusal) = self.save() {
+                self.parts.core.state = before;
+                answer = Err(refusal);
+            }
+        }
         self.round();
         answer
     }

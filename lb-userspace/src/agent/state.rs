@@ -152,7 +152,11 @@ impl StateFile {
             file.sync_all()?;
             fs::rename(&fresh, &self.path)
         };
-        write().map_err(|error: io::Error| StateError::new(&self.path, error))
+        write().map_err(|error: io::Error| {
+            // A part of it is of no use, and takes room where there is none.
+            let _ = fs::remove_file(&fresh);
+            StateError::new(&self.path, error)
+        })
     }
 }
 

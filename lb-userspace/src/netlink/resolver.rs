@@ -105,6 +105,8 @@ struct Agenda {
     round_at: Instant,
     last_round: Instant,
     publish_at: Option<Instant>,
+    /// Messages were lost since the last round, and that has been reported.
+    overrun: bool,
 }
 
 impl Driver {
@@ -133,6 +135,7 @@ impl Driver {
             round_at: now,
             last_round: now,
             publish_at: None,
+            overrun: false,
         };
         loop {
             match self.wait(&mut events, &agenda).await? {
@@ -176,6 +179,7 @@ impl Driver {
         agenda.last_round = Instant::now();
         agenda.round_at = agenda.last_round + ROUND;
         agenda.publish_at = None;
+        agenda.overrun = false;
         let links = next_hop::usable(&self.interfaces, kernel.links().await?);
         let routes = routes(kernel, &links, table.targets()).await?;
         let mut neighbours = kernel.neighbours().await?;
@@ -273,6 +277,12 @@ fn take(event: Event, table: &mut Table, agenda: &mut Agenda) {
             agenda.publish_at.get_or_insert(now + GATHER);
         }
         Event::Topology | Event::Overrun => {
+            let lost = event == Event::Overrun;
+            if lost && !std::mem::replace(&mut agenda.overrun, true) {
+                tracing::warn!(
+                    "the kernel told of more changes than were read in time, and dropped some: everything is asked for anew"
+                );
+            }
             let soon = (now + GATHER).max(agenda.last_round + ROUND_GAP);
             agenda.round_at = agenda.round_at.min(soon);
         }

@@ -70,6 +70,21 @@ impl History {
         self.previous.len() < before
     }
 
+    /// The clock that `now_secs` comes from was set by so many seconds: everything stays as old as it is.
+    pub fn shift(&mut self, by_secs: i64) {
+        let current = self
+            .current
+            .iter_mut()
+            .map(|current| &mut current.since_secs);
+        let previous = self
+            .previous
+            .iter_mut()
+            .map(|previous| &mut previous.until_secs);
+        for secs in current.chain(previous) {
+            *secs = secs.saturating_add_signed(by_secs);
+        }
+    }
+
     /// When [`Self::expire`] will next forget one.
     pub fn next_expiry_secs(&self, flow_memory: Duration) -> Option<u64> {
         self.previous
@@ -143,6 +158,24 @@ mod tests {
             (history.since_secs(), weights(&history)),
             (Some(50), vec![3, 1])
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_older_or_younger() {
+        for by in [3_600, -3_600] {
+            let mut history = History::default();
+            history.remember(&input(1), 10_000);
+            history.remember(&input(2), 10_010);
+            history.shift(by);
+            let now = |secs: u64| secs.saturating_add_signed(by);
+            assert_eq!(history.since_secs(), Some(now(10_010)));
+            assert!(!history.expire(now(10_109), MEMORY), "{by}");
+            assert!(history.expire(now(10_110), MEMORY), "{by}");
+        }
+        let mut history = History::default();
+        history.remember(&input(1), 10);
+        history.shift(-3_600);
+        assert_eq!(history.since_secs(), Some(0), "no time before the epoch");
     }
 
     #[test]

@@ -22,5 +22,6 @@ pub mod second_router;
 pub mod secret;
 pub mod shell;
 pub mod star;
+pub mod tmpfs;
 pub mod xdp_drop;
 pub mod xdp_pass;

@@ -150,6 +150,26 @@ impl Agent {
         self.process.signal(Signal::SIGHUP)
     }
 
+    /// SIGSTOP: it stands still, and everything else goes on.
+    pub fn halt(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// SIGKILL.
     pub fn kill(self) -> Result<()> {
         self.process.kill()

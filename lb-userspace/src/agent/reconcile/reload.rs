@@ -59,6 +59,11 @@ impl Reconciler {
         reload::check(&self.parts.core.settings, settings)?;
         let diff = self.compare(settings)?;
         reload::judge(&diff, force)?;
+        if !force {
+            // What cannot be written now cannot be written for what is new.
+            self.unsaved = true;
+            self.save()?;
+        }
         Ok(diff)
     }
 
