@@ -10,6 +10,7 @@
 //! | [`both`] | both on one box |
 //! | [`promise`] | what holds for every packet, whatever the decision |
 //! | [`fuzz`] | what a fuzzer's bytes are tried with |
+//! | [`hostile`] | BGP messages that have broken other speakers, and the answers |
 //! | [`tally`] | how often each exit was reached |
 //!
 //! The differential test (`tests/tests/oracle`) runs the loaded programs and these decisions on the same packets; the fuzz target
@@ -22,6 +23,7 @@ pub mod both;
 pub mod dice;
 pub mod fuzz;
 pub mod host;
+pub mod hostile;
 pub mod make;
 pub mod node;
 pub mod packet;

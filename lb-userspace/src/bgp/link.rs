@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::codec::{self, DecodeError, Message, MessageType};
 use super::config::PeerConfig;
-use super::transport;
+use super::{sockopt, transport};
 
 /// Bytes read in one go; a peer that floods must wait for its turn again.
 const READ_MAX: usize = 4 * codec::MESSAGE_MAX;
@@ -31,6 +31,8 @@ pub(super) struct Link {
     taken: usize,
     outbox: Vec<u8>,
     written: usize,
+    /// What was not acknowledged when it was last asked for, and pushed since.
+    outstanding: usize,
 }
 
 impl Link {
@@ -41,6 +43,7 @@ impl Link {
             taken: 0,
             outbox: Vec::new(),
             written: 0,
+            outstanding: 0,
         }
     }
 
@@ -94,6 +97,7 @@ impl Link {
     /// Appends a message to the outbox.
     pub fn push(&mut self, message: &[u8]) {
         self.outbox.extend_from_slice(message);
+        self.outstanding += message.len();
     }
 
     /// Bytes wait to be written.
@@ -101,12 +105,20 @@ impl Link {
         self.written < self.outbox.len()
     }
 
-    /// Gives TCP what it takes; true: it took some.
+    /// Whether the peer has not acknowledged all that was pushed, and whether it has acknowledged some since the last time. TCP takes a
+    /// lot into its own buffers, so that what it takes says nothing of the peer.
+    pub fn progress(&mut self) -> (bool, bool) {
+        let kernel = sockopt::unacknowledged(self.stream.as_fd()).unwrap_or_default();
+        let before = self.outstanding;
+        self.outstanding = self.outbox.len() - self.written + kernel;
+        (self.outstanding > 0, self.outstanding < before)
+    }
+
+    /// Gives TCP what it takes.
     ///
     /// # Errors
     /// The connection has ended.
-    pub fn write(&mut self) -> io::Result<bool> {
-        let before = self.written;
+    pub fn write(&mut self) -> io::Result<()> {
         while self.is_pending() {
             match self.stream.try_write(&self.outbox[self.written..]) {
                 Ok(n) => self.written += n,
@@ -114,12 +126,11 @@ impl Link {
                 Err(e) => return Err(e),
             }
         }
-        let progress = self.written > before;
         if !self.is_pending() {
             self.outbox.clear();
             self.written = 0;
         }
-        Ok(progress)
+        Ok(())
     }
 
     /// Writes what is left, closes our half and reads until the peer has closed: with unread data in the way, closing at
@@ -159,7 +170,7 @@ pub(super) fn local_address(stream: &TcpStream) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -196,6 +207,39 @@ mod tests {
             link.inbox.capacity()
         );
         flood.await.expect("no panic").expect("written");
+    }
+
+    /// RFC 9687 section 3: what counts is that the peer takes it.
+    #[tokio::test]
+    async fn rfc9687_3_what_the_kernel_holds_is_not_sent() {
+        const OCTETS: usize = 16 << 20;
+        let (mut far, mut link) = pair().await;
+        assert_eq!(link.progress(), (false, false));
+        link.push(&vec![0; OCTETS]);
+        link.write().expect("alive");
+        assert!(link.is_pending(), "more than the kernels take");
+        loop {
+            let (pending, progress) = link.progress();
+            assert!(pending, "it reads nothing");
+            if !progress {
+                break;
+            }
+        }
+        let reader = tokio::spawn(async move {
+            tokio::io::copy(&mut (&mut far).take(OCTETS as u64), &mut tokio::io::sink()).await
+        });
+        let mut progressed = false;
+        loop {
+            link.write().expect("alive");
+            let (pending, progress) = link.progress();
+            progressed |= progress;
+            if !pending {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(progressed);
+        reader.await.expect("no panic").expect("read");
     }
 
     #[tokio::test]

@@ -566,9 +566,9 @@ impl Session {
             return;
         };
         let result = link.write();
-        let pending = link.is_pending();
+        let (pending, progress) = link.progress();
         let input = match result {
-            Ok(progress) => Input::Sending {
+            Ok(()) => Input::Sending {
                 direction,
                 pending,
                 progress,

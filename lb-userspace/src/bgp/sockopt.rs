@@ -1,4 +1,4 @@
-//! Socket options that no safe library offers: TCP MD5 signatures and the least TTL.
+//! What no safe library offers of a socket: TCP MD5 signatures, the least TTL, what waits to be acknowledged.
 
 #![allow(unsafe_code)]
 
@@ -67,6 +67,19 @@ pub(super) fn set_min_ttl(socket: BorrowedFd<'_>, peer: IpAddr, ttl: u8) -> io::
         IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
     };
     set(socket, level, name, &libc::c_int::from(ttl))
+}
+
+/// Octets of a TCP connection that the kernel has taken and the other side has not acknowledged.
+pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut octets: libc::c_int = 0;
+    // SAFETY: the descriptor is open while borrowed, and SIOCOUTQ (TIOCOUTQ) writes one `int` to the place given, which outlives the
+    // call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+    if result == 0 {
+        Ok(usize::try_from(octets).unwrap_or_default())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// `struct sockaddr_in` or `struct sockaddr_in6`, padded; port 0.

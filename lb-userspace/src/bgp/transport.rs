@@ -10,11 +10,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::config::{PeerConfig, SpeakerConfig};
 use super::error::SpeakerError;
+use super::fsm::SEND_HOLD_MIN;
 use super::peer_name::PeerName;
 use super::sockopt::{set_md5_password, set_min_ttl};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 16;
+/// Connections that wait to be accepted: of every peer at once, and some of a flood, since a SYN that finds no room costs a peer a second.
+const BACKLOG: i32 = 512;
 
 /// Precedence "network control" (CS6), which queues on the way give room to.
 const TOS: u32 = 0xc0;
@@ -138,11 +139,12 @@ fn min_ttl(hops: u8) -> u8 {
     255 - hops.saturating_sub(1)
 }
 
-/// Messages are written whole, and data that nobody acknowledges ends the connection no later than the hold time would.
+/// Messages are written whole. A peer that takes nothing is the send hold timer's, which can say why: the kernel gives up later, and on
+/// connections without timers.
 fn set_timeouts(stream: &TcpStream, hold_time: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if !hold_time.is_zero() {
-        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(hold_time))?;
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(hold_time * 3 + SEND_HOLD_MIN))?;
     }
     Ok(())
 }

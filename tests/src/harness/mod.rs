@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod raw;
 pub mod router;
 pub mod runtime;
+pub mod scripted;
 pub mod second_router;
 pub mod secret;
 pub mod shell;

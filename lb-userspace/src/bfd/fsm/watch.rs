@@ -29,6 +29,7 @@ impl Watch {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn state(&self) -> State {
         self.state
     }

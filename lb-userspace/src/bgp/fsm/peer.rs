@@ -42,7 +42,7 @@ pub enum Input {
         /// What.
         message: Result<Message, DecodeError>,
     },
-    /// Bytes wait to be sent (or no longer do), and whether TCP took some since the last time.
+    /// Bytes wait to be taken by the peer (or no longer do), and whether it took some since the last time.
     Sending {
         /// Where.
         direction: Direction,

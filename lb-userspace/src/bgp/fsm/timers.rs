@@ -22,10 +22,13 @@ const BACKOFF_PATH_MAX: Duration = Duration::from_secs(5);
 /// The peer answers and disagrees: only a person can change that.
 const BACKOFF_PROTOCOL_MAX: Duration = Duration::from_secs(60);
 
+/// See [`send_hold`].
+pub(in crate::bgp) const SEND_HOLD_MIN: Duration = Duration::from_secs(20);
+
 /// The send hold time for a negotiated hold time; none without one. RFC 9687 suggests at least 8 minutes, in which a
 /// peer that takes no data would keep a withdrawn route: too long for a load balancer.
 pub(super) fn send_hold(hold_time: Duration) -> Option<Duration> {
-    (!hold_time.is_zero()).then(|| (hold_time * 2).max(Duration::from_secs(20)))
+    (!hold_time.is_zero()).then(|| (hold_time * 2).max(SEND_HOLD_MIN))
 }
 
 /// The timers of one connection; those that are not running are `None`.
