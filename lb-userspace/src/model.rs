@@ -204,8 +204,10 @@ pub struct BgpPeer {
     pub password_file: Option<PathBuf>,
     /// Hops for TTL security (RFC 5082); `Some(1)`: directly connected.
     pub ttl_security: Option<u8>,
-    /// Listen only, never dial.
+    /// Listen only, never dial; so it is for a range.
     pub passive: bool,
+    /// Members that a range may have at once.
+    pub members_max: usize,
     /// NEXT_HOP of IPv4 routes; where unset, our address on the peer's interface.
     pub next_hop_v4: Option<Ipv4Addr>,
     /// NEXT_HOP of IPv6 routes; where unset, our global address on the peer's interface.
@@ -242,6 +244,7 @@ impl std::fmt::Debug for BgpPeer {
             .field("password_file", &self.password_file)
             .field("ttl_security", &self.ttl_security)
             .field("passive", &self.passive)
+            .field("members_max", &self.members_max)
             .field("next_hop_v4", &self.next_hop_v4)
             .field("next_hop_v6", &self.next_hop_v6)
             .field("policy", &self.policy)

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bench::{FrameRate, LineRate, RateLimit, Trial};
 pub use self::bgp::{
-    BfdStatus, NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes, PeerSettings,
-    PeerStatus, RouteList, SentRoute, Strangers,
+    BfdStatus, EndedMember, NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes,
+    PeerSettings, PeerStatus, RangeStatus, RouteList, SentRoute, Strangers,
 };
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};
@@ -93,6 +93,9 @@ pub struct NodeStatus {
     pub pools: BTreeMap<PoolName, PoolStatus>,
     /// BGP sessions.
     pub peers: Vec<PeerStatus>,
+    /// Peers that a prefix alone is known of.
+    #[serde(default)]
+    pub ranges: Vec<RangeStatus>,
     /// Who wanted one and is no peer.
     #[serde(default)]
     pub strangers: Strangers,
@@ -125,17 +128,21 @@ impl NodeStatus {
         let silent = self
             .services
             .iter()
-            .filter(|service| !self.peers.is_empty() && service.pool.is_some())
+            .filter(|service| self.has_peers() && service.pool.is_some())
             .filter(|service| !service.announced || service.reason.is_some())
             .map(|service| {
                 let reason = service.reason.as_deref().unwrap_or("no reason given");
                 let (name, vip, how) = (&service.name, service.vip, service.standing());
                 format!("{name}: {vip} is {how}: {reason}")
             });
-        let unheard = !self.peers.is_empty() && !self.peers.iter().any(PeerStatus::established);
+        let unheard = self.has_peers() && !self.peers.iter().any(PeerStatus::established);
         let unheard = unheard
             .then(|| "no BGP session is Established: no router hears of the VIPs".to_string());
         detached.chain(silent).chain(unheard).collect()
+    }
+
+    fn has_peers(&self) -> bool {
+        !(self.peers.is_empty() && self.ranges.is_empty())
     }
 
     /// Everything that is not as it should be, one line each: what is not served, sessions that are down, a

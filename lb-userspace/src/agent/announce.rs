@@ -65,13 +65,14 @@ pub async fn start(
     .map(Some)
 }
 
-/// Our end of the way to a peer; towards a range, of the way to its first address.
+/// Our end of the way to a peer. Members of a range may be on several interfaces: the addresses of their sessions are theirs.
 async fn towards(peer: &BgpPeer) -> Result<Facing, netlink::Error> {
-    let facing = match peer.name {
-        PeerName::Address(address) => facing(address).await?,
-        PeerName::Range(range) => facing(range.hosts().next().unwrap_or(range.addr())).await?,
-    };
-    Ok(facing)
+    let facing = facing(peer.name.first_address()).await?;
+    Ok(match peer.name {
+        PeerName::Address(_) => facing,
+        PeerName::Range(range) if range.addr().is_ipv4() => Facing { v4: None, ..facing },
+        PeerName::Range(_) => Facing { v6: None, ..facing },
+    })
 }
 
 async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulRestart>) -> PeerConfig {
@@ -86,6 +87,7 @@ async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulResta
         password: peer.password.clone(),
         ttl_security: peer.ttl_security,
         passive: peer.passive,
+        members_max: peer.members_max,
         next_hop_v4: peer.next_hop_v4.or(ours.v4),
         next_hop_v6: peer.next_hop_v6.or(ours.v6),
         graceful_restart,

@@ -16,10 +16,10 @@ use crate::config::{self, ThisHost};
 use crate::health::Asker;
 use crate::model::Settings;
 use crate::status::{
-    BpfState, Command, ConfigDiff, Counters, DiffRequest, Envelope, ExplainRequest, Explanation,
-    FileText, HealthList, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, ProbeReport,
-    ProbeRequest, Refusal, Reloaded, RouteList, SentRoute, Strangers, TraceBatch, TraceNext,
-    TraceRequest, TraceStarted, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, EndedMember, Envelope, ExplainRequest,
+    Explanation, FileText, HealthList, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus,
+    ProbeReport, ProbeRequest, RangeStatus, Refusal, Reloaded, RouteList, SentRoute, Strangers,
+    TraceBatch, TraceNext, TraceRequest, TraceStarted, Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -139,6 +139,8 @@ impl Node for AgentNode {
                 peer.bfd = Some(bfd);
             }
         }
+        let ranges = self.with_speaker(Speaker::ranges).unwrap_or_default();
+        envelope.body.ranges = ranges.into_iter().map(range_status).collect();
         let strangers = self.with_speaker(Speaker::strangers).unwrap_or_default();
         envelope.body.strangers = Strangers {
             connections: strangers.connections,
@@ -286,6 +288,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
     let settings = peer.settings;
     PeerStatus {
         address: peer.name,
+        range: peer.range,
         asn: peer.asn,
         state: peer.state.as_str().to_owned(),
         router_id: peer.router_id,
@@ -317,6 +320,22 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
         received: owned(peer.received),
         sent: owned(peer.sent),
         notifications: notifications.collect(),
+    }
+}
+
+fn range_status(range: bgp::RangeStatus) -> RangeStatus {
+    RangeStatus {
+        range: range.range,
+        asn: range.asn,
+        members: range.members,
+        max_peers: range.members_max,
+        refused: range.refused,
+        last_refused: range.last_refused,
+        ended: range.ended,
+        last_ended: range
+            .last_ended
+            .map(|(address, reason)| EndedMember { address, reason }),
+        shutdown: range.shutdown,
     }
 }
 

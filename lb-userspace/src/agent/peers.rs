@@ -8,6 +8,7 @@ use crate::status::Refusal;
 impl Core {
     /// Notes that there is to be no session with a peer, until [`Core::enable_peer`]; says what that means.
     pub fn shut_down_peer(&mut self, peer: PeerName, message: &str) -> Result<String, Refusal> {
+        self.no_member(peer)?;
         self.known_peer(peer)?;
         if message.len() > COMMUNICATION_MAX {
             return Err(Refusal::refused(format!(
@@ -24,6 +25,7 @@ impl Core {
 
     /// Takes it back.
     pub fn enable_peer(&mut self, peer: PeerName) -> Result<String, Refusal> {
+        self.no_member(peer)?;
         self.known_peer(peer)?;
         let down = self.state.shut_down.remove(&peer).is_some();
         self.state.generation += u64::from(down);
@@ -33,25 +35,50 @@ impl Core {
         })
     }
 
-    /// Whether the configuration has this peer.
+    /// Whether the configuration has this peer, or a range that it may be a member of.
     pub fn known_peer(&self, peer: PeerName) -> Result<(), Refusal> {
-        let peers = self.settings.bgp.iter().flat_map(|bgp| &bgp.peers);
-        let known: Vec<String> = peers.map(|peer| peer.name.to_string()).collect();
-        match known.contains(&peer.to_string()) {
+        let known: Vec<PeerName> = self.peer_names().collect();
+        match known.contains(&peer) || self.range_of(peer).is_some() {
             true => Ok(()),
-            false => Err(Refusal::no_peer(peer, &known)),
+            false => {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                Err(Refusal::no_peer(peer, &known))
+            }
         }
+    }
+
+    /// Nothing would be left to hold an order about a member once its session has ended.
+    fn no_member(&self, peer: PeerName) -> Result<(), Refusal> {
+        match self.range_of(peer) {
+            Some(range) => Err(Refusal::refused(format!(
+                "{peer} is known by the range {range} alone, and orders are for all of that: name the range, end this session at the \
+                 peer, or give it a [[bgp.peer]] of its own; nothing changed"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The range that a peer without a section of its own is a member of.
+    fn range_of(&self, peer: PeerName) -> Option<PeerName> {
+        let address = peer.address()?;
+        if self.peer_names().any(|known| known == peer) {
+            return None;
+        }
+        let ranges = self.peer_names().filter_map(|known| known.range());
+        let holding = ranges.filter(|range| range.contains(&address));
+        holding
+            .max_by_key(|range| range.prefix_len())
+            .map(PeerName::from)
+    }
+
+    fn peer_names(&self) -> impl Iterator<Item = PeerName> {
+        let peers = self.settings.bgp.iter().flat_map(|bgp| &bgp.peers);
+        peers.map(|peer| peer.name)
     }
 
     /// A peer that left the configuration is forgotten.
     pub(super) fn forget_shut_down(&mut self) {
-        let peers: Vec<PeerName> = self
-            .settings
-            .bgp
-            .iter()
-            .flat_map(|bgp| &bgp.peers)
-            .map(|peer| peer.name)
-            .collect();
+        let peers: Vec<PeerName> = self.peer_names().collect();
         self.state.shut_down.retain(|peer, _| peers.contains(peer));
     }
 }
@@ -134,6 +161,37 @@ mod tests {
             );
         }
         assert_eq!(core.state, State::default());
+    }
+
+    #[test]
+    fn orders_are_for_a_range_and_not_for_a_member() {
+        let text = format!(
+            "[bgp]\nasn = 65001\nlisten = [\"0.0.0.0:179\"]\n\
+             [[bgp.peer]]\nrange = \"10.0.0.0/24\"\nasn = 65000\n\
+             [[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\n{TWO_VIPS}"
+        );
+        let mut core = Core::new(settings(&text), State::default(), Adopted::default());
+        core.shut_down_peer(name("10.0.0.1"), "").expect("named");
+        assert_eq!(
+            core.shut_down_peer(name("10.0.0.0/24"), "")
+                .expect("the range"),
+            "10.0.0.0/24 is shut down; this node only, until `anylb bgp enable 10.0.0.0/24`"
+        );
+        for refusal in [
+            core.shut_down_peer(name("10.0.0.2"), ""),
+            core.enable_peer(name("10.0.0.2")),
+        ] {
+            let refusal = refusal.expect_err("a member");
+            assert_eq!(refusal.exit(), Exit::Refused);
+            assert_eq!(
+                refusal.message,
+                "10.0.0.2 is known by the range 10.0.0.0/24 alone, and orders are for all of that: name the range, end this \
+                 session at the peer, or give it a [[bgp.peer]] of its own; nothing changed"
+            );
+        }
+        assert_eq!(core.known_peer(name("10.0.0.2")), Ok(()), "to be refreshed");
+        let refusal = core.known_peer(name("10.0.1.2")).expect_err("outside");
+        assert_eq!(refusal.exit(), Exit::NotFound);
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub fn node_status(facts: &Facts<'_>) -> NodeStatus {
             .map(|(name, pool)| (name.clone(), pool_status(facts, pool)))
             .collect(),
         peers: Vec::new(),
+        ranges: Vec::new(),
         strangers: Strangers::default(),
         problems: facts.problems.clone(),
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use counters::{backend_counters, lb_counters};
-use peers::{established, idle, routes};
+use peers::{established, idle, range, routes};
 
 use super::node::Node;
 use crate::bgp::PeerName;
@@ -480,6 +480,7 @@ pub(crate) fn lb() -> NodeStatus {
             (PoolName("web6".into()), web6()),
         ]),
         peers: vec![established(), idle()],
+        ranges: vec![range()],
         strangers: Strangers {
             connections: 2,
             last: Some("10.0.0.66".parse().unwrap()),
@@ -497,6 +498,7 @@ pub(crate) fn healthy() -> NodeStatus {
     node.services.truncate(1);
     node.pools.remove(&PoolName("web6".into()));
     node.peers.truncate(1);
+    node.ranges.clear();
     node.problems.clear();
     node
 }

@@ -71,8 +71,10 @@ pub struct PeerConfig {
     pub password: Option<String>,
     /// TTL security (RFC 5082): the peer is at most so many hops away, 1..=254.
     pub ttl_security: Option<u8>,
-    /// Listen only, never dial.
+    /// Listen only, never dial; a range is never dialled.
     pub passive: bool,
+    /// Members that a range may have at once.
+    pub members_max: usize,
     /// NEXT_HOP of IPv4 routes. Where unset, the session's local address; over IPv6 that is only for peers that take
     /// it (RFC 8950), and others hear of no IPv4.
     pub next_hop_v4: Option<Ipv4Addr>,
@@ -102,6 +104,13 @@ impl PeerConfig {
                 .is_none_or(|hops| (1..=254).contains(&hops)),
             || format!("peer {peer}: TTL security takes 1 to 254 hops"),
         )?;
+        let range = self.name.range().is_some();
+        ensure(!range || (self.passive && !self.await_path), || {
+            format!("peer {peer}: a range is not dialled, and has no path to wait for")
+        })?;
+        ensure(!range || self.members_max > 0, || {
+            format!("peer {peer}: a range without room for members")
+        })?;
         let restart_time = self
             .graceful_restart
             .map_or(0, |g| g.restart_time.as_secs());
@@ -121,6 +130,7 @@ impl std::fmt::Debug for PeerConfig {
             .field("password", &self.password.as_ref().map(|_| ".."))
             .field("ttl_security", &self.ttl_security)
             .field("passive", &self.passive)
+            .field("members_max", &self.members_max)
             .field("next_hop_v4", &self.next_hop_v4)
             .field("next_hop_v6", &self.next_hop_v6)
             .field("graceful_restart", &self.graceful_restart)

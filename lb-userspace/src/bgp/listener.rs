@@ -1,18 +1,55 @@
 //! Accepts connections and hands each to its peer's task; strangers are turned away.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::config::{PeerConfig, SpeakerConfig};
+use super::range::Range;
 use super::route::RouteSet;
 use super::status::Strangers;
 
 /// Where the connections of a peer go.
-pub(super) type Doors = BTreeMap<IpAddr, mpsc::Sender<TcpStream>>;
+#[derive(Default)]
+pub(super) struct Doors {
+    /// Peers that have an address, which win.
+    pub named: BTreeMap<IpAddr, mpsc::Sender<TcpStream>>,
+    /// The longest prefix first, which wins.
+    pub ranges: Vec<Arc<Range>>,
+}
+
+impl Doors {
+    /// One for whoever comes from inside `net`.
+    pub fn add_range(
+        &mut self,
+        net: IpNet,
+        config: &PeerConfig,
+        speaker: &Arc<SpeakerConfig>,
+        routes: &watch::Receiver<Option<Arc<RouteSet>>>,
+    ) {
+        let range = Range::new(net, config.clone(), speaker.clone(), routes.clone());
+        self.ranges.push(Arc::new(range));
+        self.ranges
+            .sort_by_key(|range| (Reverse(range.net.prefix_len()), range.net));
+    }
+
+    fn range_of(&self, remote: IpAddr) -> Option<&Arc<Range>> {
+        self.ranges.iter().find(|range| range.net.contains(&remote))
+    }
+
+    /// Who may come, in words.
+    fn expected(&self) -> String {
+        let named = self.named.keys().map(ToString::to_string);
+        let ranges = self.ranges.iter().map(|range| range.net.to_string());
+        named.chain(ranges).collect::<Vec<_>>().join(", ")
+    }
+}
 
 /// Pause after a failed accept; it fails at once as long as there are no descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,16 +79,18 @@ pub(super) async fn run(
 }
 
 fn open_door(doors: &Doors, strangers: &Mutex<Strangers>, stream: TcpStream, remote: IpAddr) {
-    match doors.get(&remote) {
+    if let Some(door) = doors.named.get(&remote) {
         // A full queue means a peer that dials faster than its task runs; the connection is closed.
-        Some(door) => drop(door.try_send(stream)),
-        None => {
-            let mut strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            if strangers.last != Some(remote) {
-                tracing::warn!(%remote, "BGP connection refused: no peer of the configuration has this address");
-            }
-            strangers.connections += 1;
-            strangers.last = Some(remote);
-        }
+        return drop(door.try_send(stream));
     }
+    if let Some(range) = doors.range_of(remote) {
+        return range.take(stream, remote);
+    }
+    let mut strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
+    if strangers.last != Some(remote) {
+        let expected = doors.expected();
+        tracing::warn!(%remote, expected, "BGP connection refused: no peer of the configuration has this address");
+    }
+    strangers.connections += 1;
+    strangers.last = Some(remote);
 }

@@ -11,7 +11,7 @@
 //! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
-//! | [`speaker`], `session`, `link`, `listener`, `transport` | listeners and one task per peer | no |
+//! | [`speaker`], `range`, `session`, `link`, `listener`, `transport` | listeners and one task per peer | no |
 //! | [`status`] | what it tells about its peers | yes |
 //!
 //! Invariant: no OPEN is sent before the first route set is known, and no End-of-RIB before a route set says that it
@@ -27,6 +27,7 @@ mod listener;
 pub mod notification;
 pub mod path;
 pub mod peer_name;
+mod range;
 pub mod rib;
 pub mod route;
 mod session;
@@ -44,4 +45,4 @@ pub use path::Path;
 pub use peer_name::PeerName;
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
-pub use status::{NotificationKey, PeerSettings, PeerStatus, Strangers};
+pub use status::{NotificationKey, PeerSettings, PeerStatus, RangeStatus, Strangers};

@@ -26,11 +26,30 @@ impl PeerName {
         }
     }
 
+    /// An address to look the way to it up by: its own, or the first that a member can have.
+    pub fn first_address(&self) -> IpAddr {
+        match self {
+            PeerName::Address(address) => *address,
+            PeerName::Range(range) => range.hosts().next().unwrap_or(range.addr()),
+        }
+    }
+
     /// The prefix that its members connect from.
     pub fn range(&self) -> Option<IpNet> {
         match self {
             PeerName::Address(_) => None,
             PeerName::Range(range) => Some(*range),
+        }
+    }
+
+    /// Whether all that `other` names is inside it, and it names more.
+    pub fn holds(&self, other: &PeerName) -> bool {
+        let Some(range) = self.range().filter(|_| self != other) else {
+            return false;
+        };
+        match other {
+            PeerName::Address(address) => range.contains(address),
+            PeerName::Range(inner) => range.contains(inner),
         }
     }
 

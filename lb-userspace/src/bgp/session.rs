@@ -21,6 +21,7 @@ use super::fsm::{
 use super::link::{Link, local_address};
 use super::notification::{Notification, code, subcode};
 use super::path::Path;
+use super::range::Range;
 use super::rib::AdjRibOut;
 use super::route::{Family, Policy, RouteSet};
 use super::status::{Shared, count_notification};
@@ -57,6 +58,9 @@ struct Wanted {
     complete: bool,
 }
 
+/// Connections of one peer that wait for its task.
+pub(super) const INCOMING_MAX: usize = 4;
+
 type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// What woke the task.
@@ -67,6 +71,7 @@ enum Wake {
     Accepted(TcpStream),
     Dialed(io::Result<TcpStream>),
     Link(Direction, io::Result<()>),
+    Closed,
     Deadline,
 }
 
@@ -93,6 +98,10 @@ pub(super) struct Session {
     /// The last OPEN sent, and the last that came.
     opens: (Option<Open>, Option<Open>),
     flushes: Vec<oneshot::Sender<()>>,
+    /// The range that the peer is a member of.
+    range: Option<Arc<Range>>,
+    /// It has connected.
+    connected: bool,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -127,11 +136,21 @@ impl Session {
             last_path: None,
             opens: (None, None),
             flushes: Vec::new(),
+            range: None,
+            connected: false,
             shared,
         }
     }
 
-    /// Until stopped.
+    /// The same, but over once the peer's last connection is gone.
+    pub fn of_range(self, range: Arc<Range>) -> Session {
+        Session {
+            range: Some(range),
+            ..self
+        }
+    }
+
+    /// Until stopped, or over.
     pub async fn run(mut self) {
         loop {
             let wake = self.wait().await;
@@ -148,9 +167,13 @@ impl Session {
                 Wake::Accepted(stream) => self.accepted(stream),
                 Wake::Dialed(result) => self.dialed(result),
                 Wake::Link(direction, result) => self.transfer(direction, result),
+                Wake::Closed => {}
                 Wake::Deadline => self.report(Input::Tick, None),
             }
             self.advance();
+            if self.is_over() {
+                break;
+            }
         }
         self.publish();
         self.closing.join_all().await;
@@ -169,6 +192,7 @@ impl Session {
             result = poll_dial(&mut self.dial) => Wake::Dialed(result),
             result = poll_link(self.outgoing.as_ref()) => Wake::Link(Direction::Outgoing, result),
             result = poll_link(self.incoming.as_ref()) => Wake::Link(Direction::Incoming, result),
+            Some(_) = self.closing.join_next(), if self.range.is_some() => Wake::Closed,
             () = sleep_until(deadline) => Wake::Deadline,
         }
     }
@@ -297,11 +321,23 @@ impl Session {
         ))
     }
 
+    /// The last connection of a member of a range is gone, and no other one waits.
+    fn is_over(&self) -> bool {
+        self.connected
+            && self.incoming.is_none()
+            && self.closing.is_empty()
+            && self
+                .range
+                .as_ref()
+                .is_some_and(|range| range.leave(self.remote, &self.channels.incoming))
+    }
+
     fn is_shut_down(&self) -> bool {
         self.lock().status.shutdown.is_some()
     }
 
     fn accepted(&mut self, stream: TcpStream) {
+        self.connected = true;
         let local = local_address(&stream);
         if transport::accepted(&stream, self.remote, &self.config, self.hold_time).is_ok() {
             self.report(
@@ -634,6 +670,12 @@ impl Session {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Jitter need not be unpredictable, only different from that of others.
+pub(super) fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(())
 }
 
 /// Whoever asked may have stopped waiting.

@@ -15,22 +15,21 @@ use super::listener::{self, Doors};
 use super::notification::Notification;
 use super::path::Path;
 use super::peer_name::PeerName;
+use super::range::Range;
 use super::route::RouteSet;
-use super::session::{Channels, Command, Session};
-use super::status::{PeerStatus, Shared, Strangers};
+use super::session::{Channels, Command, INCOMING_MAX, Session, seed};
+use super::status::{PeerStatus, RangeStatus, Shared, Strangers};
 use super::transport;
 
 #[cfg(test)]
 #[path = "speaker_tests.rs"]
 mod tests;
 
-/// Connections of one peer that wait for its task.
-const INCOMING_MAX: usize = 4;
-
 /// A running speaker. Dropping it does what [`Speaker::abandon`] does.
 #[derive(Debug)]
 pub struct Speaker {
     peers: Vec<PeerHandle>,
+    ranges: Vec<Arc<Range>>,
     strangers: Arc<Mutex<Strangers>>,
     sockets: Vec<Arc<TcpListener>>,
     listeners: Vec<JoinHandle<()>>,
@@ -46,7 +45,7 @@ struct PeerHandle {
 }
 
 impl Speaker {
-    /// Binds the listeners and starts a task per peer; needs a tokio runtime with I/O and time.
+    /// Binds the listeners and starts a task per peer, and later one for each member of a range; needs a tokio runtime with I/O and time.
     ///
     /// `routes` holds `None` until the announce set has been computed: no OPEN is sent before. Every change of it
     /// reaches the Established peers at once.
@@ -63,14 +62,19 @@ impl Speaker {
             .iter()
             .map(|address| transport::listen(*address, &config).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut doors = Doors::new();
+        let config = Arc::new(config);
+        let mut doors = Doors::default();
         let mut peers = Vec::new();
         for peer in &config.peers {
-            let Some(remote) = peer.name.address() else {
-                continue;
+            let remote = match peer.name {
+                PeerName::Address(address) => address,
+                PeerName::Range(net) => {
+                    doors.add_range(net, peer, &config, &routes);
+                    continue;
+                }
             };
             let (door, incoming) = mpsc::channel(INCOMING_MAX);
-            doors.insert(remote.to_canonical(), door);
+            doors.named.insert(remote, door);
             let (commands, orders) = mpsc::channel(4);
             let (path, path_seen) = watch::channel(None);
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
@@ -99,6 +103,7 @@ impl Speaker {
                 task: tokio::spawn(session.run()),
             });
         }
+        let ranges = doors.ranges.clone();
         let doors = Arc::new(doors);
         let strangers = Arc::<Mutex<Strangers>>::default();
         let listeners = sockets
@@ -112,6 +117,7 @@ impl Speaker {
             .collect();
         Ok(Speaker {
             peers,
+            ranges,
             strangers,
             sockets,
             listeners,
@@ -130,17 +136,21 @@ impl Speaker {
         });
     }
 
-    /// Every peer, in the order of the configuration.
+    /// Every peer that has an address, in the order of the configuration; then the members of ranges.
     pub fn status(&self) -> Vec<PeerStatus> {
-        self.peers
-            .iter()
-            .map(|p| {
-                p.shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .status()
-            })
-            .collect()
+        let named = self.peers.iter().map(|p| {
+            p.shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .status()
+        });
+        let members = self.ranges.iter().flat_map(|range| range.members());
+        named.chain(members).collect()
+    }
+
+    /// Every range, the longest prefix first.
+    pub fn ranges(&self) -> Vec<RangeStatus> {
+        self.ranges.iter().map(|range| range.status()).collect()
     }
 
     /// Who connected and is no peer.
@@ -156,27 +166,36 @@ impl Speaker {
     ///
     /// Where peers keep both keys for a while, or change theirs within the hold time, the session survives.
     pub fn rekey(&mut self, passwords: &BTreeMap<PeerName, String>) {
-        for handle in &mut self.peers {
-            let peer = handle.config.name;
-            let password = passwords.get(&peer).cloned();
-            if password.is_none() || password == handle.config.password {
+        for at in 0..self.peers.len() {
+            let Some((config, password)) = changed(&self.peers[at].config, passwords) else {
                 continue;
-            }
-            handle.config.password = password.clone();
-            let same = |socket: &&Arc<TcpListener>| {
-                let address = socket.local_addr();
-                address.is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
             };
-            for socket in self.sockets.iter().filter(same) {
-                if let Err(error) = transport::set_password(socket.as_fd(), peer, &handle.config) {
-                    tracing::error!(%peer, %error, "the listener keeps the old password");
-                }
+            self.sign(&config);
+            self.peers[at].config = config;
+            tell(&self.peers[at].commands, password);
+        }
+        for range in &self.ranges {
+            let Some((config, password)) = changed(&range.config(), passwords) else {
+                continue;
+            };
+            self.sign(&config);
+            range.set_password(config.password);
+            for member in range.commands(None) {
+                tell(&member, password.clone());
             }
-            // A full queue is that of a task that does not run: it would not use the password either.
-            if let Some(password) = password
-                && handle.commands.try_send(Command::Rekey(password)).is_err()
-            {
-                tracing::error!(%peer, "the session keeps its old password");
+        }
+    }
+
+    /// Has the listeners take connections that are signed so.
+    fn sign(&self, config: &PeerConfig) {
+        let peer = config.name;
+        let same = |socket: &&Arc<TcpListener>| {
+            let address = socket.local_addr();
+            address.is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())
+        };
+        for socket in self.sockets.iter().filter(same) {
+            if let Err(error) = transport::set_password(socket.as_fd(), peer, config) {
+                tracing::error!(%peer, %error, "the listener keeps the old password");
             }
         }
     }
@@ -186,11 +205,9 @@ impl Speaker {
     ///
     /// The future does not borrow the speaker, which may end before it.
     pub fn flushed(&self, timeout: Duration) -> impl Future<Output = bool> + Send + use<> {
-        let peers: Vec<_> = self
-            .peers
-            .iter()
-            .map(|peer| peer.commands.clone())
-            .collect();
+        let named = self.peers.iter().map(|peer| peer.commands.clone());
+        let members = self.ranges.iter().flat_map(|range| range.commands(None));
+        let peers: Vec<_> = named.chain(members).collect();
         let all = async move {
             let mut waiting = Vec::new();
             for commands in peers {
@@ -207,7 +224,7 @@ impl Speaker {
         async move { tokio::time::timeout(timeout, all).await.is_ok() }
     }
 
-    /// Ends the session of one peer with Cease/Administrative Shutdown and `message` (RFC 9003; cut at 255 bytes), and
+    /// Ends the session of one peer, or those of all members of a range, with Cease/Administrative Shutdown and `message` (RFC 9003; cut at 255 bytes), and
     /// has none until [`Speaker::enable`]. Nothing happens where there is no such peer.
     ///
     /// This future, and those below, do not borrow the speaker; they are ready once the status says so.
@@ -216,20 +233,32 @@ impl Speaker {
         peer: PeerName,
         message: String,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let asked = self.ask(peer, move |done| Command::ShutDown(message, done));
-        async move { asked.await.unwrap_or_default() }
+        if let Some(range) = self.range(peer) {
+            range.set_shutdown(Some(message.clone()));
+        }
+        let asked = self.ask(peer, move |done| Command::ShutDown(message.clone(), done));
+        async move { drop(asked.await) }
     }
 
-    /// Takes [`Speaker::shut_down`] back: the peer is dialled at once.
+    /// Takes [`Speaker::shut_down`] back: the peer is dialled at once; members of a range may connect again.
     pub fn enable(&self, peer: PeerName) -> impl Future<Output = ()> + Send + use<> {
+        if let Some(range) = self.range(peer) {
+            range.set_shutdown(None);
+        }
         let asked = self.ask(peer, Command::Enable);
-        async move { asked.await.unwrap_or_default() }
+        async move { drop(asked.await) }
     }
 
-    /// Sends one peer everything again in the same session, and says how many routes that are; none: no session.
+    /// Sends one peer, a member of a range or all of them everything again in the same session, and says how many routes that
+    /// are; none: no session.
     pub fn refresh(&self, peer: PeerName) -> impl Future<Output = Option<usize>> + Send + use<> {
         let asked = self.ask(peer, Command::Refresh);
-        async move { asked.await.flatten() }
+        async move { asked.await.into_iter().flatten().reduce(|a, b| a + b) }
+    }
+
+    fn range(&self, name: PeerName) -> Option<&Arc<Range>> {
+        let mut ranges = self.ranges.iter();
+        ranges.find(|range| name.range() == Some(range.net))
     }
 
     fn peer(&self, name: PeerName) -> Option<&PeerHandle> {
@@ -237,22 +266,50 @@ impl Speaker {
         peers.find(|handle| handle.config.name == name)
     }
 
-    /// None: no such peer, or its task has ended.
+    /// Ways to the tasks of the peer, of the member of a range with this address, or of all members of the range.
+    fn tasks(&self, peer: PeerName) -> Vec<mpsc::Sender<Command>> {
+        if let Some(handle) = self.peer(peer) {
+            return vec![handle.commands.clone()];
+        }
+        match (peer.address(), self.range(peer)) {
+            (_, Some(range)) => range.commands(None),
+            (address @ Some(_), None) => {
+                let mut ranges = self.ranges.iter();
+                ranges
+                    .find_map(|range| range.commands(address).pop())
+                    .into_iter()
+                    .collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// What each of its tasks answers; one that has ended does not.
     fn ask<T, F>(
         &self,
         peer: PeerName,
         command: F,
-    ) -> impl Future<Output = Option<T>> + Send + use<T, F>
+    ) -> impl Future<Output = Vec<T>> + Send + use<T, F>
     where
         T: Send + 'static,
-        F: FnOnce(oneshot::Sender<T>) -> Command,
+        F: Fn(oneshot::Sender<T>) -> Command,
     {
-        let commands = self.peer(peer).map(|handle| handle.commands.clone());
-        let (done, answer) = oneshot::channel();
-        let command = command(done);
+        let asked: Vec<_> = self
+            .tasks(peer)
+            .into_iter()
+            .map(|task| {
+                let (done, answer) = oneshot::channel();
+                (task, command(done), answer)
+            })
+            .collect();
         async move {
-            commands?.send(command).await.ok()?;
-            answer.await.ok()
+            let mut answers = Vec::new();
+            for (task, command, answer) in asked {
+                if task.send(command).await.is_ok() {
+                    answers.extend(answer.await);
+                }
+            }
+            answers
         }
     }
 
@@ -260,14 +317,17 @@ impl Speaker {
     /// cut at 255 bytes), and returns when the peers have closed or after two seconds.
     pub async fn stop(mut self, message: &str) {
         self.stop_listening();
-        for peer in &self.peers {
+        let named = self.peers.drain(..).map(|peer| (peer.commands, peer.task));
+        let members = self.ranges.iter().flat_map(|range| range.disband());
+        let all: Vec<_> = named.chain(members).collect();
+        for (commands, _) in &all {
             let stop = Command::Stop(Notification::shutdown(message));
             // A task that has ended needs no stopping.
-            let _: Result<(), _> = peer.commands.send(stop).await;
+            let _: Result<(), _> = commands.send(stop).await;
         }
-        for peer in self.peers.drain(..) {
+        for (_, task) in all {
             // It only fails if the task has panicked, which the runtime has reported.
-            let _: Result<(), _> = peer.task.await;
+            let _: Result<(), _> = task.await;
         }
     }
 
@@ -290,11 +350,28 @@ impl Drop for Speaker {
         for peer in &self.peers {
             peer.task.abort();
         }
+        let members = self.ranges.iter().flat_map(|range| range.disband());
+        members.for_each(|(_, task)| task.abort());
     }
 }
 
-/// Jitter need not be unpredictable, only different from that of others.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(())
+/// The configuration with the new password, where it has another one.
+fn changed(
+    config: &PeerConfig,
+    passwords: &BTreeMap<PeerName, String>,
+) -> Option<(PeerConfig, String)> {
+    let password = passwords.get(&config.name)?;
+    let config = PeerConfig {
+        password: Some(password.clone()).filter(|new| config.password.as_ref() != Some(new)),
+        ..config.clone()
+    };
+    let password = config.password.clone()?;
+    Some((config, password))
+}
+
+/// A full queue is that of a task that does not run: it would not use the password either.
+fn tell(task: &mpsc::Sender<Command>, password: String) {
+    if task.try_send(Command::Rekey(password)).is_err() {
+        tracing::error!("a session keeps its old password");
+    }
 }

@@ -6,6 +6,8 @@ mod hostile;
 mod operator;
 #[path = "speaker_tests/path.rs"]
 mod path;
+#[path = "speaker_tests/range.rs"]
+mod range;
 #[path = "speaker_tests/rekey.rs"]
 mod rekey;
 
@@ -55,6 +57,7 @@ fn peer(port: u16) -> PeerConfig {
         password: None,
         ttl_security: None,
         passive: false,
+        members_max: 0,
         next_hop_v4: None,
         next_hop_v6: None,
         graceful_restart: None,

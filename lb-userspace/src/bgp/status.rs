@@ -16,8 +16,10 @@ use super::peer_name::PeerName;
 /// One peer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// The peer.
+    /// What the configuration calls it; of a member of a range, its address.
     pub name: PeerName,
+    /// The range that it is a member of.
+    pub range: Option<IpNet>,
     /// Its AS.
     pub asn: u32,
     /// What was decided about sessions with it.
@@ -86,6 +88,29 @@ impl PeerSettings {
     }
 }
 
+/// A range at one moment; its members have a [`PeerStatus`] each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeStatus {
+    /// The prefix.
+    pub range: IpNet,
+    /// AS of its members.
+    pub asn: u32,
+    /// How many there are.
+    pub members: usize,
+    /// How many there may be.
+    pub members_max: usize,
+    /// Connections that were refused because there were as many. Healthy: does not grow.
+    pub refused: u64,
+    /// Who was refused last.
+    pub last_refused: Option<IpAddr>,
+    /// Members that have gone, with a session or without one.
+    pub ended: u64,
+    /// Who went last, and why, in words.
+    pub last_ended: Option<(IpAddr, String)>,
+    /// The operator has shut it down, with these words; empty: without any.
+    pub shutdown: Option<String>,
+}
+
 /// Connections of hosts that are no peers, closed without a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strangers {
@@ -111,6 +136,7 @@ impl PeerStatus {
     pub(crate) fn new(speaker: &SpeakerConfig, peer: &PeerConfig) -> PeerStatus {
         PeerStatus {
             name: peer.name,
+            range: None,
             asn: peer.asn,
             settings: PeerSettings::new(speaker, peer),
             shutdown: peer.shutdown.clone(),

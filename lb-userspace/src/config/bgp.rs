@@ -94,17 +94,46 @@ impl BgpDraft {
             .iter()
             .filter_map(|peer| peer.name.clone())
             .collect();
-        repeated(fields.errors(), &names, |name| {
-            format!("two peers have the address {name}")
+        repeated(fields.errors(), &names, |name| match name {
+            PeerName::Address(address) => format!("two peers have the address {address}"),
+            PeerName::Range(range) => format!("two peers have the range {range}"),
         });
+        self.check_signed(fields);
         if fields.is_empty("listen") {
-            for passive in self.peers.iter().filter_map(|peer| peer.passive.as_ref()) {
+            for (place, what) in self.peers.iter().filter_map(PeerDraft::listens) {
                 fields.errors().add_absence(
                     Diagnostic::at(
-                        passive,
-                        "a passive peer cannot connect: `bgp.listen` is not set",
+                        place,
+                        format!("{what} cannot connect: `bgp.listen` is not set"),
                     )
                     .help("add `listen = [\"0.0.0.0:179\", \"[::]:179\"]` to `[bgp]`"),
+                );
+            }
+        }
+    }
+
+    /// The kernel takes the password of a range for every address inside that has none of its own.
+    fn check_signed(&self, fields: &Fields<'_, '_>) {
+        let named = |peer: &'_ PeerDraft| peer.name.clone();
+        for range in self.peers.iter().filter(|peer| peer.password.is_some()) {
+            let Some(outer) = named(range).filter(|name| name.value.range().is_some()) else {
+                continue;
+            };
+            let bare = self.peers.iter().filter(|peer| !peer.signs);
+            for inner in bare.filter_map(named) {
+                if !outer.value.holds(&inner.value) {
+                    continue;
+                }
+                let message = format!(
+                    "{} has no password and lies in the range {}, which has one",
+                    inner.value, outer.value
+                );
+                fields.errors().add(
+                    Diagnostic::at(&inner.span, message)
+                        .related(&outer.span, "this range")
+                        .help(
+                            "give it a `password_file` as well: the kernel takes no unsigned connection from inside the range",
+                        ),
                 );
             }
         }
@@ -142,9 +171,12 @@ pub struct PeerDraft {
     /// Its AS.
     pub asn: Option<u32>,
     password: Option<(String, PathBuf)>,
+    /// A password is asked for, whether or not it could be read.
+    signs: bool,
     ttl_security: Option<u8>,
     /// Where `passive = true` stands.
     passive: Option<Span>,
+    members_max: usize,
     /// Next hop of IPv4 VIPs.
     pub next_hop_v4: Option<Placed<Ipv4Addr>>,
     /// Next hop of IPv6 VIPs.
@@ -158,18 +190,36 @@ pub struct PeerDraft {
 
 impl PeerDraft {
     fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
+        let name = name(fields);
+        let range = fields.key_place("range");
+        if range.is_some() {
+            refuse_for_range(fields);
+        }
+        let passive = fields.get("passive", value::flag);
+        if let Some(passive) = passive.as_ref().filter(|_| range.is_some())
+            && !passive.value
+        {
+            fields.errors().add(
+                Diagnostic::at(
+                    &passive.span,
+                    "a range cannot be dialled, so it is always passive",
+                )
+                .help("remove it"),
+            );
+        }
         PeerDraft {
-            name: fields.must("address", value::peer),
+            name,
             port: fields.get_or("port", BGP_PORT, value::port),
             asn: fields.must("asn", asn).map(|asn| asn.value),
             password: password(fields, secrets),
+            signs: fields.raw("password_file").is_some(),
             ttl_security: fields
                 .get("ttl_security", |value| value::integer(value, 1..=254))
                 .map(|hops| hops.value),
-            passive: fields
-                .get("passive", value::flag)
+            passive: passive
                 .filter(|passive| passive.value)
                 .map(|passive| passive.span),
+            members_max: max_peers(fields),
             next_hop_v4: fields.get("next_hop_v4", value::ipv4),
             next_hop_v6: fields.get("next_hop_v6", value::ipv6),
             policy: PolicyDraft::read(fields),
@@ -178,16 +228,28 @@ impl PeerDraft {
         }
     }
 
+    /// Where it says that the peer connects to us, and who that is.
+    fn listens(&self) -> Option<(&Span, &'static str)> {
+        let range = self
+            .name
+            .as_ref()
+            .filter(|name| name.value.range().is_some());
+        let passive = self.passive.as_ref().map(|place| (place, "a passive peer"));
+        passive.or_else(|| range.map(|name| (&name.span, "peers of a range")))
+    }
+
     fn finish(self) -> Option<BgpPeer> {
+        let name = self.name?.value;
         let (password, password_file) = self.password.unzip();
         Some(BgpPeer {
-            name: self.name?.value,
+            name,
             port: self.port,
             asn: self.asn?,
             password,
             password_file,
             ttl_security: self.ttl_security,
-            passive: self.passive.is_some(),
+            passive: self.passive.is_some() || name.range().is_some(),
+            members_max: self.members_max,
             next_hop_v4: self.next_hop_v4.map(|hop| hop.value),
             next_hop_v6: self.next_hop_v6.map(|hop| hop.value),
             policy: self.policy.finish(),
@@ -206,6 +268,66 @@ fn all_of(communities: Vec<Placed<AnyCommunity>>) -> Communities {
 const BGP_PORT: u16 = 179;
 
 const HOLD_TIME: Duration = Duration::from_secs(9);
+
+/// Of a range.
+const MEMBERS_MAX: usize = 16;
+
+/// By what the peer is known: one of `address` and `range`.
+fn name(fields: &Fields<'_, '_>) -> Option<Placed<PeerName>> {
+    let (address, range) = (
+        fields.get("address", |value| {
+            value::reachable(value).map(PeerName::from)
+        }),
+        fields.get("range", value::range),
+    );
+    match (fields.key_place("address"), fields.key_place("range")) {
+        (Some(address), Some(range)) => {
+            fields.errors().add(
+                Diagnostic::at(&range, "`range` beside `address`")
+                    .related(&address, "the address")
+                    .help("a peer is known by one of them: make two `[[bgp.peer]]` of it"),
+            );
+            None
+        }
+        (None, None) => {
+            let help = "such as `address = \"10.0.0.1\"`, or `range = \"10.0.0.0/24\"` for whoever connects from there";
+            fields.demand_with("address", help.to_owned());
+            None
+        }
+        (Some(_), None) | (None, Some(_)) => address.or(range),
+    }
+}
+
+/// What needs the peer's address.
+fn refuse_for_range(fields: &Fields<'_, '_>) {
+    for (key, why) in [
+        ("port", "a range is never dialled"),
+        (
+            "bfd",
+            "BFD needs the address of its peer before a session comes",
+        ),
+    ] {
+        if let Some(place) = fields.key_place(key) {
+            fields.errors().add(
+                Diagnostic::at(&place, format!("`{key}` for a range: {why}"))
+                    .help("remove it, or give the peer an `address`"),
+            );
+        }
+    }
+}
+
+fn max_peers(fields: &Fields<'_, '_>) -> usize {
+    let max = fields.get("max_peers", |value| value::integer(value, 1..=1000));
+    if let (Some(max), None, Some(_)) =
+        (&max, fields.key_place("range"), fields.key_place("address"))
+    {
+        fields.errors().add(
+            Diagnostic::at(&max.span, "`max_peers` for a peer with one address")
+                .help("remove it: only a `range` has more than one"),
+        );
+    }
+    max.map_or(MEMBERS_MAX, |max| max.value)
+}
 
 fn services(fields: &Fields<'_, '_>) -> Option<Placed<Vec<Placed<String>>>> {
     let services = fields.list("services", value::name)?;

@@ -155,6 +155,9 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
         }
         ("bfd", "min_ttl") => table.get("multihop").and_then(Value::as_bool) == Some(true),
         ("pool", "hops") => !is("mode", &["stateless", "flow-table"]),
+        ("bgp.peer", "max_peers") => table.contains_key("range"),
+        ("bgp.peer", "address" | "port" | "passive" | "bfd") => !table.contains_key("range"),
+        ("bgp.peer", "range") => !table.contains_key("address"),
         ("bgp.peer", "med" | "prepend") => {
             let ours = context.settings.bgp.as_ref().map(|bgp| bgp.asn);
             let theirs = table.get("asn").and_then(Value::as_integer);

@@ -241,17 +241,22 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// Reports that `name` is not there, if it is not.
     pub fn demand(&self, name: &str) {
-        if self.raw(name).is_some() || self.is_misspelt(name) {
-            return;
-        }
         let example = match self.key(name).map(|key| key.presence) {
             Some(Presence::Required(example)) => format!("such as `{example}`"),
             Some(Presence::Default(_) | Presence::Reserved) | None => format!("add `{name}`"),
         };
+        self.demand_with(name, example);
+    }
+
+    /// Like [`Fields::demand`], with help of the caller's.
+    pub fn demand_with(&self, name: &str, help: String) {
+        if self.raw(name).is_some() || self.is_misspelt(name) {
+            return;
+        }
         self.errors.add_absence(
             Diagnostic::at(&self.place, format!("missing key `{name}`"))
                 .label(format!("`{name}` belongs here"))
-                .help(example),
+                .help(help),
         );
     }
 

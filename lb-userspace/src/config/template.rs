@@ -84,6 +84,7 @@ fn example(kind: &Template, section: &Section, key: &str) -> Option<String> {
     match (kind, section.path(), key) {
         (Template::Lb { .. }, "node", "router_id") => text("10.0.0.11"),
         (Template::Lb { hash_key_file }, "node", "hash_key_file") => text(hash_key_file),
+        (Template::Lb { .. }, "bgp.peer", "address") => text("10.0.0.1"),
         (Template::Lb { .. }, "service", "pool") => text("web"),
         (Template::Backend, "node", "name") => text("web1"),
         _ => None,

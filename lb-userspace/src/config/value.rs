@@ -279,7 +279,23 @@ pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
 
 /// A BGP peer by the name that its section gives it.
 pub fn peer(value: &DeValue<'_>) -> Read<PeerName> {
-    reachable(value).map(PeerName::from)
+    match value.as_str() {
+        Some(written) if written.contains('/') => range(value),
+        _ => reachable(value).map(PeerName::from),
+    }
+}
+
+/// The prefix that peers connect from.
+pub fn range(value: &DeValue<'_>) -> Read<PeerName> {
+    let net = net(value)?;
+    let name = PeerName::from(net);
+    let first = name.first_address();
+    match unusable(first) {
+        Some(what) if !first.is_loopback() && net.prefix_len() > 0 => Err(Reject::value(&format!(
+            "must hold unicast addresses, {first} is {what}"
+        ))),
+        _ => Ok(name),
+    }
 }
 
 /// An address that this host can reach; its own loopback is one.

@@ -226,9 +226,7 @@ async fn peers(settings: Option<&Settings>, sessions: Option<Vec<PeerStatus>>) -
 
 /// No agent has a session, so that a connection disturbs none.
 async fn try_peer(peer: &BgpPeer) -> PeerState {
-    let Some(address) = peer.name.address() else {
-        return PeerState::Passive;
-    };
+    let address = peer.name.first_address();
     if !matches!(nic::route(address).await, Ok(Ok(_))) {
         return PeerState::NoRoute;
     }

@@ -16,6 +16,9 @@ use crate::bgp::{Family, PeerName};
 pub struct PeerStatus {
     /// Transport address.
     pub address: PeerName,
+    /// The range that it is a member of: it is there only as long as its session.
+    #[serde(default)]
+    pub range: Option<IpNet>,
     /// AS of the peer.
     pub asn: u32,
     /// RFC 4271 name of the state.
@@ -156,6 +159,38 @@ pub struct PeerOpen {
     pub capabilities: Vec<String>,
 }
 
+/// Peers that a prefix alone is known of; each that is there is a peer with a status of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeStatus {
+    /// The prefix.
+    pub range: IpNet,
+    /// AS of its members.
+    pub asn: u32,
+    /// How many there are.
+    pub members: usize,
+    /// How many there may be.
+    pub max_peers: usize,
+    /// Connections that were refused because there were as many.
+    pub refused: u64,
+    /// Who was refused last.
+    pub last_refused: Option<IpAddr>,
+    /// Members that have gone.
+    pub ended: u64,
+    /// Who went last.
+    pub last_ended: Option<EndedMember>,
+    /// The operator has shut it down, with these words.
+    pub shutdown: Option<String>,
+}
+
+/// A member of a range that has gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedMember {
+    /// Its address.
+    pub address: IpAddr,
+    /// Why its session ended, or why there was none, in words.
+    pub reason: String,
+}
+
 /// Connections to the BGP port of hosts that are no peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strangers {
@@ -184,8 +219,11 @@ impl PeerStatus {
 /// `anylb bgp peers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerList {
-    /// In the order of the configuration.
+    /// In the order of the configuration, then members of ranges.
     pub peers: Vec<PeerStatus>,
+    /// The ranges.
+    #[serde(default)]
+    pub ranges: Vec<RangeStatus>,
     /// Who wanted a session and is no peer.
     pub strangers: Strangers,
 }
@@ -247,7 +285,7 @@ impl PeerDetail {
 /// `anylb bgp routes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteList {
-    /// In the order of the configuration.
+    /// In the order of the configuration, then members of ranges.
     pub peers: Vec<PeerRoutes>,
 }
 

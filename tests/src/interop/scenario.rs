@@ -19,7 +19,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 16] = [
+pub const SCENARIOS: [(&str, Scenario); 18] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -38,6 +38,10 @@ pub const SCENARIOS: [(&str, Scenario); 16] = [
     ("TCP MD5", |site, trial| Box::pin(md5(site, trial))),
     ("TCP MD5, accept", |site, trial| {
         Box::pin(md5_accept(site, trial))
+    }),
+    ("range", |site, trial| Box::pin(range(site, trial, None))),
+    ("range, TCP MD5", |site, trial| {
+        Box::pin(range(site, trial, Some("correct-horse")))
     }),
     ("TTL security", |site, trial| {
         Box::pin(ttl_security(site, trial))
@@ -352,6 +356,37 @@ async fn md5_accept(site: &mut Site, trial: &mut Trial) -> Result<()> {
         ..side(0, true)
     };
     plain(site, trial, side).await
+}
+
+/// The node knows the router by a prefix alone, and forgets it with its session.
+async fn range(site: &mut Site, trial: &mut Trial, password: Option<&'static str>) -> Result<()> {
+    let side = Side {
+        password,
+        ..side(0, true)
+    };
+    let file = File {
+        router: ("range = \"10.0.1.0/24\"".into(), side.asn),
+        announce: POLICY,
+        ..File::opposite(&side)
+    };
+    let Pair { router, agent, .. } = Pair::start(site, trial, &side, file).await?;
+    let status = agent.status()?;
+    let members: Vec<String> = status.peers.iter().map(|p| p.address.to_string()).collect();
+    let named = match members == [side.own.to_string()] {
+        true => Ok((1.0, "members")),
+        false => Err(anyhow::anyhow!("{members:?}")),
+    };
+    trial.note("known by its address", named);
+    drop(router);
+    let gone = poll::until("no member", SOON, async || {
+        let status = agent.status()?;
+        ensure!(status.peers.is_empty(), "{:?}", status.peers);
+        let members: Vec<usize> = status.ranges.iter().map(|range| range.members).collect();
+        ensure!(members == [0], "{members:?}");
+        Ok(())
+    });
+    trial.took("forgotten", gone.await.map(|(_, time)| time));
+    agent.stop(SOON).await.map(drop)
 }
 
 async fn ttl_security_accept(site: &mut Site, trial: &mut Trial) -> Result<()> {

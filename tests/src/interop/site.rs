@@ -82,7 +82,7 @@ pub struct File {
     pub bgp: String,
     /// Lines of the peer.
     pub peer: String,
-    /// The router's address and AS.
+    /// How the router is named, a key and its value, and its AS.
     pub router: (String, u32),
     /// Secret of the session.
     pub password: Option<&'static str>,
@@ -111,7 +111,7 @@ impl File {
                 String::new()
             },
             peer,
-            router: (side.own.to_string(), side.asn),
+            router: (format!("address = \"{}\"", side.own), side.asn),
             password: side.password,
             announce: "",
             vips: VIPS,
@@ -122,11 +122,11 @@ impl File {
     pub fn write(&self, node: &Node) -> Result<()> {
         let dir = node.dir.display();
         let pins = node.bpffs.path().join("anylb");
-        let (address, asn) = &self.router;
+        let (name, asn) = &self.router;
         let mut text = format!(
             "version = 1\n[node]\nname = \"lb1\"\nrouter_id = \"10.0.1.2\"\ninterfaces = [\"eth0\"]\n\
              hash_key_file = \"hash.key\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\npin_dir = \"{}\"\n\
-             drain_wait = \"{}\"\nlinger = \"0s\"\n[bgp]\nasn = {}\n{}[[bgp.peer]]\naddress = \"{address}\"\nasn = {asn}\n{}",
+             drain_wait = \"{}\"\nlinger = \"0s\"\n[bgp]\nasn = {}\n{}[[bgp.peer]]\n{name}\nasn = {asn}\n{}",
             pins.display(),
             self.drain_wait,
             self.asn,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::status::{BfdStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, SentRoute};
+use crate::status::{
+    BfdStatus, EndedMember, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, RangeStatus, SentRoute,
+};
 
 pub(super) fn established() -> PeerStatus {
     PeerStatus {
         address: "10.0.0.1".parse().unwrap(),
+        range: None,
         asn: 65_000,
         state: "Established".into(),
         router_id: Some("10.0.0.1".parse().unwrap()),
@@ -98,9 +101,28 @@ pub(super) fn routes(peer: PeerStatus) -> PeerRoutes {
     }
 }
 
+/// A range without members.
+pub(super) fn range() -> RangeStatus {
+    RangeStatus {
+        range: "10.0.0.128/25".parse().unwrap(),
+        asn: 65000,
+        members: 0,
+        max_peers: 2,
+        refused: 3,
+        last_refused: Some("10.0.0.201".parse().unwrap()),
+        ended: 2,
+        last_ended: Some(EndedMember {
+            address: "10.0.0.200".parse().unwrap(),
+            reason: "TCP: closed by the peer".into(),
+        }),
+        shutdown: None,
+    }
+}
+
 pub(super) fn idle() -> PeerStatus {
     PeerStatus {
         address: "10.0.0.2".parse().unwrap(),
+        range: None,
         asn: 4_200_000_001,
         state: "Active".into(),
         router_id: None,

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::family::{Families, Family};
-use crate::status::{PeerStatus, Strangers};
+use crate::status::{NodeStatus, PeerStatus, RangeStatus, Strangers};
 
 /// States of a session, RFC 4271 section 8.2.2.
 const STATES: [&str; 6] = [
@@ -15,7 +15,8 @@ const STATES: [&str; 6] = [
     "Established",
 ];
 
-pub(super) fn add(families: &mut Families, peers: &[PeerStatus], strangers: &Strangers) {
+pub(super) fn add(families: &mut Families, node: &NodeStatus) {
+    let peers = &node.peers;
     add_session(families, peers);
     add_messages(families, peers);
     let mut announced = families.gauge(
@@ -49,8 +50,9 @@ pub(super) fn add(families: &mut Families, peers: &[PeerStatus], strangers: &Str
         family.add(&[("peer", address)], peer.shutdown.is_some());
     });
     add_bfd(families, peers);
-    if !peers.is_empty() {
-        add_strangers(families, strangers);
+    add_ranges(families, &node.ranges);
+    if !(peers.is_empty() && node.ranges.is_empty()) {
+        add_strangers(families, &node.strangers);
     }
 }
 
@@ -91,6 +93,38 @@ fn add_strangers(families: &mut Families, strangers: &Strangers) {
         "Connections to the BGP port from addresses of no peer.",
     );
     refused.add(&[], strangers.connections);
+    let mut last = families.gauge(
+        "bgp_refused_last_info",
+        "Who connected last to the BGP port and is no peer; always 1.",
+    );
+    if let Some(address) = strangers.last {
+        last.add(&[("remote", &address.to_string())], true);
+    }
+}
+
+fn add_ranges(families: &mut Families, ranges: &[RangeStatus]) {
+    let each = |mut family: Family<'_>, value: fn(&RangeStatus) -> u64| {
+        for range in ranges {
+            family.add(&[("range", &range.range.to_string())], value(range));
+        }
+    };
+    let members = "Peers that are there of those whom a range of addresses lets in.";
+    each(families.gauge("bgp_range_peers", members), |range| {
+        range.members as u64
+    });
+    let max = "Peers that a range may have at once.";
+    each(families.gauge("bgp_range_peers_max", max), |range| {
+        range.max_peers as u64
+    });
+    let refused = "Connections that were refused because the range had no room.";
+    each(
+        families.counter("bgp_range_refused_total", refused),
+        |range| range.refused,
+    );
+    let ended = "Peers of a range that have gone, with a session or without one.";
+    each(families.counter("bgp_range_ended_total", ended), |range| {
+        range.ended
+    });
 }
 
 fn add_session(families: &mut Families, peers: &[PeerStatus]) {

@@ -51,7 +51,7 @@ fn collect(reading: &Reading<'_>) -> Vec<MetricFamily> {
     general::add(&mut families, status, counters.is_some());
     datapath::add_status(&mut families, &status.body);
     service::add_status(&mut families, &status.body);
-    bgp::add(&mut families, &status.body.peers, &status.body.strangers);
+    bgp::add(&mut families, &status.body);
     if let Some(counters) = counters {
         datapath::add_counters(&mut families, counters);
         service::add_counters(&mut families, counters);

@@ -13,7 +13,7 @@ const LB: &str = include_str!("tests/lb.prom");
 const BACKEND: &str = include_str!("tests/backend.prom");
 
 /// Every label there is; each is bounded by the configuration or by names in the code.
-const LABELS: [&str; 22] = [
+const LABELS: [&str; 24] = [
     "action",
     "afi",
     "backend",
@@ -28,7 +28,9 @@ const LABELS: [&str; 22] = [
     "peer",
     "pool",
     "program",
+    "range",
     "reason",
+    "remote",
     "result",
     "service",
     "state",

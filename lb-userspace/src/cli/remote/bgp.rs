@@ -40,6 +40,7 @@ async fn peers(client: &Client, style: Style) -> Result<Answer, CliError> {
     } = client.status().await?;
     let list = PeerList {
         peers: body.peers,
+        ranges: body.ranges,
         strangers: body.strangers,
     };
     Answer::new(style, &Envelope::new(generation, list), |list| {

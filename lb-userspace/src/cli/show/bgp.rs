@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use comfy_table::Cell;
 
 use super::super::output::{Style, number, optional, plural, span, text, verdict};
-use crate::status::{BfdStatus, PeerList, PeerStatus, Strangers};
+use crate::status::{BfdStatus, EndedMember, PeerList, PeerStatus, RangeStatus};
 
 /// One line per session, and below what was negotiated and what went wrong; wide: capabilities and routes in the line.
 pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
-    if list.peers.is_empty() {
+    if list.peers.is_empty() && list.ranges.is_empty() {
         return "this node has no BGP peers\n".to_string();
     }
     let sessions = match style.wide() {
@@ -20,11 +20,12 @@ pub(in super::super) fn table(list: &PeerList, style: Style) -> String {
         .peers
         .iter()
         .flat_map(|peer| notes(peer, style))
+        .chain(list.ranges.iter().map(range))
+        .chain(strangers(list))
         .collect();
-    let strangers = strangers(&list.strangers);
-    match notes.is_empty() && strangers.is_empty() {
+    match notes.is_empty() {
         true => sessions,
-        false => format!("{sessions}\n{}{strangers}", style.rows(notes)),
+        false => format!("{sessions}\n{}", style.rows(notes)),
     }
 }
 
@@ -140,13 +141,41 @@ pub(super) fn bfd(bfd: &BfdStatus) -> String {
     })
 }
 
-/// Who came and is no peer.
-fn strangers(strangers: &Strangers) -> String {
-    match strangers.last {
-        Some(last) => format!(
-            "! {} refused from addresses of no peer, the last from {last}\n",
-            plural(strangers.connections, "connection")
-        ),
-        None => String::new(),
+/// Peers that a prefix alone is known of, in one line.
+fn range(range: &RangeStatus) -> [String; 3] {
+    let RangeStatus {
+        asn,
+        members,
+        max_peers,
+        ..
+    } = range;
+    let mut words = format!("{members} of {max_peers} peers, AS {asn}");
+    if let Some(last) = range.last_refused {
+        let refused = plural(range.refused, "connection");
+        words += &format!("; {refused} refused for want of room, the last from {last}");
     }
+    if let Some(EndedMember { address, reason }) = &range.last_ended {
+        words += &format!("; the last to go was {address}: {reason}");
+    }
+    match range.shutdown.as_deref() {
+        Some("") => words += "; shut down by the operator",
+        Some(message) => words += &format!("; shut down by the operator: {message}"),
+        None => {}
+    }
+    [range.range.to_string(), "range".to_owned(), words]
+}
+
+/// Who came and is no peer, and who is.
+fn strangers(list: &PeerList) -> Option<[String; 3]> {
+    let last = list.strangers.last?;
+    let named = list.peers.iter().filter(|peer| peer.range.is_none());
+    let named = named.map(|peer| peer.address.to_string());
+    let ranges = list.ranges.iter().map(|range| range.range.to_string());
+    let expected: Vec<String> = named.chain(ranges).collect();
+    let words = format!(
+        "the last of {} that were refused, from addresses of no peer; expected: {}",
+        plural(list.strangers.connections, "connection"),
+        expected.join(", ")
+    );
+    Some([last.to_string(), "no peer".to_owned(), words])
 }

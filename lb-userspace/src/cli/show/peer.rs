@@ -40,6 +40,12 @@ fn session(peer: &PeerStatus) -> Vec<(&'static str, String)> {
         ("Peer", format!("{}, AS {}", peer.address, peer.asn)),
         ("State", state),
     ];
+    if let Some(range) = peer.range {
+        lines.push((
+            "Range",
+            format!("{range}; it is there as long as its session"),
+        ));
+    }
     if let Some(identifier) = peer.router_id {
         lines.push(("Router id", identifier.to_string()));
     }

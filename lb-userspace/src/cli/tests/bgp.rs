@@ -54,7 +54,7 @@ async fn down_and_up_again() {
     );
     let (answer, _) = bench.run("bgp peers").await;
     assert!(
-        answer.contains("10.0.0.1  down          shut down by the operator: upgrade"),
+        answer.contains("10.0.0.1       down          shut down by the operator: upgrade"),
         "{answer}"
     );
     let (answer, exit) = bench.run("status").await;

@@ -110,11 +110,26 @@ pub static PEER: Section = Section {
     header: "[[bgp.peer]]",
     about: "A router that VIPs are announced to.",
     keys: &[
-        required(
+        optional(
             "address",
             "address",
-            r#"address = "10.0.0.1""#,
+            "none; required without `range`",
             "Address of the session, IPv4 or IPv6.",
+        ),
+        optional(
+            "range",
+            "prefix",
+            "none",
+            "Instead of `address`: whoever connects from inside this prefix is a peer, such as `\"10.0.0.0/24\"`. Every member gets \
+             a session of its own, with all that is said here, and is forgotten when it ends; nothing is ever dialled, and BFD is not \
+             possible. Of two ranges the longer prefix counts, and a peer with an `address` before any. Its services and orders \
+             name it by the prefix. Needs `bgp.listen`.",
+        ),
+        optional(
+            "max_peers",
+            "1 to 1000",
+            "16 for a `range`",
+            "Members that a `range` may have at once; one more is refused (Cease, Out of Resources).",
         ),
         required("asn", "AS number", "asn = 65000", "AS number of the peer."),
         optional("port", "port", "179", "TCP port of the peer."),

@@ -68,6 +68,7 @@ fn the_example_of_a_load_balancer() {
                 password_file: Some("/etc/anylb/tor1.key".into()),
                 ttl_security: Some(1),
                 passive: false,
+                members_max: 16,
                 next_hop_v4: None,
                 next_hop_v6: None,
                 policy: Policy::default(),
@@ -274,6 +275,7 @@ fn every_key_is_read() {
         password_file: Some("tor1.key".into()),
         ttl_security: Some(254),
         passive: true,
+        members_max: 16,
         next_hop_v4: Some(own_v4),
         next_hop_v6: Some(own_v6),
         policy: Policy {
@@ -297,7 +299,10 @@ fn every_key_is_read() {
             strict: true,
         }),
     };
-    assert!(bgp.peers == [peer], "{:?}", bgp.peers);
+    let range = &bgp.peers[1];
+    assert_eq!(range.name.to_string(), "10.9.0.0/24");
+    assert!(range.passive && range.members_max == 4, "{range:?}");
+    assert!(bgp.peers[..1] == [peer], "{:?}", bgp.peers);
     assert_eq!(bgp.link_bandwidth.map(|one| one.bits), Some(25_000_000_000));
     let last_resort = communities(&["65001:666", "65001:0:666"]);
     assert_eq!(bgp.last_resort_communities, last_resort);
