@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 9] = [
+const LIMITS: [Limit; 11] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -61,12 +61,27 @@ const LIMITS: [Limit; 9] = [
         why: "OpenBGPD 7 has no BFD",
     },
     Limit {
+        kind: Kind::Openbgpd,
+        scenario: "bandwidth and aggregate",
+        check: "IPv4 route with its bandwidth",
+        why: FROM_OTHER_ASES,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "bandwidth and aggregate",
+        check: "IPv6 route with its bandwidth",
+        why: FROM_OTHER_ASES,
+    },
+    Limit {
         kind: Kind::Exabgp,
         scenario: "graceful restart",
         check: "routes kept",
         why: "ExaBGP keeps no table",
     },
 ];
+
+const FROM_OTHER_ASES: &str =
+    "OpenBGPD drops extended communities from other ASes that are not transitive";
 
 /// Why this router fails this check; none: it is no limit of its own.
 pub fn of(kind: Kind, scenario: &str, check: &str) -> Option<&'static str> {

@@ -114,12 +114,11 @@ impl Daemon for Running {
     }
 }
 
-/// `(generic, 0x4004fde9, 0x4e9502f9)`.
+/// `(unknown 0x4004, 65001, 1318388473)`: kind, AS, bytes per second as bits of a floating-point number.
 fn bandwidth(text: &str) -> Option<u64> {
-    let mut words = text
-        .split([',', ' ', '(', ')'])
-        .filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    super::link_bandwidth(words.next()? << 32 | words.next()?)
+    let (_, rest) = text.split_once("(unknown 0x4004, ")?;
+    let (_, bits) = rest.split_once(')')?.0.split_once(", ")?;
+    super::link_bandwidth(0x4004 << 48 | bits.parse::<u64>().ok()?)
 }
 
 /// `(65001,1) (65535,0)` and `(65001, 0, 1)` with colons.
