@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use anylb::dataplane::layout;
 use anylb::status::Counters;
 use lb_tests::harness::process::Process;
 use lb_tests::harness::star::{Node, Star};
@@ -256,7 +257,12 @@ async fn two_boxes_serve_themselves_and_each_other() -> Result<()> {
         agent.kill()?;
     }
     survive(&mut connections)?;
+    // One of them was of another layout.
+    let pins = boxes.star.lbs[0].bpffs.path().join("anylb");
+    let others = pins.join("abi-0123456789abcdef");
+    std::fs::rename(layout::directory(&pins), &others)?;
     let agents = boxes.start().await?;
+    ensure!(!others.exists() && layout::directory(&pins).exists());
     assert!(
         agents
             .iter()

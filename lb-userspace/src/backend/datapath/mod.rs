@@ -316,7 +316,12 @@ impl Datapath {
         let changed = match macs {
             Some(macs) => self.next_hops.insert(words(backend), Value(macs), 0),
             None => match self.next_hops.remove(&words(backend)) {
-                Err(MapError::KeyNotFound) => Ok(()),
+                // It was not there.
+                Err(MapError::SyscallError(call))
+                    if call.io_error.kind() == io::ErrorKind::NotFound =>
+                {
+                    Ok(())
+                }
                 removed => removed,
             },
         };
