@@ -17,7 +17,7 @@ mod openbgpd;
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::harness::netns::Netns;
@@ -139,6 +139,10 @@ pub trait Daemon {
     fn routes(&self) -> Result<Vec<Route>>;
     /// Asks the node for all its routes again (RFC 2918).
     fn refresh(&self) -> Result<()>;
+    /// Takes another TCP MD5 secret while it runs.
+    fn rekey(&self, _password: &'static str) -> Result<()> {
+        bail!("this router takes none while it runs")
+    }
 }
 
 /// Starts a router in its namespace; its files are in `dir`.

@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 11] = [
+const LIMITS: [Limit; 16] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -27,6 +27,36 @@ const LIMITS: [Limit; 11] = [
     Limit {
         kind: Kind::Openbgpd,
         scenario: "TCP MD5",
+        check: "",
+        why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
+    },
+    Limit {
+        kind: Kind::Frr,
+        scenario: "another password",
+        check: "session kept",
+        why: "FRR ends a session whose password it is told to change",
+    },
+    Limit {
+        kind: Kind::Bird,
+        scenario: "another password",
+        check: "session kept",
+        why: "BIRD begins a protocol anew whose password changes",
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "another password",
+        check: "",
+        why: "GoBGP takes a password when it starts",
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "another password",
+        check: "",
+        why: "ExaBGP begins a neighbor anew that changes",
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "another password",
         check: "",
         why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
     },

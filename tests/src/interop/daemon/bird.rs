@@ -12,13 +12,13 @@ const SESSION: &str = "node";
 
 struct Running {
     bird: Bird,
-    internal: bool,
+    side: Side,
 }
 
 pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<dyn Daemon>> {
     let bird = Bird::start(netns, &configuration(side), dir).await?;
-    let internal = side.internal();
-    Ok(Box::new(Running { bird, internal }))
+    let side = side.clone();
+    Ok(Box::new(Running { bird, side }))
 }
 
 fn configuration(side: &Side) -> String {
@@ -83,7 +83,7 @@ impl Running {
             path: numbers(route.attribute("as_path")),
             med: number("med"),
             // Of other ASes it is the value that BIRD gives them all.
-            local_pref: number("local_pref").filter(|_| self.internal),
+            local_pref: number("local_pref").filter(|_| self.side.internal()),
             communities: listed(route.attribute("community")),
             large: listed(route.attribute("large_community")),
             bandwidth: bandwidth(route.attribute("ext_community")),
@@ -107,6 +107,14 @@ impl Daemon for Running {
             .collect();
         routes.sort();
         Ok(routes)
+    }
+
+    fn rekey(&self, password: &'static str) -> Result<()> {
+        let side = Side {
+            password: Some(password),
+            ..self.side.clone()
+        };
+        self.bird.configure(&configuration(&side))
     }
 
     fn refresh(&self) -> Result<()> {

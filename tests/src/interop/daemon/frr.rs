@@ -141,6 +141,14 @@ impl Daemon for Frr {
         Ok(all)
     }
 
+    fn rekey(&self, password: &'static str) -> Result<()> {
+        let Side { asn, node, .. } = &self.side;
+        self.router.configure(&[
+            &format!("router bgp {asn}"),
+            &format!("neighbor {node} password {password}"),
+        ])
+    }
+
     fn refresh(&self) -> Result<()> {
         for family in FAMILIES {
             let node = self.side.node;
