@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/bgp/community.rs",
     "lb-userspace/src/bgp/config.rs",
     "lb-userspace/src/bgp/fsm",
+    "lb-userspace/src/bgp/interface_name.rs",
     "lb-userspace/src/bgp/notification.rs",
     "lb-userspace/src/bgp/path.rs",
     "lb-userspace/src/bgp/peer_name.rs",

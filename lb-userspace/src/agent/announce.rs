@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::bgp::{self, PeerConfig, PeerName, RouteSet, Speaker, SpeakerConfig, SpeakerError};
 use crate::model::{Bgp, BgpPeer, GracefulRestart, Settings};
 use crate::netlink;
-use crate::netlink::address::{Facing, facing};
+use crate::netlink::address::{Facing, facing, on_interface};
 
 /// RFC 4724: how long a peer keeps our routes while the agent is away.
 const RESTART_TIME: Duration = Duration::from_secs(15);
@@ -67,9 +67,12 @@ pub async fn start(
 
 /// Our end of the way to a peer. Members of a range may be on several interfaces: the addresses of their sessions are theirs.
 async fn towards(peer: &BgpPeer) -> Result<Facing, netlink::Error> {
-    let facing = facing(peer.name.first_address()).await?;
+    let facing = match peer.name.interface() {
+        Some(interface) => on_interface(interface.as_str()).await?,
+        None => facing(peer.name.first_address()).await?,
+    };
     Ok(match peer.name {
-        PeerName::Address(_) => facing,
+        PeerName::Address(_) | PeerName::LinkLocal(..) => facing,
         PeerName::Range(range) if range.addr().is_ipv4() => Facing { v4: None, ..facing },
         PeerName::Range(_) => Facing { v6: None, ..facing },
     })

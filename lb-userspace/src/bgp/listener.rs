@@ -11,15 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::config::{PeerConfig, SpeakerConfig};
+use super::peer_name::PeerName;
 use super::range::Range;
 use super::route::RouteSet;
 use super::status::Strangers;
+use super::transport;
 
 /// Where the connections of a peer go.
 #[derive(Default)]
 pub(super) struct Doors {
     /// Peers that have an address, which win.
-    pub named: BTreeMap<IpAddr, mpsc::Sender<TcpStream>>,
+    pub named: BTreeMap<PeerName, mpsc::Sender<TcpStream>>,
     /// The longest prefix first, which wins.
     pub ranges: Vec<Arc<Range>>,
 }
@@ -39,8 +41,11 @@ impl Doors {
             .sort_by_key(|range| (Reverse(range.net.prefix_len()), range.net));
     }
 
-    fn range_of(&self, remote: IpAddr) -> Option<&Arc<Range>> {
-        self.ranges.iter().find(|range| range.net.contains(&remote))
+    fn range_of(&self, remote: PeerName) -> Option<(&Arc<Range>, IpAddr)> {
+        let address = remote.address()?;
+        let mut ranges = self.ranges.iter();
+        let range = ranges.find(|range| range.net.contains(&address))?;
+        Some((range, address))
     }
 
     /// Who may come, in words.
@@ -68,7 +73,7 @@ pub(super) async fn run(
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                open_door(&doors, &strangers, stream, remote.ip().to_canonical());
+                open_door(&doors, &strangers, stream, transport::name_of(remote));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a BGP connection");
@@ -78,13 +83,13 @@ pub(super) async fn run(
     }
 }
 
-fn open_door(doors: &Doors, strangers: &Mutex<Strangers>, stream: TcpStream, remote: IpAddr) {
+fn open_door(doors: &Doors, strangers: &Mutex<Strangers>, stream: TcpStream, remote: PeerName) {
     if let Some(door) = doors.named.get(&remote) {
         // A full queue means a peer that dials faster than its task runs; the connection is closed.
         return drop(door.try_send(stream));
     }
-    if let Some(range) = doors.range_of(remote) {
-        return range.take(stream, remote);
+    if let Some((range, address)) = doors.range_of(remote) {
+        return range.take(stream, address);
     }
     let mut strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
     if strangers.last != Some(remote) {

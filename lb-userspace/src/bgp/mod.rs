@@ -7,7 +7,7 @@
 //!
 //! | file | holds | pure |
 //! |---|---|---|
-//! | [`config`], [`peer_name`], [`route`], [`community`], [`path`] | what the user says: peers, routes, policies, paths | yes |
+//! | [`config`], [`peer_name`], [`interface_name`], [`route`], [`community`], [`path`] | what the user says: peers, routes, policies, paths | yes |
 //! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
@@ -22,6 +22,7 @@ pub mod community;
 pub mod config;
 pub mod error;
 pub mod fsm;
+pub mod interface_name;
 mod link;
 mod listener;
 pub mod notification;
@@ -41,6 +42,7 @@ pub use community::{AnyCommunity, Communities, Community, LargeCommunity, LinkBa
 pub use config::{GracefulRestart, PeerConfig, SpeakerConfig};
 pub use error::SpeakerError;
 pub use fsm::State;
+pub use interface_name::InterfaceName;
 pub use path::Path;
 pub use peer_name::PeerName;
 pub use route::{Family, Policy, Route, RouteSet};

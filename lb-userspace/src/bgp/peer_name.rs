@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::interface_name::InterfaceName;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,31 +14,42 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum PeerName {
     /// The one with this transport address.
     Address(IpAddr),
+    /// The one with this link-local address on the link of this interface.
+    LinkLocal(Ipv6Addr, InterfaceName),
     /// Whoever connects from inside this prefix, which has no host bits.
     Range(IpNet),
 }
 
 impl PeerName {
-    /// Its transport address; none: it has more than one.
+    /// Its transport address; none: it has more than one, or one that says nothing without its link.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             PeerName::Address(address) => Some(*address),
-            PeerName::Range(_) => None,
+            PeerName::LinkLocal(..) | PeerName::Range(_) => None,
         }
     }
 
-    /// An address to look the way to it up by: its own, or the first that a member can have.
+    /// An address of it: its own, or the first that a member can have.
     pub fn first_address(&self) -> IpAddr {
         match self {
             PeerName::Address(address) => *address,
+            PeerName::LinkLocal(address, _) => IpAddr::V6(*address),
             PeerName::Range(range) => range.hosts().next().unwrap_or(range.addr()),
+        }
+    }
+
+    /// The interface whose link it is on, where its address says nothing without.
+    pub fn interface(&self) -> Option<InterfaceName> {
+        match self {
+            PeerName::LinkLocal(_, interface) => Some(*interface),
+            PeerName::Address(_) | PeerName::Range(_) => None,
         }
     }
 
     /// The prefix that its members connect from.
     pub fn range(&self) -> Option<IpNet> {
         match self {
-            PeerName::Address(_) => None,
+            PeerName::Address(_) | PeerName::LinkLocal(..) => None,
             PeerName::Range(range) => Some(*range),
         }
     }
@@ -49,6 +61,7 @@ impl PeerName {
         };
         match other {
             PeerName::Address(address) => range.contains(address),
+            PeerName::LinkLocal(..) => false,
             PeerName::Range(inner) => range.contains(inner),
         }
     }
@@ -57,6 +70,7 @@ impl PeerName {
     pub fn is_ipv4(&self) -> bool {
         match self {
             PeerName::Address(address) => address.is_ipv4(),
+            PeerName::LinkLocal(..) => false,
             PeerName::Range(range) => range.addr().is_ipv4(),
         }
     }
@@ -66,6 +80,7 @@ impl std::fmt::Display for PeerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             PeerName::Address(address) => address.fmt(f),
+            PeerName::LinkLocal(address, interface) => write!(f, "{address}%{interface}"),
             PeerName::Range(range) => range.fmt(f),
         }
     }
@@ -73,7 +88,9 @@ impl std::fmt::Display for PeerName {
 
 /// Neither an address nor a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be the address or the range of a BGP peer, such as 10.0.0.1 or 10.0.0.0/24")]
+#[error(
+    "must be the address or the range of a BGP peer, such as 10.0.0.1, fe80::1%eth0 or 10.0.0.0/24"
+)]
 pub struct NoPeerName;
 
 impl FromStr for PeerName {
@@ -82,6 +99,14 @@ impl FromStr for PeerName {
     fn from_str(text: &str) -> Result<PeerName, NoPeerName> {
         let address = || text.parse().map(|address: IpAddr| PeerName::from(address));
         let range = || text.parse().map(|net: IpNet| PeerName::Range(net.trunc()));
+        if let Some((address, interface)) = text.split_once('%') {
+            let address: Ipv6Addr = address.parse().map_err(|_| NoPeerName)?;
+            let interface = interface.parse().map_err(|_| NoPeerName)?;
+            return match address.is_unicast_link_local() {
+                true => Ok(PeerName::LinkLocal(address, interface)),
+                false => Err(NoPeerName),
+            };
+        }
         address().or_else(|_| range()).map_err(|_| NoPeerName)
     }
 }
@@ -125,6 +150,11 @@ mod tests {
             ("10.0.0.0/24", Some("10.0.0.0/24")),
             ("10.0.0.9/24", Some("10.0.0.0/24")),
             ("2001:db8::/64", Some("2001:db8::/64")),
+            ("fe80::1%eth0", Some("fe80::1%eth0")),
+            ("FE80::1%eth0.7", Some("fe80::1%eth0.7")),
+            ("fe80::1%", None),
+            ("2001:db8::1%eth0", None),
+            ("10.0.0.1%eth0", None),
             ("10.0.0", None),
             ("10.0.0.0/33", None),
             ("", None),

@@ -108,6 +108,7 @@ impl AdjRibOut {
             family,
             as_path: vec![self.asn; own],
             next_hop: self.session.next_hops.of(family)?,
+            link_local: self.session.next_hops.beside(family),
             med: policy.med.filter(|_| external),
             local_pref: self.internal.then_some(local_pref(policy)),
             communities: policy.communities.clone().bounded(),

@@ -30,6 +30,7 @@ fn session(families: &[Family]) -> Negotiated {
         next_hops: NextHops {
             v4: Some(IpAddr::from([10, 0, 0, 11])),
             v6: Some("2001:db8::11".parse().expect("an address")),
+            link_local: None,
         },
         hold_time: Duration::from_secs(9),
         four_octet_as: true,
@@ -363,6 +364,7 @@ fn rfc4271_5_1_internal_peers_get_local_pref_and_neither_path_nor_med() {
         family: Family::Ipv4,
         as_path: vec![],
         next_hop: "10.0.0.11".parse().expect("an address"),
+        link_local: None,
         med: None,
         local_pref: Some(100),
         communities,

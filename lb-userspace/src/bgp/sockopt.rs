@@ -41,6 +41,8 @@ pub(super) fn set_md5_password(
     }
     let (name, address, flags, prefix_len) = match peer {
         PeerName::Address(address) => (libc::TCP_MD5SIG, address, 0, 0),
+        // The kernel compares no link.
+        PeerName::LinkLocal(address, _) => (libc::TCP_MD5SIG, address.into(), 0, 0),
         PeerName::Range(range) => (
             libc::TCP_MD5SIG_EXT,
             range.addr(),

@@ -68,13 +68,14 @@ impl Speaker {
         for peer in &config.peers {
             let remote = match peer.name {
                 PeerName::Address(address) => address,
+                PeerName::LinkLocal(address, _) => address.into(),
                 PeerName::Range(net) => {
                     doors.add_range(net, peer, &config, &routes);
                     continue;
                 }
             };
             let (door, incoming) = mpsc::channel(INCOMING_MAX);
-            doors.named.insert(remote, door);
+            doors.named.insert(peer.name, door);
             let (commands, orders) = mpsc::channel(4);
             let (path, path_seen) = watch::channel(None);
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));

@@ -584,7 +584,7 @@ async fn rfc4271_8_2_1_strangers_are_turned_away_and_the_peer_is_not() {
     assert_eq!(other.hear().await, Heard::End);
     let strangers = Strangers {
         connections: 1,
-        last: Some(LOOPBACK),
+        last: Some(PEER),
     };
     assert_eq!(speaker.strangers(), strangers);
     speaker.stop("").await;

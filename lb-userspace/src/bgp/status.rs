@@ -117,7 +117,7 @@ pub struct Strangers {
     /// How many.
     pub connections: u64,
     /// Who came last.
-    pub last: Option<IpAddr>,
+    pub last: Option<PeerName>,
 }
 
 /// What NOTIFICATIONs are counted by.

@@ -1,7 +1,7 @@
 //! TCP as BGP wants it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::config::{PeerConfig, SpeakerConfig};
 use super::error::SpeakerError;
 use super::fsm::SEND_HOLD_MIN;
+use super::interface_name::InterfaceName;
 use super::peer_name::PeerName;
 use super::sockopt::{set_md5_password, set_min_ttl};
 
@@ -70,7 +71,7 @@ pub(super) async fn dial(
     peer: PeerConfig,
     hold_time: Duration,
 ) -> io::Result<TcpStream> {
-    let target = SocketAddr::new(remote, peer.port);
+    let target = target(remote, peer.port, peer.name.interface())?;
     let socket = Socket::new(
         Domain::for_address(target),
         Type::STREAM.nonblocking(),
@@ -88,6 +89,30 @@ pub(super) async fn dial(
         .await?;
     set_timeouts(&stream, hold_time)?;
     Ok(stream)
+}
+
+/// An interface may have another index than when the session before began.
+fn target(remote: IpAddr, port: u16, interface: Option<InterfaceName>) -> io::Result<SocketAddr> {
+    Ok(match (remote, interface) {
+        (IpAddr::V6(address), Some(interface)) => {
+            let index = nix::net::if_::if_nametoindex(interface.as_str())?;
+            SocketAddrV6::new(address, port, 0, index).into()
+        }
+        (remote, _) => SocketAddr::new(remote, port),
+    })
+}
+
+/// What a peer may be called that connects from here: of a link-local address, with the interface of its link.
+pub(super) fn name_of(remote: SocketAddr) -> PeerName {
+    let with_link = match remote {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            let interface = nix::net::if_::if_indextoname(v6.scope_id()).ok();
+            let interface = interface.and_then(|name| name.to_str().ok()?.parse().ok());
+            interface.map(|interface| PeerName::LinkLocal(*v6.ip(), interface))
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+    };
+    with_link.unwrap_or(remote.ip().into())
 }
 
 /// Prepares a connection that a peer has opened.

@@ -10,6 +10,7 @@ use super::aggregate::AggregateDraft;
 use super::bfd;
 use super::diagnostic::Diagnostic;
 use super::fields::Fields;
+use super::node::no_interface;
 use super::place::{Placed, Span};
 use super::policy::{PolicyDraft, communities};
 use super::schema::{AGGREGATE, BFD, PEER};
@@ -95,8 +96,10 @@ impl BgpDraft {
             .filter_map(|peer| peer.name.clone())
             .collect();
         repeated(fields.errors(), &names, |name| match name {
-            PeerName::Address(address) => format!("two peers have the address {address}"),
             PeerName::Range(range) => format!("two peers have the range {range}"),
+            PeerName::Address(_) | PeerName::LinkLocal(..) => {
+                format!("two peers have the address {name}")
+            }
         });
         self.check_signed(fields);
         if fields.is_empty("listen") {
@@ -190,7 +193,17 @@ pub struct PeerDraft {
 
 impl PeerDraft {
     fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
-        let name = name(fields);
+        let name = name(fields).filter(|name| is_there(name, fields, secrets));
+        let link_local = name.as_ref().and_then(|name| name.value.interface());
+        if let (Some(_), Some(place)) = (link_local, fields.key_place("bfd")) {
+            fields.errors().add(
+                Diagnostic::at(
+                    &place,
+                    "`bfd` over a link-local address is not supported in this version",
+                )
+                .help("remove it, or give the peer a global address"),
+            );
+        }
         let range = fields.key_place("range");
         if range.is_some() {
             refuse_for_range(fields);
@@ -275,9 +288,7 @@ const MEMBERS_MAX: usize = 16;
 /// By what the peer is known: one of `address` and `range`.
 fn name(fields: &Fields<'_, '_>) -> Option<Placed<PeerName>> {
     let (address, range) = (
-        fields.get("address", |value| {
-            value::reachable(value).map(PeerName::from)
-        }),
+        fields.get("address", |value| value::peer_address(value)),
         fields.get("range", value::range),
     );
     match (fields.key_place("address"), fields.key_place("range")) {
@@ -296,6 +307,23 @@ fn name(fields: &Fields<'_, '_>) -> Option<Placed<PeerName>> {
         }
         (Some(_), None) | (None, Some(_)) => address.or(range),
     }
+}
+
+/// Whether the interface that the peer is behind exists.
+fn is_there(name: &Placed<PeerName>, fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> bool {
+    let Some(interface) = name.value.interface() else {
+        return true;
+    };
+    let existing = secrets.host.interfaces();
+    let there = existing.iter().any(|one| one == interface.as_str());
+    if !there {
+        let interface = Placed {
+            value: interface.to_string(),
+            span: name.span.clone(),
+        };
+        fields.errors().add(no_interface(&interface, &existing));
+    }
+    there
 }
 
 /// What needs the peer's address.

@@ -193,7 +193,8 @@ fn interface_name(value: &toml::de::DeValue<'_>) -> value::Read<String> {
     Ok(name.to_owned())
 }
 
-fn no_interface(name: &Placed<String>, existing: &[String]) -> Diagnostic {
+/// The name of an interface that this host has not got.
+pub fn no_interface(name: &Placed<String>, existing: &[String]) -> Diagnostic {
     let error = Diagnostic::at(
         &name.span,
         format!("there is no interface `{}`", name.value),

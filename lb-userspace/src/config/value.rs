@@ -281,7 +281,24 @@ pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
 pub fn peer(value: &DeValue<'_>) -> Read<PeerName> {
     match value.as_str() {
         Some(written) if written.contains('/') => range(value),
-        _ => reachable(value).map(PeerName::from),
+        _ => peer_address(value),
+    }
+}
+
+/// The transport address of a peer; a link-local one with its interface.
+pub fn peer_address(value: &DeValue<'_>) -> Read<PeerName> {
+    let written = value.as_str().unwrap_or_default();
+    let bare: Option<Ipv6Addr> = written.split('%').next().and_then(|bare| bare.parse().ok());
+    match bare.filter(Ipv6Addr::is_unicast_link_local) {
+        Some(_) if written.contains('%') => written
+            .parse()
+            .map_err(|_| Reject::value("must have the name of an interface behind `%`")),
+        Some(bare) => Err(
+            Reject::value("says nothing without its interface").help(&format!(
+                "write \"{bare}%eth0\", with the interface that the peer is behind"
+            )),
+        ),
+        None => reachable(value).map(PeerName::from),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finding out: kernel, interface, ways, peers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -227,7 +227,8 @@ async fn peers(settings: Option<&Settings>, sessions: Option<Vec<PeerStatus>>) -
 /// No agent has a session, so that a connection disturbs none.
 async fn try_peer(peer: &BgpPeer) -> PeerState {
     let address = peer.name.first_address();
-    if !matches!(nic::route(address).await, Ok(Ok(_))) {
+    let link = peer.name.interface();
+    if link.is_none() && !matches!(nic::route(address).await, Ok(Ok(_))) {
         return PeerState::NoRoute;
     }
     if peer.passive {
@@ -236,7 +237,13 @@ async fn try_peer(peer: &BgpPeer) -> PeerState {
     if peer.password.is_some() || peer.ttl_security.is_some() {
         return PeerState::Guarded;
     }
-    let destination = SocketAddr::new(address, peer.port);
+    let destination = match (address, link) {
+        (IpAddr::V6(v6), Some(link)) => match nix::net::if_::if_nametoindex(link.as_str()) {
+            Ok(index) => SocketAddrV6::new(v6, peer.port, 0, index).into(),
+            Err(_) => return PeerState::NoRoute,
+        },
+        (address, _) => SocketAddr::new(address, peer.port),
+    };
     match timeout(CONNECT_TIME, TcpStream::connect(destination)).await {
         Ok(Ok(_)) => PeerState::Answers,
         Ok(Err(error)) => PeerState::Silent(error.to_string()),

@@ -238,6 +238,8 @@ fn any_attributes(dice: &mut Dice<'_>, family: Family) -> Attributes {
             }
             false => Ipv4Addr::from(dice.word()).into(),
         },
+        link_local: (over_v6 && dice.once_in(4))
+            .then(|| std::net::Ipv6Addr::from((0xfe80_u128 << 112) | u128::from(dice.word()))),
         med: dice.once_in(2).then(|| dice.word()),
         local_pref: dice.once_in(2).then(|| dice.word()),
         bandwidth: dice.once_in(2).then(|| any_bandwidth(dice)),

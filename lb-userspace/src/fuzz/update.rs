@@ -19,6 +19,8 @@ pub struct Said {
     unreach: Option<(Family, Vec<IpNet>)>,
     /// MP_REACH_NLRI.
     reach: Option<(Family, IpAddr, Vec<IpNet>)>,
+    /// Behind its next hop.
+    link_local: Option<IpAddr>,
     origin: Option<u8>,
     as_path: Option<Vec<u32>>,
     as4_path: Option<Vec<u32>>,
@@ -54,6 +56,7 @@ impl Said {
                     IpAddr::V6(_) => {
                         let reach = (attributes.family, attributes.next_hop, prefixes.clone());
                         said.reach = Some(reach);
+                        said.link_local = attributes.link_local.map(IpAddr::V6);
                     }
                 }
                 said.origin = Some(0);
@@ -133,7 +136,10 @@ impl Said {
             (0x80, 14) => {
                 let family = value.family()?;
                 let [length] = value.take()?;
-                let next_hop = value.address(length)?;
+                let next_hop = value.address(length.min(16))?;
+                if length > 16 {
+                    self.link_local = Some(value.address(length - 16)?);
+                }
                 let [0] = value.take()? else { return None };
                 once(&mut self.reach, (family, next_hop, value.prefixes(family)?))
             }

@@ -66,13 +66,26 @@ pub struct Facing {
 pub async fn facing(peer: IpAddr) -> Result<Facing, Error> {
     let kernel = Kernel::connect()?;
     let (source, ifindex) = route_source(&kernel, peer).await?;
-    let global: Vec<IpAddr> = addresses(&kernel, ifindex)
-        .await?
-        .into_iter()
-        .filter(|address| address.scope == AddressScope::Universe && address.usable)
-        .map(|address| address.net.addr())
-        .collect();
+    let global = global_addresses(&kernel, ifindex).await?;
     Ok(pick_facing(ifindex, source, &global))
+}
+
+/// Our first global addresses on an interface, for a session that runs over link-local ones.
+pub async fn on_interface(name: &str) -> Result<Facing, Error> {
+    let kernel = Kernel::connect()?;
+    let ifindex = find(&kernel, name).await?.ifindex;
+    let global = global_addresses(&kernel, ifindex).await?;
+    Ok(pick_facing(
+        ifindex,
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        &global,
+    ))
+}
+
+async fn global_addresses(kernel: &Kernel, ifindex: u32) -> Result<Vec<IpAddr>, Error> {
+    let all = addresses(kernel, ifindex).await?.into_iter();
+    let global = all.filter(|address| address.scope == AddressScope::Universe && address.usable);
+    Ok(global.map(|address| address.net.addr()).collect())
 }
 
 fn pick_facing(ifindex: u32, source: IpAddr, global: &[IpAddr]) -> Facing {

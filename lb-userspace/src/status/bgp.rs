@@ -197,7 +197,7 @@ pub struct Strangers {
     /// How many were refused since the agent started.
     pub connections: u64,
     /// Who came last.
-    pub last: Option<IpAddr>,
+    pub last: Option<PeerName>,
 }
 
 impl PeerStatus {

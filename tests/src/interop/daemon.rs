@@ -82,6 +82,8 @@ pub struct Side {
     pub as4: bool,
     /// It keeps the node's routes through a restart.
     pub graceful_restart: bool,
+    /// Its interface towards the node, where both addresses are link-local.
+    pub link: Option<&'static str>,
     /// It watches the node by BFD, three packets in 100 ms each.
     pub bfd: bool,
 }
@@ -100,6 +102,7 @@ impl Side {
             multihop: false,
             as4: true,
             graceful_restart: false,
+            link: None,
             bfd: false,
         }
     }

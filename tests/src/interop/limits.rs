@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 16] = [
+const LIMITS: [Limit; 17] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -107,6 +107,12 @@ const LIMITS: [Limit; 16] = [
         scenario: "graceful restart",
         check: "routes kept",
         why: "ExaBGP keeps no table",
+    },
+    Limit {
+        kind: Kind::Frr,
+        scenario: "link-local, accept",
+        check: "",
+        why: "FRR 8.4 does not dial such a neighbor: it says that it waits for next hop tracking",
     },
 ];
 

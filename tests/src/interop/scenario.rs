@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use super::daemon::{self, Daemon, Kind, Route, Side};
 use super::limits;
 use super::report::{Check, Outcome};
-use super::site::{File, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LOOPBACK, SOON, Site, VIPS};
+use super::site::{
+    File, LINK_LOCAL, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LINK, ROUTER_LOOPBACK, SOON, Site,
+    VIPS,
+};
 use crate::harness::poll;
 use crate::lab::agent::Agent;
 
@@ -19,7 +22,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 19] = [
+pub const SCENARIOS: [(&str, Scenario); 21] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -45,6 +48,12 @@ pub const SCENARIOS: [(&str, Scenario); 19] = [
     }),
     ("another password", |site, trial| {
         Box::pin(another_password(site, trial))
+    }),
+    ("link-local", |site, trial| {
+        Box::pin(link_local(site, trial, false))
+    }),
+    ("link-local, accept", |site, trial| {
+        Box::pin(link_local(site, trial, true))
     }),
     ("TTL security", |site, trial| {
         Box::pin(ttl_security(site, trial))
@@ -357,6 +366,21 @@ async fn md5_accept(site: &mut Site, trial: &mut Trial) -> Result<()> {
     let side = Side {
         password: Some("correct-horse"),
         ..side(0, true)
+    };
+    plain(site, trial, side).await
+}
+
+/// Over the addresses of the link alone: IPv6 with the global next hop and the link-local one beside it (RFC 2545).
+async fn link_local(site: &mut Site, trial: &mut Trial, dials: bool) -> Result<()> {
+    // The others are not set up for it here.
+    if !matches!(trial.kind, Kind::Frr | Kind::Bird) {
+        return Ok(());
+    }
+    let [router, node] = LINK_LOCAL.map(address);
+    let side = Side {
+        dials,
+        link: Some(ROUTER_LINK),
+        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
     };
     plain(site, trial, side).await
 }

@@ -26,6 +26,10 @@ pub const ROUTER: [&str; 2] = ["10.0.1.1", "fd00:0:1::1"];
 pub const NODE: [&str; 2] = ["10.0.1.2", "fd00:0:1::2"];
 /// The router behind its link.
 pub const ROUTER_LOOPBACK: &str = "10.255.0.1";
+/// The router's interface towards the node.
+pub const ROUTER_LINK: &str = "lb1";
+/// Router and node on their link alone.
+pub const LINK_LOCAL: [&str; 2] = ["fe80::1", "fe80::2"];
 
 /// The network; a router is started in it for each scenario.
 #[derive(Debug)]
@@ -43,6 +47,11 @@ impl Site {
         lone.star
             .r1
             .ip(&format!("address add {ROUTER_LOOPBACK}/32 dev lo"))?;
+        let [router, node] = LINK_LOCAL;
+        let r1 = &lone.star.r1;
+        r1.ip(&format!("address add {router}/64 dev {ROUTER_LINK} nodad"))?;
+        let eth0 = &lone.node().netns;
+        eth0.ip(&format!("address add {node}/64 dev eth0 nodad"))?;
         let _bfd = BfdProcess::of(lone.node());
         Ok(Self { _bfd, lone })
     }
@@ -111,7 +120,10 @@ impl File {
                 String::new()
             },
             peer,
-            router: (format!("address = \"{}\"", side.own), side.asn),
+            router: match side.link {
+                Some(_) => (format!("address = \"{}%eth0\"", side.own), side.asn),
+                None => (format!("address = \"{}\"", side.own), side.asn),
+            },
             password: side.password,
             announce: "",
             vips: VIPS,

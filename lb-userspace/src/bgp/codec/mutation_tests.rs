@@ -31,6 +31,7 @@ fn corpus() -> Vec<Vec<u8>> {
         },
         as_path: vec![65001, 65002],
         next_hop: next_hop.parse().expect("an address"),
+        link_local: None,
         med: Some(1),
         local_pref: Some(100),
         communities: (0..70)

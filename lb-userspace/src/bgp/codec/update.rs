@@ -43,6 +43,8 @@ pub struct Attributes {
     pub as_path: Vec<u32>,
     /// NEXT_HOP, or where it is an IPv6 address the next hop of MP_REACH_NLRI, for prefixes of either family (RFC 8950).
     pub next_hop: IpAddr,
+    /// Beside a global IPv6 next hop, the link-local address of the same host (RFC 2545 section 3).
+    pub link_local: Option<Ipv6Addr>,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
     /// LOCAL_PREF, for internal peers only.
@@ -181,7 +183,7 @@ fn multiprotocol_attributes(
     prefixes: &[IpNet],
 ) -> Vec<PathAttribute> {
     let mut list = vec![
-        mp_reach(attributes.family, next_hop, prefixes),
+        mp_reach(attributes, next_hop, prefixes),
         PathAttribute::Origin(Origin::Igp),
         as_path(attributes),
     ];
@@ -217,15 +219,15 @@ fn optional(attributes: &Attributes) -> impl Iterator<Item = PathAttribute> {
         .flatten()
 }
 
-fn mp_reach(family: Family, next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
+fn mp_reach(attributes: &Attributes, next_hop: Ipv6Addr, prefixes: &[IpNet]) -> PathAttribute {
     PathAttribute::MpReachNlri(Box::new(MpReachNlri {
-        afi: match family {
+        afi: match attributes.family {
             Family::Ipv4 => Afi::Ipv4,
             Family::Ipv6 => Afi::Ipv6,
         },
         safi: Safi::Unicast,
         next_hop: IpAddr::V6(next_hop),
-        link_local_next_hop: None,
+        link_local_next_hop: attributes.link_local,
         announced: entries(prefixes),
         flowspec_announced: vec![],
         evpn_announced: vec![],
@@ -264,6 +266,7 @@ mod tests {
             },
             as_path: vec![65001],
             next_hop,
+            link_local: None,
             med: Some(7),
             local_pref: None,
             communities: [AnyCommunity::Standard(Community(65001 << 16 | 100))]
@@ -325,6 +328,25 @@ mod tests {
             &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9],
         ].concat();
         assert_eq!(body(&update, true), expected);
+    }
+
+    #[test]
+    fn rfc2545_3_a_link_local_address_goes_beside_the_next_hop() {
+        let mut attributes = attributes("2001:db8::11");
+        attributes.link_local = Some("fe80::11".parse().expect("an address"));
+        attributes.med = None;
+        attributes.communities = Communities::default();
+        let update = Update::Announce {
+            attributes,
+            prefixes: nets(&["2001:db8:1::10/128"]),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            &[0x80, 14, 54, 0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11][..],
+            &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11, 0],
+            &[128, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10],
+        ].concat();
+        assert!(body(&update, true)[4..].starts_with(&expected));
     }
 
     #[test]

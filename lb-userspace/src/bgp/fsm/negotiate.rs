@@ -56,8 +56,10 @@ impl Settings {
 pub struct NextHops {
     /// Next hop of IPv4; an IPv6 address only where both sides have the capability of RFC 8950.
     pub v4: Option<IpAddr>,
-    /// Next hop of IPv6.
+    /// Next hop of IPv6; a link-local address where the session runs over one and there is no other.
     pub v6: Option<Ipv6Addr>,
+    /// What goes with a global IPv6 next hop on the link that both are on (RFC 2545 section 3).
+    pub link_local: Option<Ipv6Addr>,
 }
 
 impl NextHops {
@@ -65,14 +67,15 @@ impl NextHops {
     pub fn new(settings: &Settings, local: IpAddr) -> NextHops {
         let (local_v4, local_v6) = match local {
             IpAddr::V4(v4) => (Some(v4), None),
-            // A link-local address alone is no next hop that every peer takes (RFC 2545 section 3).
-            IpAddr::V6(v6) => (None, (!v6.is_unicast_link_local()).then_some(v6)),
+            IpAddr::V6(v6) => (None, Some(v6)),
         };
+        let link_local = local_v6.filter(Ipv6Addr::is_unicast_link_local);
         let v6 = settings.next_hop_v6.or(local_v6);
         let v4 = settings.next_hop_v4.or(local_v4);
         NextHops {
             v4: v4.map(IpAddr::V4).or(v6.map(IpAddr::V6)),
             v6,
+            link_local,
         }
     }
 
@@ -82,6 +85,12 @@ impl NextHops {
             Family::Ipv4 => self.v4,
             Family::Ipv6 => self.v6.map(IpAddr::V6),
         }
+    }
+
+    /// The link-local address that is told beside the next hop of one family.
+    pub fn beside(&self, family: Family) -> Option<Ipv6Addr> {
+        let next_hop = self.of(family).filter(IpAddr::is_ipv6)?;
+        self.link_local.filter(|link_local| next_hop != *link_local)
     }
 
     fn families(&self) -> BTreeSet<Family> {

@@ -1,7 +1,7 @@
 //! A peer's two machines together: collision, back-off, restart.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::testing::{IN, LOCAL, OUT, open, settings};
@@ -331,7 +331,7 @@ fn rfc2545_3_families_follow_the_next_hops() {
             None,
             &[four, six],
         ),
-        ("link-local session", link_local, nh4, None, &[four]),
+        ("link-local session", link_local, None, None, &[four, six]),
         (
             "link-local session, IPv6 next hop given",
             link_local,
@@ -355,6 +355,60 @@ fn rfc2545_3_families_follow_the_next_hops() {
         let expected = local != LOCAL && next_hop_v4.is_none();
         assert_eq!(over_v6, Some(expected), "{what}");
         assert_eq!(offered, Some(families.iter().copied().collect()), "{what}");
+    }
+}
+
+#[test]
+fn rfc2545_3_a_link_local_address_is_told_beside_a_global_one() {
+    let link_local: Ipv6Addr = "fe80::11".parse().expect("an address");
+    let global: Ipv6Addr = "2001:db8::12".parse().expect("an address");
+    let nh4 = Some(Ipv4Addr::new(10, 0, 0, 11));
+    for (what, local, v4, v6, [four, six]) in [
+        (
+            "a global one as well",
+            link_local,
+            None,
+            Some(global),
+            [
+                (global.into(), Some(link_local)),
+                (global.into(), Some(link_local)),
+            ],
+        ),
+        (
+            "IPv4 has its own",
+            link_local,
+            nh4,
+            Some(global),
+            [
+                (IpAddr::from([10, 0, 0, 11]), None),
+                (global.into(), Some(link_local)),
+            ],
+        ),
+        (
+            "alone",
+            link_local,
+            None,
+            None,
+            [(link_local.into(), None), (link_local.into(), None)],
+        ),
+        (
+            "a session over a global one",
+            global,
+            None,
+            None,
+            [(global.into(), None), (global.into(), None)],
+        ),
+    ] {
+        let settings = Settings {
+            next_hop_v4: v4,
+            next_hop_v6: v6,
+            ..settings()
+        };
+        let hops = NextHops::new(&settings, local.into());
+        for (family, (next_hop, beside)) in [(Family::Ipv4, four), (Family::Ipv6, six)] {
+            assert_eq!(hops.of(family), Some(next_hop), "{what}, {family}");
+            assert_eq!(hops.beside(family), beside, "{what}, {family}");
+        }
     }
 }
 

@@ -178,6 +178,7 @@ fn rfc8950_4_ipv4_goes_over_an_ipv6_next_hop_only_where_both_have_the_capability
             .capabilities
             .contains(&"extended-next-hop".into());
         assert_eq!(shown, theirs, "{what}");
+        assert_eq!(negotiated.next_hops.beside(Family::Ipv6), None, "{what}");
     }
     let mut bench = Bench::new(settings());
     bench.feed(Input::Connected {

@@ -112,6 +112,13 @@ impl Plan {
             ));
         };
         let peers = chosen(bgp, &wanted.peers)?;
+        if let Some(peer) = peers.iter().find(|peer| peer.name.interface().is_some()) {
+            return Err(Refusal::refused(format!(
+                "the router's side of the session with {} names an interface of the router, which this node does not know: see \
+                 \"Sessions over link-local addresses\" in docs/bgp.md",
+                peer.name
+            )));
+        }
         let router_asn = one_router(&peers)?;
         let prefixes = heard(settings, bgp, &peers);
         if prefixes.is_empty() {

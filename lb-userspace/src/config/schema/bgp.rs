@@ -114,7 +114,7 @@ pub static PEER: Section = Section {
             "address",
             "address",
             "none; required without `range`",
-            "Address of the session, IPv4 or IPv6.",
+            "Address of the session, IPv4 or IPv6; a link-local one with the interface that the peer is behind, such as `\"fe80::1%eth0\"`.",
         ),
         optional(
             "range",

@@ -40,9 +40,15 @@ fn configuration(side: &Side) -> String {
             "graceful restart {}",
             if side.graceful_restart { "on" } else { "aware" }
         ),
-        "ipv4 { import all; export none; }".to_owned(),
+        match side.link {
+            Some(_) => "ipv4 { import all; export none; extended next hop on; }".to_owned(),
+            None => "ipv4 { import all; export none; }".to_owned(),
+        },
         "ipv6 { import all; export none; }".to_owned(),
     ];
+    if let Some(link) = side.link {
+        lines.push(format!("interface \"{link}\""));
+    }
     if !side.dials {
         lines.push("passive on".into());
     }

@@ -37,6 +37,10 @@ fn configuration(side: &Side) -> String {
         session.push(format!("update-source {}", side.own));
         session.push("ebgp-multihop 3".into());
     }
+    if let Some(link) = side.link {
+        session.push(format!("interface {link}"));
+        session.push("capability extended-nexthop".into());
+    }
     if !side.as4 {
         session.push("dont-capability-negotiate".into());
     }
