@@ -9,6 +9,7 @@
 //! | [`load`] | web server and clients that notice every broken connection |
 //! | [`lone`] | one LB node and its backends without a router's control plane |
 //! | [`packet`] | packets byte by byte |
+//! | [`scale`] | the speaker with many peers and prefixes |
 //! | [`verdict`] | how programs end |
 //! | [`lab`] | the scenarios of `cargo xtask lab` and their report |
 
@@ -19,5 +20,6 @@ pub mod interop;
 pub mod lab;
 pub mod load;
 pub mod lone;
+pub mod scale;
 pub mod verdict;
 pub use lb_oracle::packet;

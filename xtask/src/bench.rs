@@ -1,4 +1,4 @@
-//! `cargo xtask bench [failover]`: builds the benchmark, then becomes it.
+//! `cargo xtask bench [failover|bgp-scale]`: builds the benchmark, then becomes it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{setup, shell};
 
-/// Builds in release mode and runs `bench`, or `failover` where that is the first argument, with the other arguments; returns only
-/// on failure.
+/// Builds in release mode and runs `bench`, or `failover` or `bgp_scale` where the first argument names it, with the other arguments;
+/// returns only on failure.
 pub fn run(args: &[OsString]) -> Result<()> {
     ensure!(
         shell::is_root(),
@@ -18,6 +18,7 @@ pub fn run(args: &[OsString]) -> Result<()> {
     setup::run()?;
     let (name, args) = match args.split_first() {
         Some((first, rest)) if first == "failover" => ("failover", rest),
+        Some((first, rest)) if first == "bgp-scale" => ("bgp_scale", rest),
         _ => ("bench", args),
     };
     let mut build = shell::cargo();

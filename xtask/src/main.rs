@@ -27,7 +27,8 @@ enum Xtask {
     /// Run all tests: unit, property, packets in the kernel, scenarios in namespaces
     #[command(disable_help_flag = true)]
     Test(Passed),
-    /// Build, then measure what a packet costs; `bench failover`: how soon routers know
+    /// Build, then measure what a packet costs; `bench failover`: how soon routers know; `bench bgp-scale`: many
+    /// peers and prefixes
     #[command(disable_help_flag = true)]
     Bench(Passed),
     /// Build, then try the BGP speaker against routers of five makers

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::config::{PeerConfig, SpeakerConfig};
 use super::peer_name::PeerName;
 use super::range::Range;
+use super::rib::Tables;
 use super::route::RouteSet;
 use super::status::Strangers;
 use super::transport;
@@ -34,8 +35,15 @@ impl Doors {
         config: &PeerConfig,
         speaker: &Arc<SpeakerConfig>,
         routes: &watch::Receiver<Option<Arc<RouteSet>>>,
+        tables: &Arc<Tables>,
     ) {
-        let range = Range::new(net, config.clone(), speaker.clone(), routes.clone());
+        let range = Range::new(
+            net,
+            config.clone(),
+            speaker.clone(),
+            routes.clone(),
+            tables.clone(),
+        );
         self.ranges.push(Arc::new(range));
         self.ranges
             .sort_by_key(|range| (Reverse(range.net.prefix_len()), range.net));

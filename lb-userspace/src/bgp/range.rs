@@ -15,6 +15,7 @@ use super::codec;
 use super::config::{GracefulRestart, PeerConfig, SpeakerConfig};
 use super::link::Link;
 use super::notification::{Notification, code, subcode};
+use super::rib::Tables;
 use super::route::RouteSet;
 use super::session::{Channels, Command, INCOMING_MAX, Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared};
@@ -28,6 +29,7 @@ pub(super) struct Range {
     pub net: IpNet,
     speaker: Arc<SpeakerConfig>,
     routes: watch::Receiver<Option<Arc<RouteSet>>>,
+    tables: Arc<Tables>,
     started_at: Instant,
     refusals: Arc<Semaphore>,
     inner: Mutex<Inner>,
@@ -56,6 +58,7 @@ impl Range {
         config: PeerConfig,
         speaker: Arc<SpeakerConfig>,
         routes: watch::Receiver<Option<Arc<RouteSet>>>,
+        tables: Arc<Tables>,
     ) -> Range {
         let status = RangeStatus {
             range: net,
@@ -72,6 +75,7 @@ impl Range {
             net,
             speaker,
             routes,
+            tables,
             started_at: Instant::now(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             inner: Mutex::new(Inner {
@@ -142,6 +146,7 @@ impl Range {
             remote,
             channels,
             shared.clone(),
+            self.tables.clone(),
             seed(),
         );
         Member {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ipnet::IpNet;
 
@@ -20,22 +21,20 @@ const LOCAL_PREF: u32 = 100;
 /// LOCAL_PREF of routes that ask to be avoided: internal peers go by it and not by the community (RFC 8326 section 4).
 const LOCAL_PREF_AVOIDED: u32 = 0;
 
+/// What a peer has been told, by prefix. Prefixes of which the same is said share it.
+pub type Told = BTreeMap<IpNet, Arc<Attributes>>;
+
 /// What one Established session has been told. A new session begins with an empty one.
 #[derive(Clone, Debug)]
 pub struct AdjRibOut {
     asn: u32,
     internal: bool,
     session: Negotiated,
-    sent: BTreeMap<IpNet, Sent>,
+    told: Arc<Told>,
+    /// Families that the peer has asked to hear again.
+    again: BTreeSet<Family>,
     /// Families whose End-of-RIB has not been sent.
     unfinished: BTreeSet<Family>,
-}
-
-#[derive(Clone, Debug)]
-struct Sent {
-    attributes: Attributes,
-    /// The peer has asked to hear it again.
-    again: bool,
 }
 
 impl AdjRibOut {
@@ -45,33 +44,37 @@ impl AdjRibOut {
             asn: settings.asn,
             internal: settings.internal(),
             session: session.clone(),
-            sent: BTreeMap::new(),
+            told: Arc::default(),
+            again: BTreeSet::new(),
             unfinished: session.families.clone(),
         }
     }
 
-    /// What the peer has been told, by prefix.
-    pub fn announced(&self) -> impl ExactSizeIterator<Item = (IpNet, &Attributes)> {
-        let sent = self.sent.iter();
-        sent.map(|(prefix, sent)| (*prefix, &sent.attributes))
+    /// What the peer has been told.
+    pub fn told(&self) -> &Arc<Told> {
+        &self.told
+    }
+
+    /// Puts another owner's equal table in the place of its own.
+    pub fn share(&mut self, tables: &Tables) {
+        self.told = tables.shared(&self.told);
     }
 
     /// Everything of `family` will be sent again (RFC 2918); asking twice changes nothing.
     pub fn resend(&mut self, family: Family) {
-        for (prefix, sent) in &mut self.sent {
-            sent.again |= Family::of(prefix) == family;
-        }
+        self.again.insert(family);
     }
 
     /// The messages that make the peer know `wanted` and nothing else, withdrawals first; none when it does. They count
     /// as sent.
     pub fn updates(&mut self, wanted: &BTreeMap<IpNet, Policy>) -> Vec<Update> {
-        let wanted: BTreeMap<IpNet, Attributes> = wanted
-            .iter()
-            .filter_map(|(prefix, policy)| Some((*prefix, self.attributes(prefix, policy)?)))
-            .collect();
+        let wanted = self.table(wanted);
         let mut updates = self.withdraw(&wanted);
-        updates.extend(self.announce(wanted));
+        updates.extend(self.announce(&wanted));
+        self.again.clear();
+        if !updates.is_empty() {
+            self.told = Arc::new(wanted);
+        }
         updates
     }
 
@@ -93,9 +96,21 @@ impl AdjRibOut {
         self.session.four_octet_as
     }
 
+    fn table(&self, wanted: &BTreeMap<IpNet, Policy>) -> Told {
+        let mut known = BTreeMap::new();
+        let mut attributes = |prefix: &IpNet, policy| {
+            let family = Family::of(prefix);
+            let made = || self.attributes(family, policy).map(Arc::new);
+            known.entry((family, policy)).or_insert_with(made).clone()
+        };
+        wanted
+            .iter()
+            .filter_map(|(prefix, policy)| Some((*prefix, attributes(prefix, policy)?)))
+            .collect()
+    }
+
     /// `None`: not for this session.
-    fn attributes(&self, prefix: &IpNet, policy: &Policy) -> Option<Attributes> {
-        let family = Family::of(prefix);
+    fn attributes(&self, family: Family, policy: &Policy) -> Option<Attributes> {
         if !self.session.families.contains(&family) {
             return None;
         }
@@ -116,16 +131,13 @@ impl AdjRibOut {
         })
     }
 
-    fn withdraw(&mut self, wanted: &BTreeMap<IpNet, Attributes>) -> Vec<Update> {
+    fn withdraw(&self, wanted: &Told) -> Vec<Update> {
         let gone: Vec<IpNet> = self
-            .sent
+            .told
             .keys()
             .filter(|p| !wanted.contains_key(p))
             .copied()
             .collect();
-        for prefix in &gone {
-            self.sent.remove(prefix);
-        }
         let mut updates = Vec::new();
         for family in Family::ALL {
             let prefixes: Vec<IpNet> = gone
@@ -141,29 +153,18 @@ impl AdjRibOut {
         updates
     }
 
-    fn announce(&mut self, wanted: BTreeMap<IpNet, Attributes>) -> Vec<Update> {
-        let mut groups: BTreeMap<Attributes, Vec<IpNet>> = BTreeMap::new();
+    fn announce(&self, wanted: &Told) -> Vec<Update> {
+        let mut groups: BTreeMap<&Attributes, Vec<IpNet>> = BTreeMap::new();
         for (prefix, attributes) in wanted {
-            if self
-                .sent
-                .get(&prefix)
-                .is_some_and(|sent| sent.attributes == attributes && !sent.again)
-            {
-                continue;
+            let known = self.told.get(prefix) == Some(attributes);
+            if !known || self.again.contains(&Family::of(prefix)) {
+                groups.entry(attributes).or_default().push(*prefix);
             }
-            self.sent.insert(
-                prefix,
-                Sent {
-                    attributes: attributes.clone(),
-                    again: false,
-                },
-            );
-            groups.entry(attributes).or_default().push(prefix);
         }
         let mut updates = Vec::new();
         for (attributes, prefixes) in groups {
             let room =
-                nlri_room(Some(&attributes), attributes.family, self.four_octet_as()).unwrap_or(0);
+                nlri_room(Some(attributes), attributes.family, self.four_octet_as()).unwrap_or(0);
             let announce = |prefixes| Update::Announce {
                 attributes: attributes.clone(),
                 prefixes,
@@ -171,6 +172,24 @@ impl AdjRibOut {
             updates.extend(pack(&prefixes, room).map(announce));
         }
         updates
+    }
+}
+
+/// The tables of all peers: those that have been told the same have one between them.
+#[derive(Debug, Default)]
+pub struct Tables(Mutex<Vec<Weak<Told>>>);
+
+impl Tables {
+    /// The equal one that is there already, else this one from now on.
+    fn shared(&self, table: &Arc<Told>) -> Arc<Told> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.retain(|one| one.strong_count() > 0);
+        let mut known = tables.iter().filter_map(Weak::upgrade);
+        if let Some(equal) = known.find(|one| one == table) {
+            return equal;
+        }
+        tables.push(Arc::downgrade(table));
+        Arc::clone(table)
     }
 }
 

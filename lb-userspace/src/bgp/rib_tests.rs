@@ -191,7 +191,7 @@ fn the_peer_hears_the_difference_and_nothing_else() {
         &["192.0.2.12/32".parse::<IpNet>().expect("a prefix")]
     );
     assert_eq!(second.len(), 2);
-    assert_eq!(rib.announced().count(), 3);
+    assert_eq!(rib.told().len(), 3);
 }
 
 /// Each part of a policy on its own: the peer hears of it, of nothing else, and without a withdrawal.
@@ -264,9 +264,31 @@ fn what_was_announced_is_what_was_sent() {
     assert_eq!(attributes.as_path, [65001; 3]);
     let bandwidth = (LinkBandwidth { bits: 8_000 }, 65001);
     assert_eq!(attributes.bandwidth, Some(bandwidth), "and who says so");
-    let announced: Vec<_> = rib.announced().collect();
+    let announced: Vec<_> = rib.told().iter().collect();
     let prefix = "192.0.2.10/32".parse().expect("a prefix");
-    assert_eq!(announced, [(prefix, attributes)]);
+    assert_eq!(announced, [(&prefix, &Arc::new(attributes.clone()))]);
+}
+
+/// A change at one peer leaves the others' alone.
+#[test]
+fn peers_that_know_the_same_have_one_table() {
+    let tables = Tables::default();
+    let mut ribs = [rib(), rib()];
+    let both = wanted(&["192.0.2.10/32", "192.0.2.11/32"]);
+    for rib in &mut ribs {
+        rib.updates(&both);
+        rib.share(&tables);
+    }
+    let [first, second] = &mut ribs;
+    assert!(Arc::ptr_eq(first.told(), second.told()));
+    let one = wanted(&["192.0.2.10/32"]);
+    assert_eq!(first.updates(&one).len(), 1);
+    first.share(&tables);
+    assert_eq!((first.told().len(), second.told().len()), (1, 2));
+    assert_eq!(second.updates(&both), []);
+    second.updates(&one);
+    second.share(&tables);
+    assert!(Arc::ptr_eq(first.told(), second.told()));
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl std::fmt::Display for Family {
 }
 
 /// What is said about a route beside its prefix and next hop.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Policy {
     /// Labels.
     pub communities: Communities,

@@ -1,6 +1,5 @@
 //! The task of one peer: it waits, tells the state machine, and does what that says.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +7,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -22,8 +20,8 @@ use super::link::{Link, local_address};
 use super::notification::{Notification, code, subcode};
 use super::path::Path;
 use super::range::Range;
-use super::rib::AdjRibOut;
-use super::route::{Family, Policy, RouteSet};
+use super::rib::{AdjRibOut, Tables};
+use super::route::{Family, RouteSet};
 use super::status::{Shared, count_notification};
 use super::transport;
 
@@ -50,12 +48,6 @@ pub(super) struct Channels {
     pub incoming: mpsc::Receiver<TcpStream>,
     pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
     pub path: watch::Receiver<Option<Path>>,
-}
-
-/// What the peer shall hear.
-struct Wanted {
-    routes: BTreeMap<IpNet, Policy>,
-    complete: bool,
 }
 
 /// Connections of one peer that wait for its task.
@@ -89,7 +81,11 @@ pub(super) struct Session {
     dial: Option<Dial>,
     closing: JoinSet<()>,
     rib: Option<AdjRibOut>,
-    wanted: Option<Wanted>,
+    wanted: Option<Arc<RouteSet>>,
+    /// The peer may lack something of it.
+    unsaid: bool,
+    /// Of all peers.
+    tables: Arc<Tables>,
     path: Option<Path>,
     /// The last that was known.
     last_path: Option<Path>,
@@ -112,6 +108,7 @@ impl Session {
         remote: IpAddr,
         channels: Channels,
         shared: Arc<Mutex<Shared>>,
+        tables: Arc<Tables>,
         seed: u64,
     ) -> Session {
         let settings = Settings::new(speaker, &config);
@@ -132,6 +129,8 @@ impl Session {
             closing: JoinSet::new(),
             rib: None,
             wanted: None,
+            unsaid: true,
+            tables,
             path: None,
             last_path: None,
             opens: (None, None),
@@ -213,11 +212,9 @@ impl Session {
 
     fn take_routes(&mut self) {
         let first = self.wanted.is_none();
-        if let Some(set) = self.channels.routes.borrow_and_update().as_deref() {
-            self.wanted = Some(Wanted {
-                routes: set.to(self.config.name),
-                complete: set.complete,
-            });
+        if let Some(set) = self.channels.routes.borrow_and_update().as_ref() {
+            self.wanted = Some(Arc::clone(set));
+            self.unsaid = true;
         }
         if first && self.wanted.is_some() && !self.is_shut_down() && !self.is_held() {
             self.report(Input::Start, None);
@@ -285,8 +282,9 @@ impl Session {
                     Family::ALL
                         .into_iter()
                         .for_each(|family| rib.resend(family));
-                    rib.announced().len()
+                    rib.told().len()
                 });
+                self.unsaid = true;
                 answer(done, routes);
             }
             // Its only caller ends the loop.
@@ -429,6 +427,7 @@ impl Session {
             Action::Resend(family) => {
                 if let Some(rib) = &mut self.rib {
                     rib.resend(family);
+                    self.unsaid = true;
                 }
             }
         }
@@ -464,6 +463,7 @@ impl Session {
 
     fn up(&mut self, direction: Direction, negotiated: &Negotiated) {
         self.rib = Some(AdjRibOut::new(&self.settings, negotiated));
+        self.unsaid = true;
         let peer = self.remote;
         let families: Vec<&str> = negotiated.families.iter().map(|f| f.as_str()).collect();
         tracing::info!(%peer, ?direction, ?families, hold_time = ?negotiated.hold_time, "BGP session established");
@@ -561,17 +561,19 @@ impl Session {
         let (Some(rib), Some(wanted)) = (&mut self.rib, &self.wanted) else {
             return;
         };
-        let mut updates = rib.updates(&wanted.routes);
+        let mut updates = match std::mem::take(&mut self.unsaid) {
+            true => rib.updates(&wanted.to(self.config.name)),
+            false => Vec::new(),
+        };
         let changed = !updates.is_empty();
         if !rib.is_finished() && (wanted.complete || now() >= self.end_of_rib_at) {
             updates.extend(rib.end_of_rib());
         }
         let four_octet_as = rib.four_octet_as();
         if changed {
-            let announced = rib.announced();
-            let announced = announced.map(|(prefix, attributes)| (prefix, attributes.clone()));
-            let announced = Arc::new(announced.collect());
-            self.lock().status.announced = announced;
+            rib.share(&self.tables);
+            let told = Arc::clone(rib.told());
+            self.lock().status.announced = told;
         }
         let finished = updates
             .iter()

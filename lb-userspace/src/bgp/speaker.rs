@@ -64,13 +64,14 @@ impl Speaker {
             .collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
         let mut doors = Doors::default();
+        let tables = Arc::default();
         let mut peers = Vec::new();
         for peer in &config.peers {
             let remote = match peer.name {
                 PeerName::Address(address) => address,
                 PeerName::LinkLocal(address, _) => address.into(),
                 PeerName::Range(net) => {
-                    doors.add_range(net, peer, &config, &routes);
+                    doors.add_range(net, peer, &config, &routes, &tables);
                     continue;
                 }
             };
@@ -94,6 +95,7 @@ impl Speaker {
                 remote,
                 channels,
                 shared.clone(),
+                Arc::clone(&tables),
                 seed(),
             );
             peers.push(PeerHandle {

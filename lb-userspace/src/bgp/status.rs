@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::codec::{Attributes, Open};
+use super::codec::Open;
 use super::config::{PeerConfig, SpeakerConfig};
 use super::fsm::State;
 use super::notification::Notification;
 use super::peer_name::PeerName;
+use super::rib::Told;
 
 /// One peer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct PeerStatus {
     /// What both sides offered, by name, while Established.
     pub capabilities: Vec<String>,
     /// What was sent and not withdrawn, by prefix.
-    pub announced: Arc<BTreeMap<IpNet, Attributes>>,
+    pub announced: Arc<Told>,
     /// Messages by type, `open`, `update`, `notification`, `keepalive`, `route_refresh`.
     pub received: BTreeMap<&'static str, u64>,
     /// Messages by type.

@@ -37,12 +37,7 @@ impl Row {
     /// Of at least one run.
     pub fn new(router: Kind, fault: Fault, mut times: Vec<Duration>) -> Self {
         times.sort();
-        let middle = times.len() / 2;
-        let median = match times.len() % 2 {
-            0 => (times[middle - 1] + times[middle]) / 2,
-            _ => times[middle],
-        };
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let median = median(&times);
         let limit = fault.limit(router);
         Self {
             router: router.name(),
@@ -59,6 +54,20 @@ impl Row {
     pub const fn passed(&self) -> bool {
         self.passed
     }
+}
+
+/// Of at least one time, in their order.
+pub fn median(times: &[Duration]) -> Duration {
+    let middle = times.len() / 2;
+    match times.len() % 2 {
+        0 => (times[middle - 1] + times[middle]) / 2,
+        _ => times[middle],
+    }
+}
+
+/// Milliseconds.
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// For machines.

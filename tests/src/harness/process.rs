@@ -91,6 +91,21 @@ impl Process {
     }
 }
 
+/// Memory of a process, bytes: a field of `/proc/PID/status` with its colon.
+pub fn memory(id: u32, field: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| field.to_owned())?;
+    let kibibytes: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .with_context(|| format!("{field} in kB"))?;
+    Ok(kibibytes * 1024)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only for a process that has ended and been reaped.

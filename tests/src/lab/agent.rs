@@ -10,7 +10,7 @@ use anylb::status::{Counters, Envelope, NodeStatus};
 use nix::sys::signal::Signal;
 
 use super::files;
-use crate::harness::process::Process;
+use crate::harness::process::{self, Process};
 use crate::harness::star::Node;
 use crate::harness::{poll, shell};
 
@@ -107,26 +107,12 @@ impl Agent {
 
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        self.memory("VmRSS:")
+        process::memory(self.process.id(), "VmRSS:")
     }
 
     /// The part of it that is no file's: without the program itself.
     pub fn anonymous_bytes(&self) -> Result<u64> {
-        self.memory("RssAnon:")
-    }
-
-    fn memory(&self, field: &str) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .with_context(|| field.to_owned())?;
-        let kibibytes: u64 = line
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .with_context(|| format!("{field} in kB"))?;
-        Ok(kibibytes * 1024)
+        process::memory(self.process.id(), "RssAnon:")
     }
 
     /// The stop intent: SIGTERM, and the time it is given to end.
