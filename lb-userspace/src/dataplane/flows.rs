@@ -1,7 +1,7 @@
 //! The flow table: its size, which is fixed while a program runs, and its pin, which has size and shape in its name.
 //!
-//! It belongs to no layout of the other maps, so that flows survive a change of theirs. Another size or shape makes another table, beside the one that a running program still holds; the old pin goes once the new program is on
-//! the interfaces.
+//! It belongs to no layout of the other maps, so that flows survive a change of theirs. Another size or shape makes another table,
+//! beside the one that a running program still holds; the old pin goes once the new program is on the interfaces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
