@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use anylb::dataplane::layout;
 use aya::maps::MapData;
 use lb_tests::bench::bpf;
 use lb_tests::harness::{poll, privileged};
@@ -57,7 +58,8 @@ async fn verify_finds_a_row_that_somebody_has_changed_and_changes_nothing() -> R
     );
 
     // Whichever of the pair is in use.
-    let tables = lone.node().bpffs.path().join("anylb/tables");
+    let pins = lone.node().bpffs.path().join("anylb");
+    let tables = layout::directory(&pins).join("tables");
     let spoil = |row: u64| -> Result<()> {
         for table in ["0", "1"] {
             let map = MapData::from_pin(tables.join(table))?;

@@ -177,7 +177,7 @@ impl fmt::Display for Otherwise {
 mod tests {
     use std::fmt::Write as _;
 
-    use anylb::dataplane::objects;
+    use anylb::dataplane::{layout, objects};
     use aya::maps::MapData;
     use lb_common::generator::Order;
     use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -207,7 +207,7 @@ mod tests {
         let cases: Vec<Case> = few.filter(|case| case.name.contains("-gue-")).collect();
         let count = cases.len();
         let object = file("anylb-test-against.o", objects::LB)?;
-        let maps = bpffs.path().join("node/maps");
+        let maps = layout::directory(&bpffs.path().join("node")).join("maps");
         // A loader writes the program's variables: the root is given as it is.
         let root = MapData::from_pin(maps.join("ROOT"))?;
         let root: String = bpf::lookup(root.fd().as_fd(), 0, 8)?
