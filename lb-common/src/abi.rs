@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::filter::Filter;
 use crate::flow::FlowKey;
 use crate::flow_table::FlowCount;
-use crate::layout::shape;
+use crate::layout::shaped;
 use crate::packet::{Packet, is_zero};
 use crate::prefix;
 use crate::rate::Rates;
@@ -272,36 +272,28 @@ add! {
     FlowCount { known, noted, entered, replaced, evicted, expired, released }
 }
 
-/// All that must agree in one packet, but for the rows.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Bank {
-    /// Key, seeds, tunnel source.
-    pub shared: Shared,
-    /// A bit for every bucket of the VIP index that is not empty, so that the addresses of clients, which are in none, cost
-    /// no cache miss each.
-    pub occupied: [u64; VIP_BUCKETS as usize / 64],
-    /// VIPs and own addresses, by [`vip_bucket`] of their [`prefix::place`].
-    pub vips: [VipBucket; VIP_BUCKETS as usize],
-    /// Services, by [`service_bucket`].
-    pub services: [ServiceBucket; SERVICE_BUCKETS as usize],
-    /// Backends, pool by pool.
-    pub backends: [Backend; BACKENDS_MAX as usize],
-    /// By the number of the service's counter.
-    pub extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
-    /// Lengths of VIPs that are prefixes.
-    pub prefixes: prefix::Lengths,
+shaped! {
+    /// All that must agree in one packet, but for the rows.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    pub struct Bank {
+        /// Key, seeds, tunnel source.
+        pub shared: Shared,
+        /// A bit for every bucket of the VIP index that is not empty, so that the addresses of clients, which are in none, cost
+        /// no cache miss each.
+        pub occupied: [u64; VIP_BUCKETS as usize / 64],
+        /// VIPs and own addresses, by [`vip_bucket`] of their [`prefix::place`].
+        pub vips: [VipBucket; VIP_BUCKETS as usize],
+        /// Services, by [`service_bucket`].
+        pub services: [ServiceBucket; SERVICE_BUCKETS as usize],
+        /// Backends, pool by pool.
+        pub backends: [Backend; BACKENDS_MAX as usize],
+        /// By the number of the service's counter.
+        pub extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
+        /// Lengths of VIPs that are prefixes.
+        pub prefixes: prefix::Lengths,
+    }
 }
-
-shape!(Bank {
-    shared: Shared,
-    occupied: [u64; VIP_BUCKETS as usize / 64],
-    vips: [VipBucket; VIP_BUCKETS as usize],
-    services: [ServiceBucket; SERVICE_BUCKETS as usize],
-    backends: [Backend; BACKENDS_MAX as usize],
-    extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
-    prefixes: prefix::Lengths,
-});
 
 /// Linux allocates no larger copy of a map value for a system call (`KMALLOC_MAX_SIZE`).
 const _: () = assert!(size_of::<Bank>() <= 4 << 20);

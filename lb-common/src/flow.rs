@@ -20,7 +20,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::layout::shape;
+use crate::layout::shaped;
 use crate::siphash::siphash_2_4;
 use crate::wire::Ports;
 
@@ -31,31 +31,25 @@ const LABEL: [u8; 14] = *b"anylb flow v1\0";
 const M1: u64 = 0xd6e8_feb8_6659_fd93;
 const M2: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The key schedule, as the datapath holds it.
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct FlowKey {
-    /// k0..k9.
-    words: [u32; 10],
-    /// Sum of the first three products of every IPv4 flow.
-    ipv4_base: u64,
-    /// Key of the mixer.
-    mixer: u64,
-    /// Key of the source-port entropy, which must tell nothing about the row.
-    entropy: u64,
-    /// Key of places in the flow table, which the row must tell nothing about.
-    table: u64,
+shaped! {
+    /// The key schedule, as the datapath holds it.
+    #[repr(C)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
+    pub struct FlowKey {
+        /// k0..k9.
+        words: [u32; 10],
+        /// Sum of the first three products of every IPv4 flow.
+        ipv4_base: u64,
+        /// Key of the mixer.
+        mixer: u64,
+        /// Key of the source-port entropy, which must tell nothing about the row.
+        entropy: u64,
+        /// Key of places in the flow table, which the row must tell nothing about.
+        table: u64,
+    }
 }
-
-shape!(FlowKey {
-    words: [u32; 10],
-    ipv4_base: u64,
-    mixer: u64,
-    entropy: u64,
-    table: u64,
-});
 
 /// A flow: addresses of 16 bytes, as they lie on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::layout::shape;
+use crate::abi::values;
+use crate::layout::shaped;
 
 /// Entries of a bucket.
 pub const ENTRIES: usize = 5;
@@ -42,31 +43,24 @@ pub const fn tick_shift(jiffies_per_sec: u32) -> u32 {
     }
 }
 
-/// Value of the map.
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct Bucket {
-    fingerprints: [u32; ENTRIES],
-    notes: [u32; NOTES],
-    backends: [u16; ENTRIES],
-    identities: [u16; ENTRIES],
-    seen: [u16; ENTRIES],
-    /// Bit by bit of each entry: it is settled; from [`CLOSING`] on: its flow is closed.
-    states: u16,
+shaped! {
+    /// Value of the map.
+    #[repr(C)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
+    pub struct Bucket {
+        fingerprints: [u32; ENTRIES],
+        notes: [u32; NOTES],
+        backends: [u16; ENTRIES],
+        identities: [u16; ENTRIES],
+        seen: [u16; ENTRIES],
+        /// Bit by bit of each entry: it is settled; from [`CLOSING`] on: its flow is closed.
+        states: u16,
+    }
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
-shape!(Bucket {
-    fingerprints: [u32; ENTRIES],
-    notes: [u32; NOTES],
-    backends: [u16; ENTRIES],
-    identities: [u16; ENTRIES],
-    seen: [u16; ENTRIES],
-    states: u16,
-});
-
 /// First bit of the closed ones.
 const CLOSING: usize = 8;
 
@@ -122,37 +116,25 @@ pub enum Outcome {
     Released,
 }
 
-/// Packets of one CPU by what became of them, in the order of [`Outcome`].
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct FlowCount {
-    /// [`Outcome::Known`].
-    pub known: u64,
-    /// [`Outcome::Noted`].
-    pub noted: u64,
-    /// [`Outcome::Entered`]: so many places are taken, since none is ever given up.
-    pub entered: u64,
-    /// [`Outcome::Replaced`].
-    pub replaced: u64,
-    /// [`Outcome::Evicted`].
-    pub evicted: u64,
-    /// [`Outcome::Expired`].
-    pub expired: u64,
-    /// [`Outcome::Released`].
-    pub released: u64,
+values! {
+    /// Packets of one CPU by what became of them, in the order of [`Outcome`].
+    FlowCount = 56 {
+        /// [`Outcome::Known`].
+        known: u64,
+        /// [`Outcome::Noted`].
+        noted: u64,
+        /// [`Outcome::Entered`]: so many places are taken, since none is ever given up.
+        entered: u64,
+        /// [`Outcome::Replaced`].
+        replaced: u64,
+        /// [`Outcome::Evicted`].
+        evicted: u64,
+        /// [`Outcome::Expired`].
+        expired: u64,
+        /// [`Outcome::Released`].
+        released: u64,
+    }
 }
-
-shape!(FlowCount {
-    known: u64,
-    noted: u64,
-    entered: u64,
-    replaced: u64,
-    evicted: u64,
-    expired: u64,
-    released: u64,
-});
 
 impl FlowCount {
     /// Counts one more.

@@ -43,11 +43,22 @@ macro_rules! shape {
                 $((stringify!($field), core::mem::offset_of!(Self, $field), <$ty as $crate::layout::Shape>::SHAPE),)*
             ]);
         }
-        // None is left out.
-        const _: fn(&$name) = |$name { $($field: _,)* }| {};
     };
 }
 pub(crate) use shape;
+
+/// A struct with its [`Shape`].
+macro_rules! shaped {
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident { $($(#[$doc:meta])* $visible:vis $field:ident: $ty:ty,)* }
+    ) => {
+        $(#[$attribute])*
+        pub struct $name { $($(#[$doc])* $visible $field: $ty,)* }
+        $crate::layout::shape!($name { $($field: $ty,)* });
+    };
+}
+pub(crate) use shaped;
 
 /// Of a struct of so many bytes: name, offset and shape of each field.
 pub(crate) const fn of_struct(bytes: usize, fields: &[(&str, usize, u64)]) -> u64 {

@@ -10,6 +10,7 @@
 //! | [`lone`] | one LB node and its backends without a router's control plane |
 //! | [`packet`] | packets byte by byte |
 //! | [`scale`] | the speaker with many peers and prefixes |
+//! | [`times`] | how long something took in several runs |
 //! | [`verdict`] | how programs end |
 //! | [`lab`] | the scenarios of `cargo xtask lab` and their report |
 
@@ -21,5 +22,6 @@ pub mod lab;
 pub mod load;
 pub mod lone;
 pub mod scale;
+pub mod times;
 pub mod verdict;
 pub use lb_oracle::packet;

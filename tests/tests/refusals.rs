@@ -49,6 +49,24 @@ fn listening_on(listen: &str) -> File {
     file
 }
 
+/// A start that fails once all is loaded, beside a datapath that stays as it is.
+async fn refuses_a_port_in_use(lone: &Lone, before: &Footprint) -> Result<()> {
+    let taken = lone
+        .node()
+        .netns
+        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 179)).context("bind"))?;
+    lone.write(&listening_on("0.0.0.0:179"))?;
+    let (code, said) = lone.refused(&[]).await?;
+    assert_eq!(code, FAILED, "{said}");
+    assert!(said.contains("port 179 is in use"), "{said}");
+    assert!(
+        lone.footprint()? == *before,
+        "port in use: program, pins and maps are the same"
+    );
+    drop(taken);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_node_that_cannot_run_it_says_why_and_stays_clean() -> Result<()> {
     if !privileged::available("a_node_that_cannot_run_it_says_why_and_stays_clean") {
@@ -224,19 +242,7 @@ async fn a_start_that_fails_leaves_a_running_datapath_alone() -> Result<()> {
     .await?;
     assert!(lone.footprint()? == before, "no privileges");
 
-    let taken = lone
-        .node()
-        .netns
-        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 179)).context("bind"))?;
-    lone.write(&listening_on("0.0.0.0:179"))?;
-    let (code, said) = lone.refused(&[]).await?;
-    assert_eq!(code, FAILED);
-    assert!(said.contains("port 179 is in use"), "{said}");
-    assert!(
-        lone.footprint()? == before,
-        "port in use: program, pins and maps are the same"
-    );
-    drop(taken);
+    refuses_a_port_in_use(&lone, &before).await?;
 
     lone.write(&good)?;
     let agent = lone.start().await?;
@@ -277,7 +283,7 @@ async fn pins_of_another_version_are_neither_adopted_nor_touched() -> Result<()>
     let lone = Lone::build("anylb-f-abi", LAB, 1).await?;
     orphaned(&lone).await?;
     let good = File::with(&[1]);
-    let pins = lone.node().bpffs.path().join("anylb");
+    let pins = pins(&lone);
     let maps = layout::directory(&pins).join("maps");
     let (root, banks) = (maps.join("ROOT"), maps.join("BANKS"));
     let shown = pins.display();
@@ -343,20 +349,15 @@ async fn a_datapath_of_another_layout_forwards_until_ours_holds_everything() -> 
         let mut pins = footprint.pins.iter();
         pins.find(|(path, _)| path.ends_with("links/eth0")).cloned()
     };
+    let own = layout::directory(&pins(&lone)).join("maps");
+    let maps = |footprint: &Footprint| -> BTreeSet<(PathBuf, u64)> {
+        let pins = footprint.pins.iter();
+        pins.filter(|(path, _)| path.starts_with(&own))
+            .cloned()
+            .collect()
+    };
 
-    let taken = lone
-        .node()
-        .netns
-        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 179)).context("bind"))?;
-    lone.write(&listening_on("0.0.0.0:179"))?;
-    let (code, said) = lone.refused(&[]).await?;
-    assert_eq!(code, FAILED, "{said}");
-    assert!(said.contains("port 179 is in use"), "{said}");
-    assert!(
-        lone.footprint()? == before,
-        "a start that fails leaves nothing beside it"
-    );
-    drop(taken);
+    refuses_a_port_in_use(&lone, &before).await?;
 
     lone.write(&File::with(&[1]))?;
     let agent = lone.start().await?;
@@ -391,8 +392,10 @@ async fn a_datapath_of_another_layout_forwards_until_ours_holds_everything() -> 
         Ok(())
     })
     .await?;
+    let adopted = lone.footprint()?;
     // Which bank it is may change meanwhile: backends settle.
-    assert!(lone.footprint()?.bank().is_some(), "our own is adopted");
+    assert!(adopted.bank().is_some(), "something is applied");
+    assert_eq!(maps(&adopted), maps(&after), "our own are adopted");
     agent.stop(SOON).await?;
     assert_untouched(&lone, "stopped")
 }

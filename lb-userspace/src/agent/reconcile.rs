@@ -274,7 +274,8 @@ impl Reconciler {
         let applied = self.apply(world).map_err(|error| error.to_string());
         self.note("datapath", applied.clone());
         if self.is_beside() && applied.is_ok() {
-            self.take_over();
+            // The maps hold everything.
+            self.attach("took over from another layout: its maps are gone");
         }
         if self.parts.core.state.generation != before {
             info!(
@@ -306,26 +307,24 @@ impl Reconciler {
 
     /// An interface that went away and came back has lost the program.
     fn keep_attached(&mut self) {
-        let Some(plane) = &mut self.parts.plane else {
-            return;
-        };
-        if !plane.attached() {
-            let attached = plane.attach();
-            if attached.is_ok() {
-                info!("the XDP program is attached again");
-            }
-            self.note("link", attached.map_err(|error| error.to_string()));
+        if self
+            .parts
+            .plane
+            .as_ref()
+            .is_some_and(|plane| !plane.attached())
+        {
+            self.attach("the XDP program is attached again");
         }
     }
 
-    /// The maps hold everything: the program takes the place of another layout's.
-    fn take_over(&mut self) {
+    /// Puts the program on the interfaces, in the place of whatever program of ours is there.
+    fn attach(&mut self, done: &str) {
         let Some(plane) = &mut self.parts.plane else {
             return;
         };
         let attached = plane.attach();
         if attached.is_ok() {
-            info!("took over from another layout: its maps are gone");
+            info!("{done}");
         }
         self.note("link", attached.map_err(|error| error.to_string()));
     }

@@ -91,20 +91,16 @@ pub fn route_set(
         (prefix, route)
     });
     let mut routes: BTreeMap<_, _> = routes.collect();
-    let aggregates = bgp.map_or(&[][..], |bgp| &bgp.aggregates).iter();
-    routes.extend(
-        aggregates
-            .filter_map(|aggregate| {
-                let audience = is_served(aggregate, vips).then(|| together(aggregate, &routes))?;
-                let route = Route {
-                    prefix: aggregate.prefix,
-                    policy: aggregate.policy.and(&everywhere),
-                    peers: audience,
-                };
-                Some((aggregate.prefix, route))
-            })
-            .collect::<Vec<_>>(),
-    );
+    for aggregate in bgp.map_or(&[][..], |bgp| &bgp.aggregates) {
+        if is_served(aggregate, vips) {
+            let route = Route {
+                prefix: aggregate.prefix,
+                policy: aggregate.policy.and(&everywhere),
+                peers: together(aggregate, &routes),
+            };
+            routes.insert(aggregate.prefix, route);
+        }
+    }
     let policies = peers.iter().map(|peer| (peer.name, peer.policy.clone()));
     RouteSet {
         routes,
@@ -115,11 +111,9 @@ pub fn route_set(
 
 /// Whether enough of the VIPs inside are served, last resorts not counted.
 fn is_served(aggregate: &Aggregate, vips: &Vips) -> bool {
-    let inside = vips.iter().filter(|(vip, _)| aggregate.covers(**vip));
-    let served = |(_, state): &(_, &Result<Standing, _>)| matches!(state, Ok(Standing::Full));
-    let inside: Vec<_> = inside.collect();
-    let count = inside.iter().copied().filter(served).count();
-    count >= aggregate.need.of(inside.len())
+    let inside = || vips.iter().filter(|(vip, _)| aggregate.covers(**vip));
+    let served = inside().filter(|(_, state)| matches!(state, Ok(Standing::Full)));
+    served.count() >= aggregate.need.of(inside().count())
 }
 
 /// Those who hear of a VIP inside; `None`: all peers.

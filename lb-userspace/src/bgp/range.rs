@@ -17,7 +17,7 @@ use super::link::Link;
 use super::notification::{Notification, code, subcode};
 use super::rib::Tables;
 use super::route::RouteSet;
-use super::session::{Channels, Command, INCOMING_MAX, Session, seed};
+use super::session::{Channels, Command, Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared};
 
 /// Connections that wait for their refusal to be read; more are closed without a word.
@@ -119,11 +119,10 @@ impl Range {
             graceful_restart: inner.config.graceful_restart.map(|g| self.restart(g)),
             ..inner.config.clone()
         };
-        let (door, incoming) = mpsc::channel(INCOMING_MAX);
+        let (_, path) = watch::channel(None);
+        let (channels, door, commands) = Channels::new(&self.routes, path);
         // The channel is empty.
         drop(door.try_send(stream));
-        let (commands, orders) = mpsc::channel(4);
-        let (_, path) = watch::channel(None);
         let mut shared = Shared::new(&self.speaker, &config);
         shared.status.name = remote.into();
         shared.status.range = Some(self.net);
@@ -132,14 +131,6 @@ impl Range {
         let last = last.filter(|(address, _)| *address == remote);
         shared.status.last_failure = last.map(|(_, reason)| reason.clone());
         let shared = Arc::new(Mutex::new(shared));
-        let mut routes = self.routes.clone();
-        routes.mark_changed();
-        let channels = Channels {
-            commands: orders,
-            incoming,
-            routes,
-            path,
-        };
         let session = Session::new(
             &self.speaker,
             config,

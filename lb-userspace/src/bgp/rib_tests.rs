@@ -10,19 +10,7 @@ use super::*;
 use crate::bgp::codec::{HEADER_LEN, MESSAGE_MAX, encode_update};
 use crate::bgp::community::{AnyCommunity, Communities, Community, LargeCommunity, LinkBandwidth};
 use crate::bgp::fsm::NextHops;
-
-fn settings() -> Settings {
-    Settings {
-        asn: 65001,
-        identifier: Ipv4Addr::new(192, 0, 2, 1),
-        hold_time_secs: 9,
-        peer_asn: 65000,
-        passive: false,
-        next_hop_v4: None,
-        next_hop_v6: None,
-        graceful_restart: None,
-    }
-}
+use crate::bgp::fsm::testing::settings;
 
 fn session(families: &[Family]) -> Negotiated {
     Negotiated {

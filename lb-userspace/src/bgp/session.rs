@@ -51,7 +51,30 @@ pub(super) struct Channels {
 }
 
 /// Connections of one peer that wait for its task.
-pub(super) const INCOMING_MAX: usize = 4;
+const INCOMING_MAX: usize = 4;
+/// Orders that wait for it.
+const COMMANDS_MAX: usize = 4;
+
+impl Channels {
+    /// New ones, with the ends that others have: for connections, and for orders.
+    pub fn new(
+        routes: &watch::Receiver<Option<Arc<RouteSet>>>,
+        path: watch::Receiver<Option<Path>>,
+    ) -> (Channels, mpsc::Sender<TcpStream>, mpsc::Sender<Command>) {
+        let (door, incoming) = mpsc::channel(INCOMING_MAX);
+        let (orders, commands) = mpsc::channel(COMMANDS_MAX);
+        // A receiver that has not seen the value there is: the task must begin with it.
+        let mut routes = routes.clone();
+        routes.mark_changed();
+        let channels = Channels {
+            commands,
+            incoming,
+            routes,
+            path,
+        };
+        (channels, door, orders)
+    }
+}
 
 type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 

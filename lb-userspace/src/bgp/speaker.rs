@@ -17,7 +17,7 @@ use super::path::Path;
 use super::peer_name::PeerName;
 use super::range::Range;
 use super::route::RouteSet;
-use super::session::{Channels, Command, INCOMING_MAX, Session, seed};
+use super::session::{Channels, Command, Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared, Strangers};
 use super::transport;
 
@@ -75,20 +75,10 @@ impl Speaker {
                     continue;
                 }
             };
-            let (door, incoming) = mpsc::channel(INCOMING_MAX);
-            doors.named.insert(peer.name, door);
-            let (commands, orders) = mpsc::channel(4);
             let (path, path_seen) = watch::channel(None);
+            let (channels, door, commands) = Channels::new(&routes, path_seen);
+            doors.named.insert(peer.name, door);
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
-            // A receiver that has not seen the value there is: the task must begin with it.
-            let mut routes = routes.clone();
-            routes.mark_changed();
-            let channels = Channels {
-                commands: orders,
-                incoming,
-                routes,
-                path: path_seen,
-            };
             let session = Session::new(
                 &config,
                 peer.clone(),
@@ -227,8 +217,8 @@ impl Speaker {
         async move { tokio::time::timeout(timeout, all).await.is_ok() }
     }
 
-    /// Ends the session of one peer, or those of all members of a range, with Cease/Administrative Shutdown and `message` (RFC 9003; cut at 255 bytes), and
-    /// has none until [`Speaker::enable`]. Nothing happens where there is no such peer.
+    /// Ends the session of one peer, or those of all members of a range, with Cease/Administrative Shutdown and `message` (RFC 9003;
+    /// cut at 255 bytes), and has none until [`Speaker::enable`]. Nothing happens where there is no such peer.
     ///
     /// This future, and those below, do not borrow the speaker; they are ready once the status says so.
     pub fn shut_down(

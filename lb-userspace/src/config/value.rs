@@ -185,26 +185,32 @@ pub fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Read<Du
         }
         other => text(other, "a duration in quotes")?,
     };
-    let digits = written.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = written.split_at(digits);
-    let unit_ms = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let (Ok(number), Some(unit_ms)) = (number.parse::<u64>(), unit_ms) else {
-        return Err(Reject::is_no(written, "duration")
-            .help("a whole number and one of ms, s, m, h, d, such as \"1500ms\""));
-    };
-    let duration = Duration::from_millis(number.saturating_mul(unit_ms));
+    let units = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    let ms = measure(written, &units).ok_or_else(|| {
+        Reject::is_no(written, "duration")
+            .help("a whole number and one of ms, s, m, h, d, such as \"1500ms\"")
+    })?;
+    let duration = Duration::from_millis(ms);
     if range.contains(&duration) {
         return Ok(duration);
     }
     let (least, most) = (in_words(*range.start()), in_words(*range.end()));
     Err(Reject::value(&format!("must be {least} to {most}")))
+}
+
+/// A whole number and one of these units, in what they are made of; none: it is written otherwise.
+fn measure(written: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = written.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
+    Some(number.saturating_mul(*size))
 }
 
 /// A duration as it is written in the file, in the largest unit that needs no fraction.
@@ -231,26 +237,16 @@ pub fn in_words(duration: Duration) -> String {
 pub fn bandwidth(value: &DeValue<'_>) -> Read<LinkBandwidth> {
     const MOST: u64 = 1_000_000_000_000_000;
     let written = text(value, "a bandwidth in quotes")?;
-    let (number, unit) = written.split_at(
-        written.len()
-            - written
-                .bytes()
-                .rev()
-                .take_while(|byte| !byte.is_ascii_digit())
-                .count(),
-    );
-    let size = match unit {
-        "K" => Some(1_000),
-        "M" => Some(1_000_000),
-        "G" => Some(1_000_000_000),
-        "T" => Some(1_000_000_000_000),
-        _ => None,
-    };
-    let (Ok(number), Some(size)) = (number.parse::<u64>(), size) else {
-        return Err(Reject::is_no(written, "bandwidth")
-            .help("a whole number and one of K, M, G, T, in bits per second, such as \"10G\""));
-    };
-    let bits = number.saturating_mul(size);
+    let units = [
+        ("K", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    let bits = measure(written, &units).ok_or_else(|| {
+        Reject::is_no(written, "bandwidth")
+            .help("a whole number and one of K, M, G, T, in bits per second, such as \"10G\"")
+    })?;
     if !(1_000..=MOST).contains(&bits) {
         return Err(Reject::value("must be \"1K\" to \"1000T\""));
     }

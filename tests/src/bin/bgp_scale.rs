@@ -48,8 +48,7 @@ async fn run(cli: &Cli) -> Result<bool> {
     let program = std::env::current_exe()?;
     let row = scale::run(&program, cli.peers, cli.prefixes, cli.runs).await?;
     if let Some(file) = &cli.json {
-        let machine = (about::kernel(), about::cpu(), about::commit());
-        let text = report::json(&row, machine)?;
+        let text = report::json(&row, about::machine())?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
     }
     println!("{}", report::table(&row));

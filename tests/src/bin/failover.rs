@@ -60,8 +60,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         }
     }
     if let Some(file) = &cli.json {
-        let machine = (about::kernel(), about::cpu(), about::commit());
-        let text = report::json(&rows, machine)?;
+        let text = report::json(&rows, about::machine())?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
     }
     println!("{}", report::table(&rows));

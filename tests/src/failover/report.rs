@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Fault;
 use crate::interop::daemon::Kind;
+use crate::times::Times;
 
 /// Name and version of the JSON report.
 const SCHEMA: &str = "anylb/failover/v1";
@@ -17,10 +18,8 @@ const SCHEMA: &str = "anylb/failover/v1";
 pub struct Row {
     router: &'static str,
     fault: &'static str,
-    runs: usize,
-    median_ms: f64,
-    worst_ms: f64,
-    limit_ms: f64,
+    #[serde(flatten)]
+    times: Times,
     passed: bool,
 }
 
@@ -35,18 +34,13 @@ struct Report<'r> {
 
 impl Row {
     /// Of at least one run.
-    pub fn new(router: Kind, fault: Fault, mut times: Vec<Duration>) -> Self {
-        times.sort();
-        let median = median(&times);
-        let limit = fault.limit(router);
+    pub fn new(router: Kind, fault: Fault, times: Vec<Duration>) -> Self {
+        let times = Times::new(times, fault.limit(router));
         Self {
             router: router.name(),
             fault: fault.name(),
-            runs: times.len(),
-            median_ms: ms(median),
-            worst_ms: ms(times[times.len() - 1]),
-            limit_ms: ms(limit),
-            passed: median <= limit,
+            times,
+            passed: times.within(),
         }
     }
 
@@ -54,20 +48,6 @@ impl Row {
     pub const fn passed(&self) -> bool {
         self.passed
     }
-}
-
-/// Of at least one time, in their order.
-pub fn median(times: &[Duration]) -> Duration {
-    let middle = times.len() / 2;
-    match times.len() % 2 {
-        0 => (times[middle - 1] + times[middle]) / 2,
-        _ => times[middle],
-    }
-}
-
-/// Milliseconds.
-pub fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 /// For machines.
@@ -88,25 +68,12 @@ pub fn json(
 pub fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header([
-        "router",
-        "fault",
-        "runs",
-        "median ms",
-        "worst ms",
-        "limit ms",
-        "",
-    ]);
+    let names = ["router", "fault"].into_iter();
+    table.set_header(names.chain(Times::HEAD).chain([""]));
     for row in rows {
-        let figures =
-            [row.median_ms, row.worst_ms, row.limit_ms].map(|figure| format!("{figure:.1}"));
-        let start = [
-            row.router.to_owned(),
-            row.fault.to_owned(),
-            row.runs.to_string(),
-        ];
+        let names = [row.router, row.fault].map(str::to_owned).into_iter();
         let end = if row.passed { "ok" } else { "FAIL" };
-        table.add_row(start.into_iter().chain(figures).chain([end.to_owned()]));
+        table.add_row(names.chain(row.times.cells()).chain([end.to_owned()]));
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -122,7 +89,7 @@ mod tests {
     fn the_median_counts_and_not_the_worst() {
         let times = [10, 900, 20, 30].map(Duration::from_millis).to_vec();
         let row = Row::new(Kind::Bird, Fault::Withdraw, times);
-        assert_eq!((row.median_ms, row.worst_ms), (25.0, 900.0));
+        assert_eq!(row.times.cells(), ["4", "25.0", "900.0", "50.0"]);
         assert!(row.passed());
         let late = vec![Duration::from_millis(51)];
         let slow = Row::new(Kind::Frr, Fault::Withdraw, late.clone());

@@ -28,7 +28,7 @@ const LIMITS: [Limit; 17] = [
         kind: Kind::Openbgpd,
         scenario: "TCP MD5",
         check: "",
-        why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
+        why: SIGNS_ONLY_ITS_OWN,
     },
     Limit {
         kind: Kind::Frr,
@@ -58,7 +58,7 @@ const LIMITS: [Limit; 17] = [
         kind: Kind::Openbgpd,
         scenario: "another password",
         check: "",
-        why: "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed",
+        why: SIGNS_ONLY_ITS_OWN,
     },
     Limit {
         kind: Kind::Gobgp,
@@ -115,6 +115,9 @@ const LIMITS: [Limit; 17] = [
         why: "FRR 8.4 does not dial such a neighbor: it says that it waits for next hop tracking",
     },
 ];
+
+const SIGNS_ONLY_ITS_OWN: &str =
+    "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed";
 
 const FROM_OTHER_ASES: &str =
     "OpenBGPD drops extended communities from other ASes that are not transitive";

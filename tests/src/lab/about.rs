@@ -29,6 +29,11 @@ pub fn commit() -> String {
     described.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
+/// Kernel, CPU and commit.
+pub fn machine() -> (String, String, String) {
+    (kernel(), cpu(), commit())
+}
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path)
         .unwrap_or_default()

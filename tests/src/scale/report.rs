@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::failover::report::{median, ms};
+use crate::times::Times;
 
 /// Name and version of the JSON report.
 const SCHEMA: &str = "anylb/bgp-scale/v1";
@@ -20,10 +20,8 @@ pub const MEMORY_MAX: u64 = 64 << 20;
 pub struct Row {
     peers: u16,
     prefixes: u32,
-    runs: usize,
-    median_ms: f64,
-    worst_ms: f64,
-    limit_ms: f64,
+    #[serde(flatten)]
+    times: Times,
     memory_bytes: u64,
     memory_limit_bytes: u64,
     passed: bool,
@@ -40,19 +38,15 @@ struct Report<'r> {
 
 impl Row {
     /// Of at least one run.
-    pub fn new(peers: u16, prefixes: u32, mut times: Vec<Duration>, memory_bytes: u64) -> Self {
-        times.sort();
-        let median = median(&times);
+    pub fn new(peers: u16, prefixes: u32, times: Vec<Duration>, memory_bytes: u64) -> Self {
+        let times = Times::new(times, TIME_MAX);
         Self {
             peers,
             prefixes,
-            runs: times.len(),
-            median_ms: ms(median),
-            worst_ms: ms(times[times.len() - 1]),
-            limit_ms: ms(TIME_MAX),
+            times,
             memory_bytes,
             memory_limit_bytes: MEMORY_MAX,
-            passed: median <= TIME_MAX && memory_bytes <= MEMORY_MAX,
+            passed: times.within() && memory_bytes <= MEMORY_MAX,
         }
     }
 
@@ -85,30 +79,16 @@ pub fn json(
 pub fn table(row: &Row) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header([
-        "peers",
-        "prefixes",
-        "runs",
-        "median ms",
-        "worst ms",
-        "limit ms",
-        "MiB",
-        "limit MiB",
-        "",
-    ]);
+    let counts = ["peers", "prefixes"].into_iter();
+    table.set_header(counts.chain(Times::HEAD).chain(["MiB", "limit MiB", ""]));
     let mib = |bytes: u64| format!("{:.1}", bytes as f64 / 1_048_576.0);
-    let times = [row.median_ms, row.worst_ms, row.limit_ms].map(|figure| format!("{figure:.1}"));
-    let counts = [
-        row.peers.to_string(),
-        row.prefixes.to_string(),
-        row.runs.to_string(),
-    ];
+    let counts = [row.peers.to_string(), row.prefixes.to_string()];
     let memory = [row.memory_bytes, row.memory_limit_bytes].map(mib);
     let end = if row.passed { "ok" } else { "FAIL" };
     table.add_row(
         counts
             .into_iter()
-            .chain(times)
+            .chain(row.times.cells())
             .chain(memory)
             .chain([end.to_owned()]),
     );

@@ -15,7 +15,7 @@ mod peer;
 mod state;
 mod table;
 #[cfg(any(test, feature = "fuzz"))]
-mod testing;
+pub(super) mod testing;
 mod timers;
 
 #[cfg(test)]

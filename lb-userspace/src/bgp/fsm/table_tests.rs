@@ -7,22 +7,10 @@ use super::event::Event;
 use super::machine::{Action, Context, Machine, Reply};
 use super::negotiate::Settings;
 use super::state::{Direction, State};
+use super::testing::settings;
 use super::timers::{Backoff, Jitter};
 use crate::bgp::codec::{Capabilities, Open};
 use crate::bgp::notification::Notification;
-
-fn settings() -> Settings {
-    Settings {
-        asn: 65001,
-        identifier: Ipv4Addr::new(192, 0, 2, 1),
-        hold_time_secs: 9,
-        peer_asn: 65000,
-        passive: false,
-        next_hop_v4: None,
-        next_hop_v6: None,
-        graceful_restart: None,
-    }
-}
 
 fn their_open() -> Open {
     Open {

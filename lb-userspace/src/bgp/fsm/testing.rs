@@ -11,7 +11,7 @@ pub(super) const OUT: Direction = Direction::Outgoing;
 pub(super) const IN: Direction = Direction::Incoming;
 pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 
-pub(super) fn settings() -> Settings {
+pub(in crate::bgp) fn settings() -> Settings {
     Settings {
         asn: 65001,
         identifier: Ipv4Addr::new(192, 0, 2, 10),
