@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bench::{FrameRate, LineRate, RateLimit, Trial};
 pub use self::bgp::{
-    BfdStatus, EndedMember, NotificationCount, PeerDetail, PeerList, PeerOpen, PeerRoutes,
-    PeerSettings, PeerStatus, RangeStatus, RouteList, SentRoute, Strangers,
+    BfdStatus, Discovery, EndedMember, NotificationCount, PeerDetail, PeerList, PeerOpen,
+    PeerRoutes, PeerSettings, PeerStatus, RangeStatus, RouteList, SentRoute, Strangers,
 };
 pub use self::bpf::{BpfMap, BpfProgram, BpfState, Compared, KernelDifference, Verification};
 pub use self::checks::{BackendHealth, HealthList, LastCheck, ProbeReport, ProbeRequest};

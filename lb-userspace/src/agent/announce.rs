@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::bgp::{self, PeerConfig, PeerName, RouteSet, Speaker, SpeakerConfig, SpeakerError};
+use crate::bgp::{
+    self, PeerConfig, PeerName, RouteSet, Speaker, SpeakerConfig, SpeakerError, first_host,
+};
 use crate::model::{Bgp, BgpPeer, GracefulRestart, Settings};
 use crate::netlink;
 use crate::netlink::address::{Facing, facing, on_interface};
@@ -67,15 +69,19 @@ pub async fn start(
 
 /// Our end of the way to a peer. Members of a range may be on several interfaces: the addresses of their sessions are theirs.
 async fn towards(peer: &BgpPeer) -> Result<Facing, netlink::Error> {
-    let facing = match peer.name.interface() {
-        Some(interface) => on_interface(interface.as_str()).await?,
-        None => facing(peer.name.first_address()).await?,
-    };
-    Ok(match peer.name {
-        PeerName::Address(_) | PeerName::LinkLocal(..) => facing,
-        PeerName::Range(range) if range.addr().is_ipv4() => Facing { v4: None, ..facing },
-        PeerName::Range(_) => Facing { v6: None, ..facing },
-    })
+    match peer.name {
+        PeerName::Address(address) => facing(address).await,
+        PeerName::LinkLocal(_, interface) | PeerName::Interface(interface) => {
+            on_interface(interface.as_str()).await
+        }
+        PeerName::Range(range) => {
+            let ours = facing(first_host(&range)).await?;
+            Ok(match range.addr().is_ipv4() {
+                true => Facing { v4: None, ..ours },
+                false => Facing { v6: None, ..ours },
+            })
+        }
+    }
 }
 
 async fn peer_config(peer: &BgpPeer, graceful_restart: Option<bgp::GracefulRestart>) -> PeerConfig {

@@ -1,5 +1,6 @@
 //! The agent as the admin API and the metrics listener see it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,10 @@ use crate::config::{self, ThisHost};
 use crate::health::Asker;
 use crate::model::Settings;
 use crate::status::{
-    BpfState, Command, ConfigDiff, Counters, DiffRequest, EndedMember, Envelope, ExplainRequest,
-    Explanation, FileText, HealthList, NodeStatus, PeerOpen, PeerRoutes, PeerSettings, PeerStatus,
-    ProbeReport, ProbeRequest, RangeStatus, Refusal, Reloaded, RouteList, SentRoute, Strangers,
-    TraceBatch, TraceNext, TraceRequest, TraceStarted, Verification,
+    BpfState, Command, ConfigDiff, Counters, DiffRequest, Discovery, EndedMember, Envelope,
+    ExplainRequest, Explanation, FileText, HealthList, NodeStatus, PeerOpen, PeerRoutes,
+    PeerSettings, PeerStatus, ProbeReport, ProbeRequest, RangeStatus, Refusal, Reloaded, RouteList,
+    SentRoute, Strangers, TraceBatch, TraceNext, TraceRequest, TraceStarted, Verification,
 };
 
 /// Asks the reconcile loop; adds the BGP sessions to its status.
@@ -274,13 +275,12 @@ fn ending() -> Refusal {
     Refusal::failed("the agent is ending")
 }
 
+fn owned(counts: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    let owned = |(name, count): (&str, u64)| (name.to_owned(), count);
+    counts.into_iter().map(owned).collect()
+}
+
 fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
-    let owned = |counts: std::collections::BTreeMap<&'static str, u64>| {
-        counts
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect()
-    };
     let notifications = peer.notifications.into_iter().map(|(key, count)| {
         let direction = if key.sent { "sent" } else { "received" };
         (direction.to_owned(), key.code, key.subcode, count)
@@ -304,6 +304,7 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
             restart_time_secs: settings.restart_time.map(|time| time.as_secs()),
         },
         shutdown: peer.shutdown,
+        discovery: peer.discovery.map(discovery),
         bfd: None,
         last_reset: peer.last_reset,
         last_failure: peer.last_failure,
@@ -320,6 +321,18 @@ fn peer_status(peer: bgp::PeerStatus) -> PeerStatus {
         received: owned(peer.received),
         sent: owned(peer.sent),
         notifications: notifications.collect(),
+    }
+}
+
+fn discovery(found: bgp::Discovery) -> Discovery {
+    Discovery {
+        router: found.router,
+        sent: found.sent,
+        unsent: found.unsent,
+        heard: found.heard,
+        others: found.others,
+        last_other: found.last_other.map(Into::into),
+        invalid: owned(found.invalid),
     }
 }
 

@@ -430,13 +430,13 @@ pub(crate) fn config_diff() -> ConfigDiff {
                 changes: vec![value("med", None, Some("5"))],
                 ..route("198.51.100.10/32", Fate::Changed, &["10.0.0.1"])
             },
-            route("198.51.100.53/32", Fate::Added, &["10.0.0.1", "10.0.0.2"]),
+            route("198.51.100.53/32", Fate::Added, &["10.0.0.1", "eth1"]),
             RouteDiff {
                 reason: Some("it leaves the configuration".into()),
                 ..route(
                     "2001:db8:ffff:ffff:ffff:ffff:ffff:10/128",
                     Fate::Removed,
-                    &["10.0.0.1", "10.0.0.2"],
+                    &["10.0.0.1", "eth1"],
                 )
             },
         ],

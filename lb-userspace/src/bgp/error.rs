@@ -45,6 +45,16 @@ pub enum SpeakerError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// EPERM on a raw socket.
+    #[error(
+        "BGP cannot hear the router advertisements that peer {peer} is found by: {source}; run as root or with CAP_NET_RAW, or give the peer an address"
+    )]
+    Discovery {
+        /// Whose.
+        peer: PeerName,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A value outside its range.
     #[error("BGP configuration: {0}")]
     Config(String),

@@ -11,8 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::config::{PeerConfig, SpeakerConfig};
+use super::interface_name::InterfaceName;
 use super::peer_name::PeerName;
 use super::range::Range;
+use super::remote::{Absence, Remote};
 use super::rib::Tables;
 use super::route::RouteSet;
 use super::status::Strangers;
@@ -23,9 +25,13 @@ use super::transport;
 pub(super) struct Doors {
     /// Peers that have an address, which win.
     pub named: BTreeMap<PeerName, mpsc::Sender<TcpStream>>,
+    /// Peers whose address is found on an interface, and what it is now.
+    pub found: BTreeMap<InterfaceName, (mpsc::Sender<TcpStream>, Found)>,
     /// The longest prefix first, which wins.
     pub ranges: Vec<Arc<Range>>,
 }
+
+type Found = watch::Receiver<Result<Remote, Absence>>;
 
 impl Doors {
     /// One for whoever comes from inside `net`.
@@ -49,6 +55,18 @@ impl Doors {
             .sort_by_key(|range| (Reverse(range.net.prefix_len()), range.net));
     }
 
+    fn door_of(&self, remote: PeerName) -> Option<&mpsc::Sender<TcpStream>> {
+        let found = || match remote {
+            PeerName::LinkLocal(address, interface) => {
+                let (door, found) = self.found.get(&interface)?;
+                let router = found.borrow().ok()?.address;
+                (router == address).then_some(door)
+            }
+            PeerName::Address(_) | PeerName::Interface(_) | PeerName::Range(_) => None,
+        };
+        self.named.get(&remote).or_else(found)
+    }
+
     fn range_of(&self, remote: PeerName) -> Option<(&Arc<Range>, IpAddr)> {
         let address = remote.address()?;
         let mut ranges = self.ranges.iter();
@@ -59,8 +77,16 @@ impl Doors {
     /// Who may come, in words.
     fn expected(&self) -> String {
         let named = self.named.keys().map(ToString::to_string);
+        let found = self.found.iter().map(|(interface, (_, found))| {
+            let remote = *found.borrow();
+            match remote {
+                Ok(remote) => format!("{}%{interface}", remote.address),
+                Err(absence) => format!("{interface} ({absence})"),
+            }
+        });
         let ranges = self.ranges.iter().map(|range| range.net.to_string());
-        named.chain(ranges).collect::<Vec<_>>().join(", ")
+        let all = named.chain(found).chain(ranges);
+        all.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -92,7 +118,7 @@ pub(super) async fn run(
 }
 
 fn open_door(doors: &Doors, strangers: &Mutex<Strangers>, stream: TcpStream, remote: PeerName) {
-    if let Some(door) = doors.named.get(&remote) {
+    if let Some(door) = doors.door_of(remote) {
         // A full queue means a peer that dials faster than its task runs; the connection is closed.
         return drop(door.try_send(stream));
     }

@@ -11,6 +11,7 @@
 //! | [`codec`], [`notification`] | messages to bytes and back, with the reaction each error asks for | yes |
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
+//! | `discovery` | who the router on an interface is, by router advertisements | in part |
 //! | [`speaker`], `range`, `session`, `link`, `listener`, `transport` | listeners and one task per peer | no |
 //! | [`status`] | what it tells about its peers | yes |
 //!
@@ -20,6 +21,7 @@
 pub mod codec;
 pub mod community;
 pub mod config;
+mod discovery;
 pub mod error;
 pub mod fsm;
 pub mod interface_name;
@@ -29,6 +31,7 @@ pub mod notification;
 pub mod path;
 pub mod peer_name;
 mod range;
+mod remote;
 pub mod rib;
 pub mod route;
 mod session;
@@ -44,7 +47,7 @@ pub use error::SpeakerError;
 pub use fsm::State;
 pub use interface_name::InterfaceName;
 pub use path::Path;
-pub use peer_name::PeerName;
+pub use peer_name::{PeerName, first_host};
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
-pub use status::{NotificationKey, PeerSettings, PeerStatus, RangeStatus, Strangers};
+pub use status::{Discovery, NotificationKey, PeerSettings, PeerStatus, RangeStatus, Strangers};

@@ -16,6 +16,8 @@ pub enum PeerName {
     Address(IpAddr),
     /// The one with this link-local address on the link of this interface.
     LinkLocal(Ipv6Addr, InterfaceName),
+    /// The router on the link of this interface, by the link-local address that it advertises.
+    Interface(InterfaceName),
     /// Whoever connects from inside this prefix, which has no host bits.
     Range(IpNet),
 }
@@ -25,23 +27,24 @@ impl PeerName {
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             PeerName::Address(address) => Some(*address),
-            PeerName::LinkLocal(..) | PeerName::Range(_) => None,
+            PeerName::LinkLocal(..) | PeerName::Interface(_) | PeerName::Range(_) => None,
         }
     }
 
-    /// An address of it: its own, or the first that a member can have.
-    pub fn first_address(&self) -> IpAddr {
+    /// An address of it: its own, or the first that a member can have; none: it is still to be found.
+    pub fn first_address(&self) -> Option<IpAddr> {
         match self {
-            PeerName::Address(address) => *address,
-            PeerName::LinkLocal(address, _) => IpAddr::V6(*address),
-            PeerName::Range(range) => range.hosts().next().unwrap_or(range.addr()),
+            PeerName::Address(address) => Some(*address),
+            PeerName::LinkLocal(address, _) => Some(IpAddr::V6(*address)),
+            PeerName::Interface(_) => None,
+            PeerName::Range(range) => Some(first_host(range)),
         }
     }
 
     /// The interface whose link it is on, where its address says nothing without.
     pub fn interface(&self) -> Option<InterfaceName> {
         match self {
-            PeerName::LinkLocal(_, interface) => Some(*interface),
+            PeerName::LinkLocal(_, interface) | PeerName::Interface(interface) => Some(*interface),
             PeerName::Address(_) | PeerName::Range(_) => None,
         }
     }
@@ -49,7 +52,7 @@ impl PeerName {
     /// The prefix that its members connect from.
     pub fn range(&self) -> Option<IpNet> {
         match self {
-            PeerName::Address(_) | PeerName::LinkLocal(..) => None,
+            PeerName::Address(_) | PeerName::LinkLocal(..) | PeerName::Interface(_) => None,
             PeerName::Range(range) => Some(*range),
         }
     }
@@ -61,7 +64,7 @@ impl PeerName {
         };
         match other {
             PeerName::Address(address) => range.contains(address),
-            PeerName::LinkLocal(..) => false,
+            PeerName::LinkLocal(..) | PeerName::Interface(_) => false,
             PeerName::Range(inner) => range.contains(inner),
         }
     }
@@ -70,10 +73,15 @@ impl PeerName {
     pub fn is_ipv4(&self) -> bool {
         match self {
             PeerName::Address(address) => address.is_ipv4(),
-            PeerName::LinkLocal(..) => false,
+            PeerName::LinkLocal(..) | PeerName::Interface(_) => false,
             PeerName::Range(range) => range.addr().is_ipv4(),
         }
     }
+}
+
+/// The first address that a host of the prefix can have.
+pub fn first_host(range: &IpNet) -> IpAddr {
+    range.hosts().next().unwrap_or(range.addr())
 }
 
 impl std::fmt::Display for PeerName {
@@ -81,15 +89,16 @@ impl std::fmt::Display for PeerName {
         match self {
             PeerName::Address(address) => address.fmt(f),
             PeerName::LinkLocal(address, interface) => write!(f, "{address}%{interface}"),
+            PeerName::Interface(interface) => interface.fmt(f),
             PeerName::Range(range) => range.fmt(f),
         }
     }
 }
 
-/// Neither an address nor a prefix.
+/// Neither an address nor a prefix nor the name of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be the address or the range of a BGP peer, such as 10.0.0.1, fe80::1%eth0 or 10.0.0.0/24"
+    "must be the address, the range or the interface of a BGP peer, such as 10.0.0.1, fe80::1%eth0, 10.0.0.0/24 or eth0"
 )]
 pub struct NoPeerName;
 
@@ -107,7 +116,16 @@ impl FromStr for PeerName {
                 false => Err(NoPeerName),
             };
         }
-        address().or_else(|_| range()).map_err(|_| NoPeerName)
+        let number = |c: char| c.is_ascii_digit() || c == '.';
+        let interface = || match text.chars().all(number) {
+            // Half an address.
+            true => Err(NoPeerName),
+            false => text
+                .parse()
+                .map(PeerName::Interface)
+                .map_err(|_| NoPeerName),
+        };
+        address().or_else(|_| range()).or_else(|_| interface())
     }
 }
 
@@ -155,6 +173,9 @@ mod tests {
             ("fe80::1%", None),
             ("2001:db8::1%eth0", None),
             ("10.0.0.1%eth0", None),
+            ("eth0", Some("eth0")),
+            ("swp1.100", Some("swp1.100")),
+            ("sixteen--letters", None),
             ("10.0.0", None),
             ("10.0.0.0/33", None),
             ("", None),

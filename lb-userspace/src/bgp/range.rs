@@ -120,7 +120,8 @@ impl Range {
             ..inner.config.clone()
         };
         let (_, path) = watch::channel(None);
-        let (channels, door, commands) = Channels::new(&self.routes, path);
+        let (_, place) = watch::channel(Ok(remote.into()));
+        let (channels, door, commands) = Channels::new(&self.routes, path, place);
         // The channel is empty.
         drop(door.try_send(stream));
         let mut shared = Shared::new(&self.speaker, &config);
@@ -134,7 +135,6 @@ impl Range {
         let session = Session::new(
             &self.speaker,
             config,
-            remote,
             channels,
             shared.clone(),
             self.tables.clone(),

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -19,9 +19,12 @@ use super::fsm::{
 use super::link::{Link, local_address};
 use super::notification::{Notification, code, subcode};
 use super::path::Path;
+use super::peer_name::PeerName;
 use super::range::Range;
+use super::remote::{Absence, Remote};
 use super::rib::{AdjRibOut, Tables};
 use super::route::{Family, RouteSet};
+use super::sockopt::set_md5_password;
 use super::status::{Shared, count_notification};
 use super::transport;
 
@@ -48,6 +51,8 @@ pub(super) struct Channels {
     pub incoming: mpsc::Receiver<TcpStream>,
     pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
     pub path: watch::Receiver<Option<Path>>,
+    /// Where the peer is.
+    pub remote: watch::Receiver<Result<Remote, Absence>>,
 }
 
 /// Connections of one peer that wait for its task.
@@ -60,6 +65,7 @@ impl Channels {
     pub fn new(
         routes: &watch::Receiver<Option<Arc<RouteSet>>>,
         path: watch::Receiver<Option<Path>>,
+        remote: watch::Receiver<Result<Remote, Absence>>,
     ) -> (Channels, mpsc::Sender<TcpStream>, mpsc::Sender<Command>) {
         let (door, incoming) = mpsc::channel(INCOMING_MAX);
         let (orders, commands) = mpsc::channel(COMMANDS_MAX);
@@ -71,6 +77,7 @@ impl Channels {
             incoming,
             routes,
             path,
+            remote,
         };
         (channels, door, orders)
     }
@@ -83,6 +90,7 @@ enum Wake {
     Command(Option<Command>),
     Routes,
     Path,
+    Remote,
     Accepted(TcpStream),
     Dialed(io::Result<TcpStream>),
     Link(Direction, io::Result<()>),
@@ -93,8 +101,12 @@ enum Wake {
 /// The task.
 pub(super) struct Session {
     config: PeerConfig,
+    /// What the status calls it.
+    name: PeerName,
     /// Its end of the connections.
-    remote: IpAddr,
+    remote: Result<Remote, Absence>,
+    /// Take connections of a peer whose address is found.
+    listeners: Vec<Weak<TcpListener>>,
     settings: Settings,
     hold_time: std::time::Duration,
     channels: Channels,
@@ -128,13 +140,18 @@ impl Session {
     pub fn new(
         speaker: &SpeakerConfig,
         config: PeerConfig,
-        remote: IpAddr,
         channels: Channels,
         shared: Arc<Mutex<Shared>>,
         tables: Arc<Tables>,
         seed: u64,
     ) -> Session {
         let settings = Settings::new(speaker, &config);
+        let name = shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .status
+            .name;
+        let remote = *channels.remote.borrow();
         let held_back = config
             .graceful_restart
             .map(|g| g.restart_time.saturating_sub(END_OF_RIB_MARGIN));
@@ -144,7 +161,9 @@ impl Session {
             hold_time: speaker.hold_time,
             end_of_rib_at: now() + held_back.unwrap_or_default(),
             config,
+            name,
             remote,
+            listeners: Vec::new(),
             channels,
             outgoing: None,
             incoming: None,
@@ -172,6 +191,19 @@ impl Session {
         }
     }
 
+    /// The same, of a peer whose address is found: these listeners learn its password with it.
+    pub fn found(self, listeners: &[Arc<TcpListener>]) -> Session {
+        let v6 = |socket: &&Arc<TcpListener>| {
+            let address = socket.local_addr();
+            address.is_ok_and(|address| address.is_ipv6())
+        };
+        let listeners = listeners.iter().filter(v6);
+        Session {
+            listeners: listeners.map(Arc::downgrade).collect(),
+            ..self
+        }
+    }
+
     /// Until stopped, or over.
     pub async fn run(mut self) {
         loop {
@@ -186,6 +218,7 @@ impl Session {
                 Wake::Command(None) => return,
                 Wake::Routes => self.take_routes(),
                 Wake::Path => self.take_path(),
+                Wake::Remote => self.take_remote(),
                 Wake::Accepted(stream) => self.accepted(stream),
                 Wake::Dialed(result) => self.dialed(result),
                 Wake::Link(direction, result) => self.transfer(direction, result),
@@ -210,6 +243,7 @@ impl Session {
             command = self.channels.commands.recv() => Wake::Command(command),
             Ok(()) = self.channels.routes.changed() => Wake::Routes,
             Ok(()) = self.channels.path.changed() => Wake::Path,
+            Ok(()) = self.channels.remote.changed() => Wake::Remote,
             Some(stream) = self.channels.incoming.recv(), if started => Wake::Accepted(stream),
             result = poll_dial(&mut self.dial) => Wake::Dialed(result),
             result = poll_link(self.outgoing.as_ref()) => Wake::Link(Direction::Outgoing, result),
@@ -253,9 +287,57 @@ impl Session {
         }
     }
 
-    /// The peer's session waits for the path, and that is not up.
+    /// The router on the interface is another one, or unknown: whatever there was with the one before is over.
+    fn take_remote(&mut self) {
+        let remote = *self.channels.remote.borrow_and_update();
+        if remote == self.remote {
+            return;
+        }
+        let before = std::mem::replace(&mut self.remote, remote);
+        if let Ok(before) = before {
+            let error = match remote {
+                Ok(now) => format!("the router on its interface is {} now", now.address),
+                Err(absence) => absence.to_string(),
+            };
+            for direction in Direction::ALL {
+                let error = error.clone();
+                self.report(Input::Disconnected { direction, error }, None);
+            }
+            // Nothing is left that it would be sent on.
+            let cease = Notification::new(code::CEASE, subcode::ADMINISTRATIVE_RESET);
+            self.report(Input::Stop(cease), None);
+            self.sign_listeners(before, "");
+        }
+        if let (Ok(remote), Some(password)) = (remote, self.config.password.clone()) {
+            self.sign_listeners(remote, &password);
+        }
+    }
+
+    /// Has the listeners take connections from there that are signed so; without a password, any.
+    fn sign_listeners(&self, remote: Remote, password: &str) {
+        if self.config.password.is_none() {
+            return;
+        }
+        for listener in self.listeners.iter().filter_map(Weak::upgrade) {
+            let name = remote.address.into();
+            if let Err(error) = set_md5_password(listener.as_fd(), name, password) {
+                let peer = self.name;
+                tracing::error!(%peer, %error, "the listener takes no TCP MD5 password for the router on the interface");
+            }
+        }
+    }
+
+    /// What the peer's session waits for, in words.
+    fn obstacle(&self) -> Option<String> {
+        if let Err(absence) = self.remote {
+            return Some(format!("it waits for the peer: {absence}"));
+        }
+        let path_down = self.config.await_path && !self.path.is_some_and(|path| path.usable);
+        path_down.then(|| "it waits for the path to the peer: BFD is not up".to_owned())
+    }
+
     fn is_held(&self) -> bool {
-        self.config.await_path && !self.path.is_some_and(|path| path.usable)
+        self.obstacle().is_some()
     }
 
     /// Holds a peer without a session, or lets it go on; a session that is there ends with a failure of the path alone.
@@ -271,9 +353,8 @@ impl Session {
             }
             _ => {}
         }
-        if self.is_held() && !established {
-            let why = "it waits for the path to the peer: BFD is not up";
-            self.lock().status.last_failure = Some(why.to_owned());
+        if let Some(why) = self.obstacle().filter(|_| !established) {
+            self.lock().status.last_failure = Some(why);
         }
     }
 
@@ -320,26 +401,27 @@ impl Session {
         if self.config.password.as_ref() == Some(&password) {
             return;
         }
-        self.config.password = Some(password);
-        let peer = self.remote;
-        for link in [&self.outgoing, &self.incoming].into_iter().flatten() {
-            if let Err(error) = link.rekey(self.remote, &self.config) {
-                tracing::error!(%peer, %error, "the session keeps its old password");
+        self.config.password = Some(password.clone());
+        let peer = self.name;
+        if let Ok(remote) = self.remote {
+            self.sign_listeners(remote, &password);
+            for link in [&self.outgoing, &self.incoming].into_iter().flatten() {
+                if let Err(error) = link.rekey(remote.address, &self.config) {
+                    tracing::error!(%peer, %error, "the session keeps its old password");
+                }
             }
         }
         // A dial under way signs with the old one.
         if self.dial.is_some() {
-            self.dial = Some(self.new_dial());
+            self.dial = self.new_dial();
         }
         tracing::info!(%peer, "TCP MD5 password changed");
     }
 
-    fn new_dial(&self) -> Dial {
-        Box::pin(transport::dial(
-            self.remote,
-            self.config.clone(),
-            self.hold_time,
-        ))
+    /// None while it is not known where the peer is.
+    fn new_dial(&self) -> Option<Dial> {
+        let dial = transport::dial(self.remote.ok()?, self.config.clone(), self.hold_time);
+        Some(Box::pin(dial))
     }
 
     /// The last connection of a member of a range is gone, and no other one waits.
@@ -350,7 +432,8 @@ impl Session {
             && self
                 .range
                 .as_ref()
-                .is_some_and(|range| range.leave(self.remote, &self.channels.incoming))
+                .zip(self.remote.ok())
+                .is_some_and(|(range, remote)| range.leave(remote.address, &self.channels.incoming))
     }
 
     fn is_shut_down(&self) -> bool {
@@ -359,8 +442,9 @@ impl Session {
 
     fn accepted(&mut self, stream: TcpStream) {
         self.connected = true;
+        let Ok(remote) = self.remote else { return };
         let local = local_address(&stream);
-        if transport::accepted(&stream, self.remote, &self.config, self.hold_time).is_ok() {
+        if transport::accepted(&stream, remote.address, &self.config, self.hold_time).is_ok() {
             self.report(
                 Input::Connected {
                     direction: Direction::Incoming,
@@ -432,7 +516,7 @@ impl Session {
 
     fn perform(&mut self, action: Action, stream: &mut Option<TcpStream>) {
         match action {
-            Action::Dial => self.dial = Some(self.new_dial()),
+            Action::Dial => self.dial = self.new_dial(),
             Action::CancelDial => self.dial = None,
             Action::Adopt(direction) => *self.link_mut(direction) = stream.take().map(Link::new),
             Action::Refuse(notification) => self.refuse(stream.take(), &notification),
@@ -487,7 +571,7 @@ impl Session {
     fn up(&mut self, direction: Direction, negotiated: &Negotiated) {
         self.rib = Some(AdjRibOut::new(&self.settings, negotiated));
         self.unsaid = true;
-        let peer = self.remote;
+        let peer = self.name;
         let families: Vec<&str> = negotiated.families.iter().map(|f| f.as_str()).collect();
         tracing::info!(%peer, ?direction, ?families, hold_time = ?negotiated.hold_time, "BGP session established");
         let mut shared = self.lock();
@@ -500,7 +584,7 @@ impl Session {
 
     fn down(&mut self, _direction: Direction, reason: &Reason) {
         self.rib = None;
-        let peer = self.remote;
+        let peer = self.name;
         match reason {
             Reason::Stopped => tracing::info!(%peer, "BGP session stopped"),
             _ => tracing::warn!(%peer, %reason, "BGP session down"),
@@ -526,7 +610,7 @@ impl Session {
         let words = self.words(reason);
         let mut shared = self.lock();
         if shared.status.last_failure.as_ref() != Some(&words) {
-            tracing::warn!(peer = %self.remote, reason = words, "no BGP session");
+            tracing::warn!(peer = %self.name, reason = words, "no BGP session");
             shared.status.last_failure = Some(words);
         }
     }
@@ -556,7 +640,7 @@ impl Session {
 
     /// Sends what there is to send, as far as TCP takes it.
     fn advance(&mut self) {
-        if self.config.await_path {
+        if self.config.await_path || matches!(self.config.name, PeerName::Interface(_)) {
             self.hold();
         }
         self.write(Direction::Outgoing);
@@ -605,7 +689,7 @@ impl Session {
             match codec::encode_update(&update, four_octet_as) {
                 Ok(bytes) => self.push(direction, &bytes),
                 Err(error) => {
-                    tracing::error!(peer = %self.remote, %error, "cannot announce")
+                    tracing::error!(peer = %self.name, %error, "cannot announce")
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What no safe library offers of a socket: TCP MD5 signatures, the least TTL, what waits to be acknowledged.
+//! What no safe library offers of a socket: TCP MD5 signatures, the least TTL, what waits to be acknowledged, the state of an interface.
 
 #![allow(unsafe_code)]
 
@@ -7,6 +7,7 @@ use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::interface_name::InterfaceName;
 use super::peer_name::PeerName;
 
 /// `struct tcp_md5sig` of linux/tcp.h.
@@ -29,7 +30,8 @@ const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 pub(super) const PASSWORD_MAX: usize = 80;
 
 /// Signs segments to `peer` and drops unsigned ones from it (RFC 2385). On a listener it concerns connections from
-/// `peer`, where the longest prefix wins (Linux 4.14); on a connected socket it changes the key in use.
+/// `peer`, where the longest prefix wins (Linux 4.14); on a connected socket it changes the key in use. An empty `password` takes the
+/// key back.
 pub(super) fn set_md5_password(
     socket: BorrowedFd<'_>,
     peer: PeerName,
@@ -40,6 +42,8 @@ pub(super) fn set_md5_password(
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let (name, address, flags, prefix_len) = match peer {
+        // Its name is no address.
+        PeerName::Interface(_) => return Err(io::ErrorKind::InvalidInput.into()),
         PeerName::Address(address) => (libc::TCP_MD5SIG, address, 0, 0),
         // The kernel compares no link.
         PeerName::LinkLocal(address, _) => (libc::TCP_MD5SIG, address.into(), 0, 0),
@@ -79,6 +83,45 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
     if result == 0 {
         Ok(usize::try_from(octets).unwrap_or_default())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether an interface is up, with a carrier.
+pub(super) fn is_running(socket: BorrowedFd<'_>, interface: InterfaceName) -> io::Result<bool> {
+    let answer = interface_request(socket, interface, libc::SIOCGIFFLAGS as _)?;
+    // SAFETY: every bit pattern is a `short`, and SIOCGIFFLAGS has written this member.
+    let flags = libc::c_int::from(unsafe { answer.ifr_ifru.ifru_flags });
+    let wanted = libc::IFF_UP | libc::IFF_RUNNING;
+    Ok(flags & wanted == wanted)
+}
+
+/// The MAC of an interface; none: it has another kind of address.
+pub(super) fn mac(socket: BorrowedFd<'_>, interface: InterfaceName) -> io::Result<Option<[u8; 6]>> {
+    let answer = interface_request(socket, interface, libc::SIOCGIFHWADDR as _)?;
+    // SAFETY: every bit pattern is a `sockaddr`, and SIOCGIFHWADDR has written this member.
+    let address = unsafe { answer.ifr_ifru.ifru_hwaddr };
+    let octets: [u8; 6] = std::array::from_fn(|at| address.sa_data[at] as u8);
+    Ok((address.sa_family == libc::ARPHRD_ETHER).then_some(octets))
+}
+
+fn interface_request(
+    socket: BorrowedFd<'_>,
+    interface: InterfaceName,
+    request: libc::Ioctl,
+) -> io::Result<libc::ifreq> {
+    // SAFETY: a `struct ifreq` of zeros is one.
+    let mut message: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = interface.as_str().as_bytes();
+    for (place, byte) in message.ifr_name.iter_mut().zip(name) {
+        *place = *byte as libc::c_char;
+    }
+    // SAFETY: the descriptor is open while borrowed, and the requests of this file read and write one `struct ifreq`, which outlives
+    // the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut message) };
+    if result == 0 {
+        Ok(message)
     } else {
         Err(io::Error::last_os_error())
     }

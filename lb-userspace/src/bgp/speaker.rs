@@ -1,6 +1,7 @@
 //! The speaker: listeners and one task per peer.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,12 +11,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::config::{PeerConfig, SpeakerConfig};
+use super::discovery::{self, Finder};
 use super::error::SpeakerError;
 use super::listener::{self, Doors};
 use super::notification::Notification;
 use super::path::Path;
 use super::peer_name::PeerName;
 use super::range::Range;
+use super::remote::Absence;
 use super::route::RouteSet;
 use super::session::{Channels, Command, Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared, Strangers};
@@ -42,6 +45,8 @@ struct PeerHandle {
     path: watch::Sender<Option<Path>>,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
+    /// Of a peer that is known by its interface.
+    _finder: Option<Finder>,
 }
 
 impl Speaker {
@@ -51,7 +56,7 @@ impl Speaker {
     /// reaches the Established peers at once.
     ///
     /// # Errors
-    /// A value out of range, a listener that cannot be bound, a password the kernel refuses.
+    /// A value out of range, a listener that cannot be bound, a password the kernel refuses, router advertisements that may not be heard.
     pub fn start(
         config: SpeakerConfig,
         routes: watch::Receiver<Option<Arc<RouteSet>>>,
@@ -62,38 +67,54 @@ impl Speaker {
             .iter()
             .map(|address| transport::listen(*address, &config).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut names = config.peers.iter().map(|peer| peer.name);
+        if let Some(peer) = names.find(|name| matches!(name, PeerName::Interface(_))) {
+            discovery::try_to_open().map_err(|source| SpeakerError::Discovery { peer, source })?;
+        }
         let config = Arc::new(config);
         let mut doors = Doors::default();
         let tables = Arc::default();
         let mut peers = Vec::new();
         for peer in &config.peers {
             let remote = match peer.name {
-                PeerName::Address(address) => address,
-                PeerName::LinkLocal(address, _) => address.into(),
+                PeerName::Address(address) => Ok(address.into()),
+                PeerName::LinkLocal(address, _) => Ok(IpAddr::V6(address).into()),
+                PeerName::Interface(_) => Err(Absence::Silent),
                 PeerName::Range(net) => {
                     doors.add_range(net, peer, &config, &routes, &tables);
                     continue;
                 }
             };
             let (path, path_seen) = watch::channel(None);
-            let (channels, door, commands) = Channels::new(&routes, path_seen);
-            doors.named.insert(peer.name, door);
+            let (found, remote) = watch::channel(remote);
+            let (channels, door, commands) = Channels::new(&routes, path_seen, remote.clone());
             let shared = Arc::new(Mutex::new(Shared::new(&config, peer)));
             let session = Session::new(
                 &config,
                 peer.clone(),
-                remote,
                 channels,
                 shared.clone(),
                 Arc::clone(&tables),
                 seed(),
             );
+            let (session, finder) = match peer.name {
+                PeerName::Interface(interface) => {
+                    doors.found.insert(interface, (door, remote));
+                    let finder = Finder::start(interface, found, shared.clone());
+                    (session.found(&sockets), Some(finder))
+                }
+                PeerName::Address(_) | PeerName::LinkLocal(..) | PeerName::Range(_) => {
+                    doors.named.insert(peer.name, door);
+                    (session, None)
+                }
+            };
             peers.push(PeerHandle {
                 config: peer.clone(),
                 commands,
                 path,
                 shared,
                 task: tokio::spawn(session.run()),
+                _finder: finder,
             });
         }
         let ranges = doors.ranges.clone();
@@ -182,6 +203,10 @@ impl Speaker {
     /// Has the listeners take connections that are signed so.
     fn sign(&self, config: &PeerConfig) {
         let peer = config.name;
+        // One without an address is its session's.
+        if peer.first_address().is_none() {
+            return;
+        }
         let same = |socket: &&Arc<TcpListener>| {
             let address = socket.local_addr();
             address.is_ok_and(|address| address.is_ipv4() == peer.is_ipv4())

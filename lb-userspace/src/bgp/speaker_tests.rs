@@ -10,6 +10,8 @@ mod path;
 mod range;
 #[path = "speaker_tests/rekey.rs"]
 mod rekey;
+#[path = "speaker_tests/unnumbered.rs"]
+mod unnumbered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

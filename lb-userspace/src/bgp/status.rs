@@ -1,7 +1,7 @@
 //! What the speaker tells about a peer.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub struct PeerStatus {
     pub asn: u32,
     /// What was decided about sessions with it.
     pub settings: PeerSettings,
+    /// How its address is found, where it is known by its interface.
+    pub discovery: Option<Discovery>,
     /// The operator has shut it down, with these words; empty: without any.
     pub shutdown: Option<String>,
     /// State of the connection that has come furthest.
@@ -57,6 +59,25 @@ pub struct PeerStatus {
     pub last_reset: Option<String>,
     /// Why the last attempt came to nothing, in words; none once a session is Established.
     pub last_failure: Option<String>,
+}
+
+/// Router advertisements on the interface that a peer is known by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// The link-local address of the peer; none: no router has been heard since the interface came up.
+    pub router: Option<IpAddr>,
+    /// Advertisements of ours. Healthy: grows.
+    pub sent: u64,
+    /// Messages that the kernel did not send. Healthy: does not grow.
+    pub unsent: u64,
+    /// Advertisements that were valid, of anybody. Healthy: grows.
+    pub heard: u64,
+    /// Of those, the ones of other routers than the peer. Healthy: 0 on a link with one router.
+    pub others: u64,
+    /// The last of these routers.
+    pub last_other: Option<Ipv6Addr>,
+    /// Advertisements and solicitations that did not count, by reason (see `discovery::message`). Healthy: none.
+    pub invalid: BTreeMap<&'static str, u64>,
 }
 
 /// The part of a peer's configuration that may be shown.
@@ -140,6 +161,7 @@ impl PeerStatus {
             range: None,
             asn: peer.asn,
             settings: PeerSettings::new(speaker, peer),
+            discovery: None,
             shutdown: peer.shutdown.clone(),
             state: State::Idle,
             since: Duration::ZERO,

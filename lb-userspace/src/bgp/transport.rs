@@ -13,6 +13,7 @@ use super::error::SpeakerError;
 use super::fsm::SEND_HOLD_MIN;
 use super::interface_name::InterfaceName;
 use super::peer_name::PeerName;
+use super::remote::Remote;
 use super::sockopt::{set_md5_password, set_min_ttl};
 
 /// Connections that wait to be accepted: of every peer at once, and some of a flood, since a SYN that finds no room costs a peer a second.
@@ -21,7 +22,7 @@ const BACKLOG: i32 = 512;
 /// Precedence "network control" (CS6), which queues on the way give room to.
 const TOS: u32 = 0xc0;
 
-/// Binds one listener with the passwords of all peers of its family.
+/// Binds one listener with the passwords of all peers of its family; those whose address is still to be found follow with it.
 pub(super) fn listen(
     address: SocketAddr,
     config: &SpeakerConfig,
@@ -34,6 +35,7 @@ pub(super) fn listen(
     for peer in config
         .peers
         .iter()
+        .filter(|p| p.name.first_address().is_some())
         .filter(|p| p.name.is_ipv4() == address.is_ipv4())
     {
         set_password(socket.as_fd(), peer.name, peer).map_err(|source| SpeakerError::Password {
@@ -67,10 +69,14 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 
 /// Opens a connection to a peer; dropping the future gives it up.
 pub(super) async fn dial(
-    remote: IpAddr,
+    remote: Remote,
     peer: PeerConfig,
     hold_time: Duration,
 ) -> io::Result<TcpStream> {
+    let Remote {
+        address: remote,
+        source,
+    } = remote;
     let target = target(remote, peer.port, peer.name.interface())?;
     let socket = Socket::new(
         Domain::for_address(target),
@@ -84,6 +90,10 @@ pub(super) async fn dial(
         socket.set_tos_v4(TOS)?;
     }
     set_ttl(&socket, remote, &peer)?;
+    if let (Some(source), SocketAddr::V6(target)) = (source, target) {
+        let ours = SocketAddrV6::new(source, 0, 0, target.scope_id());
+        socket.bind(&ours.into())?;
+    }
     let stream = TcpSocket::from_std_stream(socket.into())
         .connect(target)
         .await?;
@@ -122,6 +132,10 @@ pub(super) fn accepted(
     peer: &PeerConfig,
     hold_time: Duration,
 ) -> io::Result<()> {
+    if matches!(peer.name, PeerName::Interface(_)) {
+        // It may be older than the password of the listener for the address.
+        set_password(stream.as_fd(), remote.into(), peer)?;
+    }
     if let Some(hops) = peer.ttl_security {
         set_min_ttl(stream.as_fd(), remote, min_ttl(hops))?;
     }

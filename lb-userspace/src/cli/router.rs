@@ -49,7 +49,7 @@ fn own_addresses(settings: &Settings, chosen: &[PeerName]) -> Result<Vec<IpAddr>
     let peers = settings.bgp.iter().flat_map(|bgp| &bgp.peers);
     let peers: Vec<IpAddr> = peers
         .filter(|peer| chosen.is_empty() || chosen.contains(&peer.name))
-        .map(|peer| peer.name.first_address())
+        .filter_map(|peer| peer.name.first_address())
         .collect();
     let addresses = super::role::runtime()?.block_on(async {
         let mut addresses = Vec::new();

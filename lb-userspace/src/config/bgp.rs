@@ -97,6 +97,7 @@ impl BgpDraft {
             .collect();
         repeated(fields.errors(), &names, |name| match name {
             PeerName::Range(range) => format!("two peers have the range {range}"),
+            PeerName::Interface(interface) => format!("two peers have the interface {interface}"),
             PeerName::Address(_) | PeerName::LinkLocal(..) => {
                 format!("two peers have the address {name}")
             }
@@ -285,27 +286,36 @@ const HOLD_TIME: Duration = Duration::from_secs(9);
 /// Of a range.
 const MEMBERS_MAX: usize = 16;
 
-/// By what the peer is known: one of `address` and `range`.
+/// What a peer is known by; one of them.
+const NAMES: [&str; 3] = ["address", "range", "interface"];
+
+/// By what the peer is known.
 fn name(fields: &Fields<'_, '_>) -> Option<Placed<PeerName>> {
-    let (address, range) = (
+    let read = [
         fields.get("address", |value| value::peer_address(value)),
         fields.get("range", value::range),
-    );
-    match (fields.key_place("address"), fields.key_place("range")) {
-        (Some(address), Some(range)) => {
-            fields.errors().add(
-                Diagnostic::at(&range, "`range` beside `address`")
-                    .related(&address, "the address")
-                    .help("a peer is known by one of them: make two `[[bgp.peer]]` of it"),
-            );
-            None
-        }
-        (None, None) => {
-            let help = "such as `address = \"10.0.0.1\"`, or `range = \"10.0.0.0/24\"` for whoever connects from there";
+        fields.get("interface", value::peer_interface),
+    ];
+    let places = NAMES.map(|key| fields.key_place(key).map(|place| (key, place)));
+    let places: Vec<(&str, Span)> = places.into_iter().flatten().collect();
+    match places.as_slice() {
+        [] => {
+            let help = "such as `address = \"10.0.0.1\"`, `range = \"10.0.0.0/24\"` for whoever connects from there, or \
+                        `interface = \"eth0\"` for the router on that link";
             fields.demand_with("address", help.to_owned());
             None
         }
-        (Some(_), None) | (None, Some(_)) => address.or(range),
+        [_] => read.into_iter().flatten().next(),
+        [(first, first_place), others @ ..] => {
+            for (other, place) in others {
+                fields.errors().add(
+                    Diagnostic::at(place, format!("`{other}` beside `{first}`"))
+                        .related(first_place, format!("the {first}"))
+                        .help("a peer is known by one of them: make two `[[bgp.peer]]` of it"),
+                );
+            }
+            None
+        }
     }
 }
 
@@ -346,9 +356,10 @@ fn refuse_for_range(fields: &Fields<'_, '_>) {
 
 fn max_peers(fields: &Fields<'_, '_>) -> usize {
     let max = fields.get("max_peers", |value| value::integer(value, 1..=1000));
-    if let (Some(max), None, Some(_)) =
-        (&max, fields.key_place("range"), fields.key_place("address"))
-    {
+    let one = fields
+        .key_place("address")
+        .or(fields.key_place("interface"));
+    if let (Some(max), None, Some(_)) = (&max, fields.key_place("range"), one) {
         fields.errors().add(
             Diagnostic::at(&max.span, "`max_peers` for a peer with one address")
                 .help("remove it: only a `range` has more than one"),

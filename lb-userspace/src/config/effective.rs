@@ -156,8 +156,12 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
         ("bfd", "min_ttl") => table.get("multihop").and_then(Value::as_bool) == Some(true),
         ("pool", "hops") => !is("mode", &["stateless", "flow-table"]),
         ("bgp.peer", "max_peers") => table.contains_key("range"),
-        ("bgp.peer", "address" | "port" | "passive" | "bfd") => !table.contains_key("range"),
-        ("bgp.peer", "range") => !table.contains_key("address"),
+        ("bgp.peer", "port" | "passive") => !table.contains_key("range"),
+        ("bgp.peer", "bfd") => !table.contains_key("range") && !table.contains_key("interface"),
+        ("bgp.peer", key @ ("address" | "range" | "interface")) => {
+            let mut names = ["address", "range", "interface"].into_iter();
+            !names.any(|name| name != key && table.contains_key(name))
+        }
         ("bgp.peer", "med" | "prepend") => {
             let ours = context.settings.bgp.as_ref().map(|bgp| bgp.asn);
             let theirs = table.get("asn").and_then(Value::as_integer);

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::fields::NOT_SUPPORTED;
 use super::place::Span;
-use crate::bgp::{LinkBandwidth, PeerName};
+use crate::bgp::{LinkBandwidth, PeerName, first_host};
 
 /// Why a value is not taken. The key and the place are put to it by whoever knows them.
 #[derive(Clone, Debug, PartialEq)]
@@ -277,7 +277,11 @@ pub fn address(value: &DeValue<'_>) -> Read<IpAddr> {
 pub fn peer(value: &DeValue<'_>) -> Read<PeerName> {
     match value.as_str() {
         Some(written) if written.contains('/') => range(value),
-        _ => peer_address(value),
+        Some(written) => match written.parse() {
+            Ok(interface @ PeerName::Interface(_)) => Ok(interface),
+            Ok(_) | Err(_) => peer_address(value),
+        },
+        None => peer_address(value),
     }
 }
 
@@ -298,16 +302,36 @@ pub fn peer_address(value: &DeValue<'_>) -> Read<PeerName> {
     }
 }
 
+/// The interface that a peer advertises itself on.
+pub fn peer_interface(value: &DeValue<'_>) -> Read<PeerName> {
+    let written = text(value, "the name of an interface in quotes")?;
+    match written.parse() {
+        Ok(name @ PeerName::Interface(_)) => Ok(name),
+        Ok(PeerName::Address(_) | PeerName::LinkLocal(..)) => {
+            Err(
+                Reject::is_no(written, "name of an interface").help(&format!(
+                    "for a peer with this address write `address = \"{written}\"`"
+                )),
+            )
+        }
+        Ok(PeerName::Range(_)) | Err(_) => {
+            let digits = written.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            Err(Reject::is_no(written, "name of an interface")
+                .help_if(digits, "one of digits alone would read as an address")
+                .help_if(written.len() > 15, "the kernel's have at most 15 bytes"))
+        }
+    }
+}
+
 /// The prefix that peers connect from.
 pub fn range(value: &DeValue<'_>) -> Read<PeerName> {
     let net = net(value)?;
-    let name = PeerName::from(net);
-    let first = name.first_address();
+    let first = first_host(&net);
     match unusable(first) {
         Some(what) if !first.is_loopback() && net.prefix_len() > 0 => Err(Reject::value(&format!(
             "must hold unicast addresses, {first} is {what}"
         ))),
-        _ => Ok(name),
+        _ => Ok(net.into()),
     }
 }
 

@@ -153,6 +153,8 @@ pub enum PeerState {
     Passive,
     /// Only a session's own socket gets through: it needs a password or the right TTL.
     Guarded,
+    /// Its address is found by a running agent alone.
+    Unknown,
     /// The peer's port takes connections.
     Answers,
     /// It does not, and why.

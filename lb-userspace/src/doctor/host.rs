@@ -226,7 +226,9 @@ async fn peers(settings: Option<&Settings>, sessions: Option<Vec<PeerStatus>>) -
 
 /// No agent has a session, so that a connection disturbs none.
 async fn try_peer(peer: &BgpPeer) -> PeerState {
-    let address = peer.name.first_address();
+    let Some(address) = peer.name.first_address() else {
+        return PeerState::Unknown;
+    };
     let link = peer.name.interface();
     if link.is_none() && !matches!(nic::route(address).await, Ok(Ok(_))) {
         return PeerState::NoRoute;

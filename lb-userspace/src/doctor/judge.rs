@@ -470,6 +470,10 @@ fn peer(peer: &Peer) -> Finding {
             check,
             "needs a password or TTL security: only the agent's own session can tell",
         ),
+        PeerState::Unknown => unknown(
+            check,
+            "known by its interface: only the agent hears which address it advertises",
+        ),
         PeerState::Answers => ok(check, "takes connections"),
         PeerState::Silent(reason) => fail(check, format!("no connection: {reason}"))
             .fix("configure this node as a neighbour there, and look at filters for its port"),

@@ -70,7 +70,7 @@ pub async fn facing(peer: IpAddr) -> Result<Facing, Error> {
     Ok(pick_facing(ifindex, source, &global))
 }
 
-/// Our first global addresses on an interface, for a session that runs over link-local ones.
+/// Our first global addresses on an interface, those without a lifetime first, for a session that runs over link-local ones.
 pub async fn on_interface(name: &str) -> Result<Facing, Error> {
     let kernel = Kernel::connect()?;
     let ifindex = find(&kernel, name).await?.ifindex;
@@ -83,9 +83,11 @@ pub async fn on_interface(name: &str) -> Result<Facing, Error> {
 }
 
 async fn global_addresses(kernel: &Kernel, ifindex: u32) -> Result<Vec<IpAddr>, Error> {
-    let all = addresses(kernel, ifindex).await?.into_iter();
-    let global = all.filter(|address| address.scope == AddressScope::Universe && address.usable);
-    Ok(global.map(|address| address.net.addr()).collect())
+    let mut all = addresses(kernel, ifindex).await?;
+    all.retain(|address| address.scope == AddressScope::Universe && address.usable);
+    // What routers or DHCP have lent may end.
+    all.sort_by_key(|address| !address.permanent);
+    Ok(all.into_iter().map(|address| address.net.addr()).collect())
 }
 
 fn pick_facing(ifindex: u32, source: IpAddr, global: &[IpAddr]) -> Facing {
@@ -211,6 +213,8 @@ struct Found {
     scope: AddressScope,
     /// Neither tentative nor a duplicate.
     usable: bool,
+    /// Without a lifetime.
+    permanent: bool,
     ours: bool,
     message: AddressMessage,
 }
@@ -241,7 +245,7 @@ async fn addresses(kernel: &Kernel, ifindex: u32) -> Result<Vec<Found>, Error> {
 
 fn found(message: AddressMessage) -> Option<Found> {
     let (mut address, mut local, mut ours) = (None, None, false);
-    let mut usable = true;
+    let (mut usable, mut permanent) = (true, false);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Address(ip) => address = Some(*ip),
@@ -249,6 +253,7 @@ fn found(message: AddressMessage) -> Option<Found> {
             AddressAttribute::Protocol(protocol) => ours = *protocol == OURS,
             AddressAttribute::Flags(flags) => {
                 usable = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+                permanent = flags.contains(AddressFlags::Permanent);
             }
             _ => {}
         }
@@ -259,6 +264,7 @@ fn found(message: AddressMessage) -> Option<Found> {
         net,
         scope: message.header.scope,
         usable,
+        permanent,
         ours,
         message,
     })
@@ -347,6 +353,19 @@ mod tests {
                 !local_route::add(&kernel, lo, others).await.unwrap(),
                 "it is left"
             );
+        });
+    }
+
+    #[test]
+    fn what_is_lent_is_no_next_hop_where_there_is_another() {
+        in_namespace(|| async {
+            let _peer = Peer::connect();
+            ip_command("addr add 2001:db8::9/64 dev eth0 nodad valid_lft 900 preferred_lft 900");
+            let facing = on_interface("eth0").await.unwrap();
+            assert_eq!(facing.v6.map(IpAddr::V6), Some(ip("2001:db8::11")));
+            ip_command("addr del 2001:db8::11/64 dev eth0");
+            let facing = on_interface("eth0").await.unwrap();
+            assert_eq!(facing.v6.map(IpAddr::V6), Some(ip("2001:db8::9")));
         });
     }
 

@@ -38,6 +38,9 @@ pub struct PeerStatus {
     /// The operator has shut the session down, with these words.
     #[serde(default)]
     pub shutdown: Option<String>,
+    /// How its address is found; none: the configuration has it.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
     /// BFD beside the session; none: the configuration has none.
     #[serde(default)]
     pub bfd: Option<BfdStatus>,
@@ -64,6 +67,25 @@ pub struct PeerStatus {
     pub sent: BTreeMap<String, u64>,
     /// NOTIFICATIONs: (`sent` or `received`, code, subcode) and how many.
     pub notifications: Vec<(String, u8, u8, u64)>,
+}
+
+/// Router advertisements on the interface that a peer is known by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovery {
+    /// The link-local address of the peer; none: no router was heard since the interface came up.
+    pub router: Option<IpAddr>,
+    /// Advertisements of this node.
+    pub sent: u64,
+    /// Advertisements and solicitations that could not be sent.
+    pub unsent: u64,
+    /// Valid advertisements, of whatever router.
+    pub heard: u64,
+    /// Those of other routers than the peer.
+    pub others: u64,
+    /// The last of these.
+    pub last_other: Option<IpAddr>,
+    /// Advertisements and solicitations that did not count, by reason.
+    pub invalid: BTreeMap<String, u64>,
 }
 
 /// BFD with a peer.

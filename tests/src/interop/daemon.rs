@@ -84,6 +84,8 @@ pub struct Side {
     pub graceful_restart: bool,
     /// Its interface towards the node, where both addresses are link-local.
     pub link: Option<&'static str>,
+    /// Each knows the other by that interface alone, and by what is advertised there.
+    pub unnumbered: bool,
     /// It watches the node by BFD, three packets in 100 ms each.
     pub bfd: bool,
 }
@@ -103,6 +105,7 @@ impl Side {
             as4: true,
             graceful_restart: false,
             link: None,
+            unnumbered: false,
             bfd: false,
         }
     }

@@ -22,7 +22,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 21] = [
+pub const SCENARIOS: [(&str, Scenario); 24] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -54,6 +54,15 @@ pub const SCENARIOS: [(&str, Scenario); 21] = [
     }),
     ("link-local, accept", |site, trial| {
         Box::pin(link_local(site, trial, true))
+    }),
+    ("unnumbered", |site, trial| {
+        Box::pin(unnumbered(site, trial, false, None))
+    }),
+    ("unnumbered, accept", |site, trial| {
+        Box::pin(unnumbered(site, trial, true, None))
+    }),
+    ("unnumbered, TCP MD5", |site, trial| {
+        Box::pin(unnumbered(site, trial, false, Some("correct-horse")))
     }),
     ("TTL security", |site, trial| {
         Box::pin(ttl_security(site, trial))
@@ -383,6 +392,47 @@ async fn link_local(site: &mut Site, trial: &mut Trial, dials: bool) -> Result<(
         ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
     };
     plain(site, trial, side).await
+}
+
+/// Neither knows an address of the other; both find it again when their link was down.
+async fn unnumbered(
+    site: &mut Site,
+    trial: &mut Trial,
+    dials: bool,
+    password: Option<&'static str>,
+) -> Result<()> {
+    // The others know no such neighbors.
+    if trial.kind != Kind::Frr {
+        return Ok(());
+    }
+    let [router, node] = LINK_LOCAL.map(address);
+    let side = Side {
+        dials,
+        password,
+        link: Some(ROUTER_LINK),
+        unnumbered: true,
+        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
+    };
+    let file = File {
+        announce: POLICY,
+        ..File::opposite(&side)
+    };
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    let link = |state| {
+        let r1 = &site.lone.star.r1;
+        r1.ip(&format!("link set {ROUTER_LINK} {state}"))
+    };
+    link("down")?;
+    let fallen = poll::until("the end of the session", SOON, async || {
+        let peers = pair.agent.status()?.peers;
+        let peer = peers.first().context("a peer")?;
+        ensure!(peer.state == "Idle", "{}", peer.state);
+        Ok(())
+    });
+    trial.took("link down noticed", fallen.await.map(|(_, time)| time));
+    link("up")?;
+    trial.took("routes after the link was down", pair.has(&VIPS).await);
+    pair.stop().await
 }
 
 /// The node knows the router by a prefix alone, and forgets it with its session.

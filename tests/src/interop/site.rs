@@ -121,6 +121,7 @@ impl File {
             },
             peer,
             router: match side.link {
+                Some(_) if side.unnumbered => ("interface = \"eth0\"".into(), side.asn),
                 Some(_) => (format!("address = \"{}%eth0\"", side.own), side.asn),
                 None => (format!("address = \"{}\"", side.own), side.asn),
             },

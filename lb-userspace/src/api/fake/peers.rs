@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::status::{
-    BfdStatus, EndedMember, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, RangeStatus, SentRoute,
+    BfdStatus, Discovery, EndedMember, PeerOpen, PeerRoutes, PeerSettings, PeerStatus, RangeStatus,
+    SentRoute,
 };
 
 pub(super) fn established() -> PeerStatus {
@@ -25,6 +26,7 @@ pub(super) fn established() -> PeerStatus {
             ..PeerSettings::default()
         },
         shutdown: None,
+        discovery: None,
         bfd: Some(bfd()),
         last_reset: Some("the peer closed the connection".into()),
         last_failure: None,
@@ -121,7 +123,7 @@ pub(super) fn range() -> RangeStatus {
 
 pub(super) fn idle() -> PeerStatus {
     PeerStatus {
-        address: "10.0.0.2".parse().unwrap(),
+        address: "eth1".parse().unwrap(),
         range: None,
         asn: 4_200_000_001,
         state: "Active".into(),
@@ -135,6 +137,15 @@ pub(super) fn idle() -> PeerStatus {
             ..PeerSettings::default()
         },
         shutdown: None,
+        discovery: Some(Discovery {
+            router: Some("fe80::1".parse().unwrap()),
+            sent: 5,
+            heard: 4,
+            others: 1,
+            last_other: Some("fe80::9".parse().unwrap()),
+            invalid: BTreeMap::from([("hop_limit".into(), 2)]),
+            ..Discovery::default()
+        }),
         bfd: None,
         last_reset: None,
         last_failure: Some("nothing answers on port 179".into()),

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::family::{Families, Family};
-use crate::status::{NodeStatus, PeerStatus, RangeStatus, Strangers};
+use crate::status::{Discovery, NodeStatus, PeerStatus, RangeStatus, Strangers};
 
 /// States of a session, RFC 4271 section 8.2.2.
 const STATES: [&str; 6] = [
@@ -49,11 +49,48 @@ pub(super) fn add(families: &mut Families, node: &NodeStatus) {
     each(&mut shut_down, peers, |family, peer, address| {
         family.add(&[("peer", address)], peer.shutdown.is_some());
     });
+    add_discovery(families, peers);
     add_bfd(families, peers);
     add_ranges(families, &node.ranges);
     if !(peers.is_empty() && node.ranges.is_empty()) {
         add_strangers(families, &node.strangers);
     }
+}
+
+/// Of peers that are known by their interface.
+fn add_discovery(families: &mut Families, peers: &[PeerStatus]) {
+    let count = |mut family: Family<'_>, value: fn(&Discovery) -> u64| {
+        each(&mut family, peers, |family, peer, interface| {
+            if let Some(discovery) = &peer.discovery {
+                family.add(&[("peer", interface)], value(discovery));
+            }
+        });
+    };
+    let known = "Whether the router on the interface is known; absent for peers with an address.";
+    count(families.gauge("bgp_router_known", known), |discovery| {
+        u64::from(discovery.router.is_some())
+    });
+    let sent = "Router advertisements of this node on the interface of the peer.";
+    let sent = families.counter("bgp_router_advertisements_sent_total", sent);
+    count(sent, |discovery| discovery.sent);
+    let unsent = "Router advertisements and solicitations that could not be sent.";
+    let unsent = families.counter("bgp_router_advertisements_unsent_total", unsent);
+    count(unsent, |discovery| discovery.unsent);
+    let heard = "Valid router advertisements on the interface of the peer.";
+    let heard = families.counter("bgp_router_advertisements_received_total", heard);
+    count(heard, |discovery| discovery.heard);
+    let others = "Those of other routers than the peer.";
+    let others = families.counter("bgp_router_advertisements_foreign_total", others);
+    count(others, |discovery| discovery.others);
+    let mut invalid = families.counter(
+        "bgp_router_advertisements_invalid_total",
+        "Router advertisements and solicitations that did not count, by reason.",
+    );
+    each(&mut invalid, peers, |family, peer, interface| {
+        for (reason, count) in peer.discovery.iter().flat_map(|found| &found.invalid) {
+            family.add(&[("peer", interface), ("reason", reason)], *count);
+        }
+    });
 }
 
 fn add_bfd(families: &mut Families, peers: &[PeerStatus]) {

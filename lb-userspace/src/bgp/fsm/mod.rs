@@ -34,4 +34,4 @@ pub use machine::{Action, Reply};
 pub use negotiate::{Negotiated, NextHops, Settings, contradiction};
 pub use peer::{Input, Peer};
 pub use state::{Direction, State};
-pub(super) use timers::SEND_HOLD_MIN;
+pub(super) use timers::{Jitter, SEND_HOLD_MIN};

@@ -77,7 +77,7 @@ impl Timers {
 
 /// Randomness of timers (RFC 4271 section 10): 0.75 to 1 times what they say.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(in crate::bgp) struct Jitter(u64);
 
 impl Jitter {
     pub fn new(seed: u64) -> Jitter {

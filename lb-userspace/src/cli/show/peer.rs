@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::output::{Style, plural, span};
 use super::bgp;
-use crate::status::{BfdStatus, NotificationCount, PeerDetail, PeerOpen, PeerSettings, PeerStatus};
+use crate::status::{
+    BfdStatus, Discovery, NotificationCount, PeerDetail, PeerOpen, PeerSettings, PeerStatus,
+};
 
 /// Names and values, in the order in which one asks: is it up, what was agreed, what was told, what went wrong.
 pub(in super::super) fn table(detail: &PeerDetail, style: Style) -> String {
@@ -46,6 +48,9 @@ fn session(peer: &PeerStatus) -> Vec<(&'static str, String)> {
             format!("{range}; it is there as long as its session"),
         ));
     }
+    if let Some(discovery) = &peer.discovery {
+        lines.push(("Router", router(discovery)));
+    }
     if let Some(identifier) = peer.router_id {
         lines.push(("Router id", identifier.to_string()));
     }
@@ -65,6 +70,26 @@ fn session(peer: &PeerStatus) -> Vec<(&'static str, String)> {
         lines.push(("BFD packets", bfd_packets(bfd)));
     }
     lines
+}
+
+fn router(discovery: &Discovery) -> String {
+    let router = discovery.router.map(|router| router.to_string());
+    let mut words = vec![
+        router.unwrap_or_else(|| "not heard yet".to_string()),
+        format!("{} sent", plural(discovery.sent, "advertisement")),
+        format!("{} heard", discovery.heard),
+    ];
+    if let Some(other) = discovery.last_other {
+        let count = discovery.others;
+        words.push(format!(
+            "{count} of them of other routers, the last of {other}"
+        ));
+    }
+    let unsent = discovery.unsent;
+    words.extend((unsent > 0).then(|| format!("{unsent} could not be sent")));
+    let invalid = discovery.invalid.iter();
+    words.extend(invalid.map(|(reason, count)| format!("{count} discarded: {reason}")));
+    words.join(", ")
 }
 
 fn bfd_packets(bfd: &BfdStatus) -> String {

@@ -29,7 +29,7 @@ async fn all_about_one_peer() {
     let bench = Bench::new(FakeNode::lb());
     for (line, name) in [
         ("bgp peer 10.0.0.1", "bgp-peer.txt"),
-        ("bgp peer 10.0.0.2", "bgp-peer-down.txt"),
+        ("bgp peer eth1", "bgp-peer-down.txt"),
         ("bgp peer 10.0.0.1 --json", "bgp-peer.json"),
     ] {
         let (answer, exit) = bench.run(line).await;
@@ -40,7 +40,7 @@ async fn all_about_one_peer() {
         same_as(name, &answer);
     }
     let nobody = bench.run("bgp peer 10.0.0.3").await;
-    let words = "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, 10.0.0.2";
+    let words = "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, eth1";
     assert_eq!(nobody, (words.to_string(), Exit::NotFound));
 }
 
@@ -96,7 +96,7 @@ PREFIX            NEXT HOP   MED  AS PATH      COMMUNITIES
 198.51.100.10/32  10.0.0.11   50  65001 65001  65001:100 no-export
                                                4200000001:1:2
 
-10.0.0.2, AS 4200000001, Active: nothing is announced
+eth1, AS 4200000001, Active: nothing is announced
 ",
             Exit::Ok
         )
@@ -134,7 +134,7 @@ async fn routes_of_nobody() {
         (
             FakeNode::lb(),
             "bgp routes 10.0.0.3",
-            "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, 10.0.0.2",
+            "anylb: there is no BGP peer 10.0.0.3: this node has 10.0.0.1, eth1",
             Exit::NotFound,
         ),
         (

@@ -24,10 +24,10 @@ web6         1   0     0          0           0  fedcba9876543210
 
 PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.1       65000  Established   2h5m          1
-10.0.0.2  4200000001  Active         12s          0
+eth1      4200000001  Active         12s          0
 
 ! web-v6: 2001:db8:ffff:ffff:ffff:ffff:ffff:10 is not announced: 0 of 1 needed backends are healthy
-! 10.0.0.2: BGP session is Active: nothing answers on port 179
+! eth1: BGP session is Active: nothing answers on port 179
 ! state: cannot write /var/lib/anylb: a restart would forget inputs and overrides
 "
     );
@@ -55,10 +55,10 @@ web6         1   0     0          0           0  fedcba9876543210fedcba987654321
 
 PEER              AS  STATE        SINCE  ANNOUNCED
 10.0.0.1       65000  Established   2h5m          1
-10.0.0.2  4200000001  Active         12s          0
+eth1      4200000001  Active         12s          0
 
 ! web-v6: 2001:db8:ffff:ffff:ffff:ffff:ffff:10 is not announced: 0 of 1 needed backends are healthy
-! 10.0.0.2: BGP session is Active: nothing answers on port 179
+! eth1: BGP session is Active: nothing answers on port 179
 ! state: cannot write /var/lib/anylb: a restart would forget inputs and overrides
 "
     );
@@ -179,7 +179,7 @@ fn one_session_down_is_trouble_and_all_down_is_not_serving() {
     let mut node = fake::healthy();
     node.peers = fake::lb().peers;
     assert_eq!(node.not_serving(), Vec::<String>::new());
-    let down = "10.0.0.2: BGP session is Active: nothing answers on port 179";
+    let down = "eth1: BGP session is Active: nothing answers on port 179";
     assert_eq!(node.troubles(), [down]);
     node.peers.remove(0);
     let unheard = "no BGP session is Established: no router hears of the VIPs";

@@ -113,7 +113,7 @@ pub static PEER: Section = Section {
         optional(
             "address",
             "address",
-            "none; required without `range`",
+            "none; required without `range` and `interface`",
             "Address of the session, IPv4 or IPv6; a link-local one with the interface that the peer is behind, such as `\"fe80::1%eth0\"`.",
         ),
         optional(
@@ -124,6 +124,14 @@ pub static PEER: Section = Section {
              a session of its own, with all that is said here, and is forgotten when it ends; nothing is ever dialled, and BFD is not \
              possible. Of two ranges the longer prefix counts, and a peer with an `address` before any. Its services and orders \
              name it by the prefix. Needs `bgp.listen`.",
+        ),
+        optional(
+            "interface",
+            "interface name",
+            "none",
+            "Instead of `address`: the router on the link of this interface, by the link-local address that it advertises (RFC 4861), as \
+             `neighbor eth0 interface` has it on routers. We advertise ourselves there as well, and make nobody's default router \
+             of us. The first router that is heard is the peer. Its services and orders name it by the interface. BFD is not possible.",
         ),
         optional(
             "max_peers",

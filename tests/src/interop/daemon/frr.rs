@@ -21,7 +21,10 @@ pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<
 }
 
 fn configuration(side: &Side) -> String {
-    let mut session = vec![format!("remote-as {}", side.node_asn)];
+    let mut session = vec![match side.unnumbered {
+        true => format!("interface remote-as {}", side.node_asn),
+        false => format!("remote-as {}", side.node_asn),
+    }];
     session.push("timers 3 9".into());
     session.push("timers connect 1".into());
     if !side.dials {
@@ -37,7 +40,7 @@ fn configuration(side: &Side) -> String {
         session.push(format!("update-source {}", side.own));
         session.push("ebgp-multihop 3".into());
     }
-    if let Some(link) = side.link {
+    if let Some(link) = side.link.filter(|_| !side.unnumbered) {
         session.push(format!("interface {link}"));
         session.push("capability extended-nexthop".into());
     }
@@ -50,7 +53,7 @@ fn configuration(side: &Side) -> String {
         watch = "bfd\n profile fast\n  transmit-interval 100\n  receive-interval 100\n  detect-multiplier 3\n";
     }
     let lines = |indent: &str, lines: &[String]| -> String {
-        let line = |line: &String| format!("{indent}neighbor {} {line}\n", side.node);
+        let line = |line: &String| format!("{indent}neighbor {} {line}\n", name(side));
         lines.iter().map(line).collect()
     };
     let family = |family| {
@@ -78,9 +81,15 @@ fn configuration(side: &Side) -> String {
     )
 }
 
+/// What FRR calls the node.
+fn name(side: &Side) -> String {
+    let link = side.link.filter(|_| side.unnumbered);
+    link.map_or_else(|| side.node.to_string(), ToString::to_string)
+}
+
 impl Frr {
     fn neighbor(&self) -> Result<Value> {
-        let node = self.side.node.to_string();
+        let node = name(&self.side);
         let answer = self.router.show(&format!("bgp neighbors {node}"))?;
         Ok(answer[&node].clone())
     }
@@ -146,7 +155,7 @@ impl Daemon for Frr {
     }
 
     fn rekey(&self, password: &'static str) -> Result<()> {
-        let Side { asn, node, .. } = &self.side;
+        let (asn, node) = (self.side.asn, name(&self.side));
         self.router.configure(&[
             &format!("router bgp {asn}"),
             &format!("neighbor {node} password {password}"),
@@ -155,7 +164,7 @@ impl Daemon for Frr {
 
     fn refresh(&self) -> Result<()> {
         for family in FAMILIES {
-            let node = self.side.node;
+            let node = name(&self.side);
             self.router
                 .vtysh(&format!("clear bgp {family} unicast {node} soft in"))?;
         }
