@@ -148,7 +148,7 @@ fn open_comes_through(open: &Open) {
 }
 
 /// An OPEN with such capabilities as we send.
-fn any_open(dice: &mut Dice<'_>) -> Open {
+pub fn any_open(dice: &mut Dice<'_>) -> Open {
     let four_octet_as = dice.once_in(2);
     Open {
         asn: match four_octet_as {
@@ -204,7 +204,8 @@ fn update_comes_through(update: &Update, four_octet_as: bool) {
     assert_eq!(heard, Some(Said::meant(update, four_octet_as)));
 }
 
-fn any_update(dice: &mut Dice<'_>) -> Update {
+/// An UPDATE of any shape that we send.
+pub fn any_update(dice: &mut Dice<'_>) -> Update {
     let family = dice.pick(&Family::ALL);
     match dice.below(4) {
         0 => Update::EndOfRib(family),
@@ -257,7 +258,8 @@ fn some_prefixes(dice: &mut Dice<'_>, family: Family) -> Vec<IpNet> {
     (0..count).map(|_| any_prefix(dice, family)).collect()
 }
 
-fn any_prefix(dice: &mut Dice<'_>, family: Family) -> IpNet {
+/// Any prefix, without host bits.
+pub fn any_prefix(dice: &mut Dice<'_>, family: Family) -> IpNet {
     match family {
         Family::Ipv4 => {
             let bits = dice.below(33) as u8;

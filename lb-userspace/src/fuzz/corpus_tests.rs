@@ -9,8 +9,8 @@ use super::*;
 /// Changed inputs of one target: a few seconds.
 const MUTANTS: u64 = 50_000;
 
-/// Every file of the target's corpus, of which there are some, then changed ones.
-fn replay(target: &str, run: fn(&[u8])) {
+/// Every file of the target's corpus, of which there are some.
+pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz/corpus")
         .join(target);
@@ -18,10 +18,15 @@ fn replay(target: &str, run: fn(&[u8])) {
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
     paths.sort();
     assert!(paths.len() >= 10, "{} files", paths.len());
-    let inputs: Vec<Vec<u8>> = paths
+    paths
         .iter()
         .map(|path| std::fs::read(path).expect("readable"))
-        .collect();
+        .collect()
+}
+
+/// The corpus, then changed inputs.
+fn replay(target: &str, run: fn(&[u8])) {
+    let inputs = corpus(target);
     for input in &inputs {
         run(input);
     }
@@ -34,7 +39,8 @@ fn replay(target: &str, run: fn(&[u8])) {
     }
 }
 
-fn mutate(input: &mut Vec<u8>, dice: &mut Dice<'_>) {
+/// Some octets other ones, less or more.
+pub fn mutate(input: &mut Vec<u8>, dice: &mut Dice<'_>) {
     for _ in 0..=dice.below(4) {
         let at = dice.below(input.len() + 1);
         match dice.below(5) {

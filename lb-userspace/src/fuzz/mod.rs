@@ -8,6 +8,8 @@ mod bfd;
 mod bgp;
 #[cfg(test)]
 mod corpus_tests;
+#[cfg(test)]
+mod netgauze_tests;
 mod update;
 
 pub use bfd::{bfd_machine, bfd_packet};

@@ -13,24 +13,34 @@ const AS_TRANS: u32 = 23456;
 /// All that an UPDATE says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    withdrawn: Vec<IpNet>,
-    announced: Vec<IpNet>,
+    /// Withdrawn Routes.
+    pub withdrawn: Vec<IpNet>,
+    /// Network Layer Reachability Information.
+    pub announced: Vec<IpNet>,
     /// MP_UNREACH_NLRI.
-    unreach: Option<(Family, Vec<IpNet>)>,
+    pub unreach: Option<(Family, Vec<IpNet>)>,
     /// MP_REACH_NLRI.
-    reach: Option<(Family, IpAddr, Vec<IpNet>)>,
+    pub reach: Option<(Family, IpAddr, Vec<IpNet>)>,
     /// Behind its next hop.
-    link_local: Option<IpAddr>,
-    origin: Option<u8>,
-    as_path: Option<Vec<u32>>,
-    as4_path: Option<Vec<u32>>,
-    next_hop: Option<IpAddr>,
-    med: Option<u32>,
-    local_pref: Option<u32>,
-    communities: Vec<u32>,
-    large: Vec<[u32; 3]>,
+    pub link_local: Option<IpAddr>,
+    /// ORIGIN.
+    pub origin: Option<u8>,
+    /// AS_PATH, which is one sequence.
+    pub as_path: Option<Vec<u32>>,
+    /// AS4_PATH, which is one sequence.
+    pub as4_path: Option<Vec<u32>>,
+    /// NEXT_HOP.
+    pub next_hop: Option<IpAddr>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES.
+    pub communities: Vec<u32>,
+    /// LARGE_COMMUNITY.
+    pub large: Vec<[u32; 3]>,
     /// Who says so, and bytes per second as bits of a floating-point number.
-    bandwidth: Option<(u32, u32)>,
+    pub bandwidth: Option<(u32, u32)>,
 }
 
 impl Said {
@@ -167,7 +177,8 @@ impl Said {
     }
 }
 
-fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+/// Puts the value in its place, which is empty.
+pub fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
 }
 
