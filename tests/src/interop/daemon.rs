@@ -123,6 +123,10 @@ pub struct Route {
     pub prefix: String,
     /// Where it leads.
     pub next_hop: String,
+    /// The link-local address beside it (RFC 2545).
+    pub link_local: Option<String>,
+    /// ORIGIN, in lower case.
+    pub origin: String,
     /// ASes, the node's first.
     pub path: Vec<u32>,
     /// MULTI_EXIT_DISC.
@@ -169,6 +173,11 @@ const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 /// A number of an answer; none where it is missing or no number of 32 bits.
 fn number(value: &Value) -> Option<u32> {
     u32::try_from(value.as_u64()?).ok()
+}
+
+/// A text of an answer; empty where it is missing.
+fn lower_case(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_lowercase()
 }
 
 /// Bytes per second of a link bandwidth, an extended community as a number.

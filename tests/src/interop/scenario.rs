@@ -157,8 +157,13 @@ struct Pair {
     file: File,
 }
 
-const POLICY: &str =
-    "announce = { communities = [\"65001:1\", \"65001:0:4294967295\"], med = 10, prepend = 1 }";
+const POLICY: &str = "announce = { med = 4294967295, prepend = 2, \
+     communities = [\"65001:1\", \"0:65535\", \"no-export\", \"65001:0:4294967295\", \"4200000001:1:0\"] }";
+
+/// As routers are asked for them: sorted as text.
+const COMMUNITIES: [&str; 3] = ["0:65535", "65001:1", "65535:65281"];
+/// See [`COMMUNITIES`].
+const LARGE_COMMUNITIES: [&str; 2] = ["4200000001:1:0", "65001:0:4294967295"];
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address of this program")
@@ -250,28 +255,26 @@ impl Pair {
     /// Both routes as the configuration makes them.
     fn expected(&self, side: &Side) -> [Route; 2] {
         let with_policy = !self.file.announce.is_empty();
-        let once = if with_policy { 2 } else { 1 };
+        let length = if with_policy { 3 } else { 1 };
+        let listed = |list: &[&str]| match with_policy {
+            true => list.iter().map(|one| (*one).to_owned()).collect(),
+            false => Vec::new(),
+        };
         [0, 1].map(|family| Route {
             prefix: self.file.vips[family].to_owned(),
             next_hop: NODE[family].to_owned(),
+            link_local: (side.link.is_some() && family == 1).then(|| LINK_LOCAL[1].to_owned()),
+            origin: "igp".to_owned(),
             path: if side.internal() {
                 Vec::new()
             } else {
-                vec![side.node_asn; once]
+                vec![side.node_asn; length]
             },
-            med: (with_policy && !side.internal()).then_some(10),
+            med: (with_policy && !side.internal()).then_some(u32::MAX),
             local_pref: None,
             bandwidth: None,
-            communities: if with_policy {
-                vec!["65001:1".to_owned()]
-            } else {
-                Vec::new()
-            },
-            large: if with_policy {
-                vec!["65001:0:4294967295".to_owned()]
-            } else {
-                Vec::new()
-            },
+            communities: listed(&COMMUNITIES),
+            large: listed(&LARGE_COMMUNITIES),
         })
     }
 

@@ -78,14 +78,12 @@ fn configuration(side: &Side) -> String {
 impl Running {
     fn route(&self, route: &bird::Route) -> Route {
         let number = |name| route.attribute(name).parse().ok();
+        let mut hops = route.attribute("next_hop").split_whitespace();
         Route {
             prefix: route.prefix.clone(),
-            next_hop: route
-                .attribute("next_hop")
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            next_hop: hops.next().unwrap_or_default().to_owned(),
+            link_local: hops.next().map(str::to_owned),
+            origin: route.attribute("origin").to_lowercase(),
             path: numbers(route.attribute("as_path")),
             med: number("med"),
             // Of other ASes it is the value that BIRD gives them all.

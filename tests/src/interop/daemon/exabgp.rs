@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{Daemon, FAMILIES, Route, Side, community, number, sorted};
+use super::{Daemon, FAMILIES, Route, Side, community, lower_case, number, sorted};
 use crate::harness::netns::Netns;
 use crate::harness::poll;
 use crate::harness::process::Process;
@@ -186,6 +186,8 @@ fn route(prefix: &str, next_hop: &str, attributes: &Value) -> Route {
     Route {
         prefix: prefix.to_owned(),
         next_hop: next_hop.to_owned(),
+        link_local: None,
+        origin: lower_case(&attributes["origin"]),
         path: path.filter_map(number).collect(),
         med: number(&attributes["med"]),
         local_pref: number(&attributes["local-preference"]),

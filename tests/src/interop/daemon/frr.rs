@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::{Daemon, FAMILIES, Route, Side, community, number, numbers, sorted};
+use super::{Daemon, FAMILIES, Route, Side, community, lower_case, number, numbers, sorted};
 use crate::harness::netns::Netns;
 use crate::harness::router::Router;
 
@@ -97,12 +97,16 @@ impl Frr {
     fn route(&self, prefix: &str, path: &Value) -> Route {
         let text = |value: &Value| value["string"].as_str().unwrap_or_default().to_owned();
         let communities: Vec<String> = text(&path["community"]).split(' ').map(community).collect();
-        let hops = path["nexthops"].as_array().into_iter().flatten();
-        let global = |hop: &&Value| hop["scope"] != "link-local";
-        let hop = hops.filter(global).find_map(|hop| hop["ip"].as_str());
+        let hop = |link_local: bool| {
+            let mut hops = path["nexthops"].as_array().into_iter().flatten();
+            let hop = hops.find(|hop| (hop["scope"] == "link-local") == link_local);
+            hop.and_then(|hop| hop["ip"].as_str()).map(str::to_owned)
+        };
         Route {
             prefix: prefix.to_owned(),
-            next_hop: hop.unwrap_or_default().to_owned(),
+            next_hop: hop(false).unwrap_or_default(),
+            link_local: hop(true),
+            origin: lower_case(&path["origin"]),
             path: numbers(&text(&path["aspath"])),
             med: number(&path["metric"]),
             local_pref: number(&path["locPrf"]),

@@ -161,6 +161,11 @@ fn route(prefix: &str, path: &Value) -> Route {
     Route {
         prefix: prefix.to_owned(),
         next_hop: hop.to_owned(),
+        link_local: None,
+        origin: match number(get(1, "value")) {
+            Some(0) => "igp".to_owned(),
+            other => format!("{other:?}"),
+        },
         path: segments
             .flat_map(|segment| segment["asns"].as_array().into_iter().flatten())
             .filter_map(number)

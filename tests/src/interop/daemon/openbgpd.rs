@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Daemon, Route, Side, community, number, numbers, sorted};
+use super::{Daemon, Route, Side, community, lower_case, number, numbers, sorted};
 use crate::harness::netns::Netns;
 use crate::harness::process::Process;
 use crate::harness::{poll, secret, shell};
@@ -141,6 +141,8 @@ fn route(route: &Value, internal: bool) -> Route {
     Route {
         prefix: text("prefix").to_owned(),
         next_hop: text("exit_nexthop").to_owned(),
+        link_local: None,
+        origin: lower_case(&route["origin"]),
         path: numbers(text("aspath")),
         // It writes its own values for those that it was not told.
         med: number(&route["metric"]).filter(|med| *med != 0),
