@@ -234,6 +234,12 @@ impl Bucket {
         (silent <= self.timeout(at, sight.timeout)).then(|| self.member(at))
     }
 
+    /// Ticks since the last packet of a flow, where it has an entry.
+    pub fn silent(&self, sight: &Sight) -> Option<u16> {
+        let at = self.find(sight.fingerprint)?;
+        Some(sight.now.wrapping_sub(self.seen[at]))
+    }
+
     /// Entries in use, the silent ones too.
     pub fn entries(&self) -> usize {
         self.fingerprints

@@ -38,7 +38,7 @@ pub use self::diff::{
 };
 pub use self::doctor::{DoctorReport, Finding, FindingVerdict};
 pub use self::drain::{DrainOutcome, Drained};
-pub use self::explain::{ExplainRequest, Explanation, FilterDecision, HopStatus};
+pub use self::explain::{ExplainRequest, Explanation, FilterDecision, HopStatus, RememberedFlow};
 pub use self::trace::{TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket};
 use crate::bgp::PeerName;
 use crate::model::{AdminState, PoolName, Ports, Protocol, Vip};

@@ -16,6 +16,8 @@ mod filter;
 mod rate;
 mod remembered;
 
+pub use remembered::{Known, known};
+
 use super::{Exit, Mark, Tables};
 use crate::abi::{self, Bank, ServiceEntry, options, unpinned_values};
 use crate::exit::leave;

@@ -11,17 +11,17 @@ use super::capacity::Servable;
 use super::core::Core;
 use super::pool::World;
 use super::serving::{Standing, Vips};
-use crate::dataplane::probe::ProbeResult;
+use crate::dataplane::probe::{ProbeResult, Remembered};
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::filter::{Decides, PrefixList};
 use crate::health::{Stats, Target, Verdicts};
-use crate::model::{AdminState, Backend, Encap, Pool, PoolName, Service};
+use crate::model::{AdminState, Backend, Encap, Mode, Pool, PoolName, Service};
 use crate::rows::ROWS;
 use crate::status::{
     BackendCount, BackendStatus, CheckCount, ConfigStatus, Count, Counters, ExitCount,
     ExplainRequest, Explanation, FilterDecision, FlowTableCount, Histogram, HopStatus,
-    IcmpErrorCount, InterfaceStatus, ListStatus, NodeStatus, PoolStatus, ServiceCount,
-    ServiceLimits, ServiceStatus, Strangers,
+    IcmpErrorCount, InterfaceStatus, ListStatus, NodeStatus, PoolStatus, RememberedFlow,
+    ServiceCount, ServiceLimits, ServiceStatus, Strangers,
 };
 
 /// What a status is made from.
@@ -352,6 +352,11 @@ pub fn explanation(
         row: result.sent().then_some(result.row),
         because: because(result, pool, &hops),
         hops,
+        remembered: result
+            .remembered
+            .iter()
+            .map(|one| remembered(pool, one))
+            .collect(),
         interface: None,
     }
 }
@@ -393,26 +398,59 @@ fn hop(core: &Core, verdicts: &Verdicts, pool: Option<&Pool>, address: IpAddr) -
     }
 }
 
+fn remembered(pool: Option<&Pool>, flow: &Remembered) -> RememberedFlow {
+    let backends = pool.map_or(&[][..], |pool| &pool.backends);
+    let backend = backends.iter().find(|one| one.address == flow.backend);
+    RememberedFlow {
+        cpu: flow.cpu,
+        address: flow.backend,
+        name: backend.and_then(|backend| backend.name.clone()),
+        silent_secs: flow.silent.as_secs(),
+    }
+}
+
 fn because(result: &ProbeResult, pool: Option<&Pool>, hops: &[HopStatus]) -> String {
     if !result.agrees {
         return "the loaded program and the agent's copy of it disagree: restart the agent".into();
     }
     match (hops.first(), pool) {
         (Some(first), Some(pool)) => format!(
-            "row {} of pool {} goes to {}; {} may hold the flow already",
+            "row {} of pool {} goes to {}; {}",
             result.row,
             pool.name,
             first.address,
-            match hops.len() - 1 {
-                0 => "no other backend".to_owned(),
-                1 => "one other backend".to_owned(),
-                others => format!("{others} other backends"),
-            }
+            elsewhere(result, pool.mode, hops.len() - 1)
+        ),
+        (None, Some(pool)) if result.sent() => format!(
+            "row {} of pool {} goes to the MAC address of its backend",
+            result.row, pool.name
         ),
         _ => match result.exit.advice() {
             "" => "it is not for a VIP of this node: left to the kernel".into(),
             advice => advice.into(),
         },
+    }
+}
+
+/// Who else may have the flow, where its packet is not the first.
+fn elsewhere(result: &ProbeResult, mode: Mode, others: usize) -> String {
+    match mode {
+        Mode::Rows => match others {
+            0 => "no other backend may hold the flow already".to_owned(),
+            1 => "one other backend may hold the flow already".to_owned(),
+            others => format!("{others} other backends may hold the flow already"),
+        },
+        Mode::Stateless => "packets of the flow that come later go by the row as well".to_owned(),
+        Mode::FlowTable => {
+            let known = result.remembered.iter();
+            let known: Vec<_> = known
+                .map(|one| format!("CPU {} remembers the flow with {}", one.cpu, one.backend))
+                .collect();
+            match known.is_empty() {
+                true => "no CPU remembers the flow".to_owned(),
+                false => format!("{}, and sends what is no SYN there", known.join(", ")),
+            }
+        }
     }
 }
 
@@ -544,6 +582,7 @@ mod tests {
             exit,
             row: 17,
             hops: hops.iter().map(|hop| address(hop)).collect(),
+            remembered: Vec::new(),
             packet: Vec::new(),
             agrees,
         }
@@ -580,6 +619,41 @@ mod tests {
             explained.hops[2].admin,
             AdminState::Draining,
             "left the configuration"
+        );
+    }
+
+    #[test]
+    fn a_flow_of_plain_backends_is_with_whom_a_cpu_remembers() {
+        let of = |mode, result: &ProbeResult| elsewhere(result, mode, 0);
+        let mut result = probed(Exit::Sent, &["10.1.0.2"], true);
+        assert_eq!(
+            of(Mode::Stateless, &result),
+            "packets of the flow that come later go by the row as well"
+        );
+        assert_eq!(of(Mode::FlowTable, &result), "no CPU remembers the flow");
+        result.remembered = vec![Remembered {
+            cpu: 3,
+            backend: address("10.1.0.1"),
+            silent: std::time::Duration::from_millis(2400),
+        }];
+        assert_eq!(
+            of(Mode::FlowTable, &result),
+            "CPU 3 remembers the flow with 10.1.0.1, and sends what is no SYN there"
+        );
+        let explained = explained(&result, "198.51.100.1:80");
+        let known = RememberedFlow {
+            cpu: 3,
+            address: address("10.1.0.1"),
+            name: Some("be1".into()),
+            silent_secs: 2,
+        };
+        assert_eq!(explained.remembered, [known]);
+        let unnamed = probed(Exit::Sent, &[], true);
+        let (core, _) = core(&[1], |_| {});
+        let pool = core.settings.pools.values().next();
+        assert_eq!(
+            because(&unnamed, pool, &[]),
+            "row 17 of pool web goes to the MAC address of its backend"
         );
     }
 

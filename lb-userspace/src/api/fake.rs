@@ -19,8 +19,9 @@ use crate::status::{
     ConfigDiff, ConfigStatus, Counters, DiffRequest, Envelope, ExplainRequest, Explanation, Fate,
     FilterDecision, Health, HealthList, HopStatus, InterfaceStatus, KernelDifference, LastCheck,
     ListStatus, NodeStatus, PeerStatus, PoolDiff, PoolStatus, ProbeReport, ProbeRequest, Refusal,
-    Reloaded, RouteDiff, RouteList, RowsDiff, ServiceDiff, ServiceLimits, ServiceStatus, Strangers,
-    TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket, ValueDiff, Verification,
+    Reloaded, RememberedFlow, RouteDiff, RouteList, RowsDiff, ServiceDiff, ServiceLimits,
+    ServiceStatus, Strangers, TraceBatch, TraceNext, TraceRequest, TraceStarted, TracedPacket,
+    ValueDiff, Verification,
 };
 
 /// When the fake agents started, seconds since the epoch.
@@ -172,6 +173,15 @@ impl Node for FakeNode {
                 hop("10.1.0.1", Some("b1"), Health::Up, AdminState::Draining),
                 hop("10.1.0.3", None, Health::Down, AdminState::Ready),
             ],
+            remembered: match request.source.ip().to_string().as_str() {
+                "192.0.2.77" => vec![RememberedFlow {
+                    cpu: 3,
+                    address: "10.1.0.1".parse().unwrap(),
+                    name: Some("b1".into()),
+                    silent_secs: 2,
+                }],
+                _ => Vec::new(),
+            },
             interface: Some("eth0".into()),
             because: "row 40961 of pool web is owned by 10.1.0.2".into(),
         })
@@ -340,6 +350,7 @@ fn denied(request: &ExplainRequest) -> Explanation {
         }),
         row: None,
         hops: Vec::new(),
+        remembered: Vec::new(),
         interface: None,
         because: "the source is in a `deny` list".into(),
     }

@@ -205,7 +205,8 @@ pub enum Ask {
     Bgp(BgpCommand),
     /// Show which backend a packet would go to, and why
     ///
-    /// Runs the loaded program with the live maps on a packet with these addresses; nothing is sent.
+    /// Runs the loaded program with the live maps on the first packet of a flow with these addresses; nothing is sent. Of a pool in
+    /// mode `flow-table` it also says which CPUs remember the flow, and where they send its other packets.
     Explain(ExplainArgs),
     /// Show what is in the kernel, and whether it is what it should be
     #[command(subcommand)]

@@ -5,9 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use aya::maps::{Array, MapData};
 use lb_common::flow_table::{Bucket, ENTRIES, tick_shift};
 use lb_common::layout;
+use zerocopy::transmute;
 
 use super::counters::possible_cpus;
 use super::maps::Shape;
@@ -45,6 +48,34 @@ impl Flows {
     /// Flows that all CPUs together can remember.
     pub(super) fn capacity(self) -> u64 {
         u64::from(self.max_entries()) * ENTRIES as u64
+    }
+
+    /// A bucket of a CPU's, of those in the map.
+    pub(super) fn bucket(
+        self,
+        map: &Array<MapData, [u64; 8]>,
+        cpu: u32,
+        number: u32,
+    ) -> Option<Bucket> {
+        let index = cpu.checked_mul(self.buckets)?.checked_add(number)?;
+        map.get(&index, 0).ok().map(|words| transmute!(words))
+    }
+
+    /// CPUs, each with buckets of its own.
+    pub(super) fn cpus(self) -> u32 {
+        self.cpus
+    }
+
+    /// The present tick, or the next one: what was seen a moment ago must not seem to come.
+    pub(super) fn now(self) -> u16 {
+        ((jiffies::now() >> self.tick_shift) as u16).wrapping_add(1)
+    }
+
+    /// How long so many ticks are.
+    pub(super) fn time_of(self, ticks: u16) -> Duration {
+        Duration::from_secs_f64(
+            (f64::from(ticks) * f64::from(1 << self.tick_shift)) / f64::from(jiffies::per_second()),
+        )
     }
 
     /// Compares what is pinned under its name.

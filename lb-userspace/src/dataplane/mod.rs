@@ -119,6 +119,8 @@ pub struct Dataplane {
     role: Role,
     log: BpfLog,
     flows: Flows,
+    /// Buckets, of one CPU after the other.
+    remembered: Array<MapData, [u64; 8]>,
     /// What it logs.
     lines: Option<Lines>,
     /// The program behind it; none: it is not ours to put there.
@@ -181,6 +183,7 @@ impl Dataplane {
             role,
             log,
             flows,
+            remembered: maps::of(&mut object, flows::MAP)?,
             lines,
             behind: options.next.behind(&options.pin_dir)?,
             adopted: pins.kept() || pins.beside() && links.values().any(Option::is_some),

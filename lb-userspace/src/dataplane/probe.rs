@@ -4,8 +4,10 @@
 //! tunnel header says so to the backend. The kernel tells action and bytes; the name of the exit comes from the same decision
 //! code on the host, over the same maps.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{self, Bank, PROBE_MARK};
@@ -33,14 +35,27 @@ pub struct ProbeResult {
     pub action: Action,
     /// Where the same code on the host left.
     pub exit: Exit,
-    /// Row of the flow, where the VIP is known.
+    /// Row of the flow, where one was looked at.
     pub row: u32,
-    /// Hops in the tunnel header, in order; empty where none was put on.
+    /// Hops in the tunnel header, in order; of a pool of plain backends the one that the row names. Empty where there is none.
     pub hops: Vec<IpAddr>,
+    /// Where packets of the flow go that are not its first, by CPU: those which remember it.
+    pub remembered: Vec<Remembered>,
     /// The packet as it left the program.
     pub packet: Vec<u8>,
     /// The same code on the host decided alike and made the same bytes.
     pub agrees: bool,
+}
+
+/// A flow that a CPU remembers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The CPU.
+    pub cpu: u32,
+    /// Its backend.
+    pub backend: IpAddr,
+    /// Since its last packet, to about a second.
+    pub silent: Duration,
 }
 
 impl ProbeResult {
@@ -93,6 +108,7 @@ impl Prober<'_> {
             .to_vec();
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
+        self.tables.asked.clear();
         let exit = lb::run(&mut frame, &self.tables, Mark::PROBE);
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
@@ -100,11 +116,47 @@ impl Prober<'_> {
         Ok(ProbeResult {
             action,
             exit,
-            row: row_of(&self.tables, packet).unwrap_or_default(),
-            hops: hops(&output).unwrap_or_default(),
+            row: self.tables.asked.row.get().unwrap_or_default(),
+            hops: match (exit, hops(&output)) {
+                (Exit::Sent, None) => self.plain_hop(packet, &output).into_iter().collect(),
+                (_, hops) => hops.unwrap_or_default(),
+            },
+            remembered: self.remembered(),
             agrees: action == exit.action() && same_bytes,
             packet: output,
         })
+    }
+}
+
+impl Prober<'_> {
+    /// The backend of a packet that was sent to it alone: by the row of a service with options, else by the outer header.
+    fn plain_hop(&self, packet: &[u8], sent: &[u8]) -> Option<IpAddr> {
+        let Asked { case, hop, .. } = &self.tables.asked;
+        if let (Some(case), Some(hop)) = (case.get(), hop.get()) {
+            let bank = self.tables.bank()?;
+            return Some(to_ip(
+                bank.backend(case.first_backend + u32::from(hop)).address,
+            ));
+        }
+        (sent.len() > packet.len()).then(|| outer_destination(sent))?
+    }
+
+    /// What each CPU knows of the flow of the last packet.
+    fn remembered(&self) -> Vec<Remembered> {
+        let (Some(bank), Some(case)) = (self.tables.bank(), self.tables.asked.case.get()) else {
+            return Vec::new();
+        };
+        let (flows, map) = (self.plane.flows, &self.plane.remembered);
+        let of_cpu = |cpu| {
+            let bucket = |number| flows.bucket(map, cpu, number);
+            let known = extra::known(bank, &case, flows.buckets, flows.now(), bucket)?;
+            Some(Remembered {
+                cpu,
+                backend: to_ip(known.address),
+                silent: flows.time_of(known.silent),
+            })
+        };
+        (0..flows.cpus()).filter_map(of_cpu).collect()
     }
 }
 
@@ -133,20 +185,6 @@ impl Dataplane {
             Protocol::Udp => first_packet(protocol, source, destination, &EMPTY_DATAGRAM),
         }
     }
-}
-
-fn row_of(tables: &HostTables<'_>, packet: &[u8]) -> Option<u32> {
-    let flow = tables.bank()?.shared.flow;
-    let (ip, rest) = Ipv4::read_from_prefix(packet.get(14..)?).ok()?;
-    let hash = if ip.version_ihl >> 4 == 4 {
-        let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
-        flow.ipv4(ip.source, ip.destination, ports, ip.protocol)
-    } else {
-        let (ip, rest) = Ipv6::read_from_prefix(packet.get(14..)?).ok()?;
-        let (ports, _) = lb_common::wire::Ports::read_from_prefix(rest).ok()?;
-        flow.ipv6(ip.source, ip.destination, ports, ip.next_header)
-    };
-    Some(hash.hash as u32 & (abi::ROWS - 1))
 }
 
 /// `struct xdp_md` of a packet with eight bytes of metadata: data 8, data_end, data_meta 0, and zeroes.
@@ -190,6 +228,22 @@ fn hops(packet: &[u8]) -> Option<Vec<IpAddr>> {
     };
     let list = addresses.get(..usize::from(header.count()) * width)?;
     Some(list.chunks(width).filter_map(to_address).collect())
+}
+
+/// Of a packet without VLAN tags.
+fn outer_destination(packet: &[u8]) -> Option<IpAddr> {
+    let (ethernet, rest) = Ethernet::ref_from_prefix(packet).ok()?;
+    match ethernet.ethertype {
+        lb_common::wire::ETHERTYPE_IPV4 => to_address(rest.get(16..20)?),
+        lb_common::wire::ETHERTYPE_IPV6 => to_address(rest.get(24..40)?),
+        _ => None,
+    }
+}
+
+/// As backends have them in the bank.
+fn to_ip(address: [u64; 2]) -> IpAddr {
+    let octets: [u8; 16] = zerocopy::transmute!(address);
+    Ipv6Addr::from(octets).to_canonical()
 }
 
 fn to_address(bytes: &[u8]) -> Option<IpAddr> {
@@ -241,6 +295,25 @@ struct HostTables<'a> {
     plane: &'a Dataplane,
     banks: Memory<Bank>,
     filters: BTreeMap<u32, Memory<Element>>,
+    asked: Asked,
+}
+
+/// What the decision about a packet has looked at.
+#[derive(Default)]
+struct Asked {
+    /// Of a service with options.
+    case: Cell<Option<Case>>,
+    row: Cell<Option<u32>>,
+    /// The row's first.
+    hop: Cell<Option<u16>>,
+}
+
+impl Asked {
+    fn clear(&self) {
+        self.case.take();
+        self.row.take();
+        self.hop.take();
+    }
 }
 
 impl<'a> HostTables<'a> {
@@ -249,6 +322,7 @@ impl<'a> HostTables<'a> {
             plane,
             banks: plane.banks.map()?,
             filters: plane.filters.mapped()?,
+            asked: Asked::default(),
         })
     }
 }
@@ -266,7 +340,11 @@ impl Tables for HostTables<'_> {
     }
 
     fn row(&self, table: &u32, row: u32) -> Option<u64> {
-        self.plane.inner.get(table)?.map.get(&row, 0).ok()
+        let hops = self.plane.inner.get(table)?.map.get(&row, 0).ok()?;
+        self.asked.row.set(Some(row));
+        let first = hops as u16;
+        self.asked.hop.set((first != abi::ABSENT).then_some(first));
+        Some(hops)
     }
 
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
@@ -279,6 +357,7 @@ impl Tables for HostTables<'_> {
     }
 
     fn extra(&self, bank: &Bank, case: &Case) -> u64 {
+        self.asked.case.set(Some(*case));
         extra::run(self, bank, case)
     }
 

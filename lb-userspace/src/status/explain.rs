@@ -42,10 +42,26 @@ pub struct Explanation {
     pub row: Option<u32>,
     /// All hops in order, as the tunnel header carries them.
     pub hops: Vec<HopStatus>,
+    /// Where packets go that are not the first of their flow, by each CPU that remembers it; of pools in mode `flow-table`.
+    #[serde(default)]
+    pub remembered: Vec<RememberedFlow>,
     /// Interface the packet would leave by.
     pub interface: Option<String>,
     /// In words: what was decided and why.
     pub because: String,
+}
+
+/// A flow that a CPU remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RememberedFlow {
+    /// The CPU; the NIC decides which one gets a flow.
+    pub cpu: u32,
+    /// The flow's backend.
+    pub address: IpAddr,
+    /// Its name.
+    pub name: Option<String>,
+    /// Seconds since its last packet, about.
+    pub silent_secs: u64,
 }
 
 /// The list that decides about a source.

@@ -286,6 +286,55 @@ fn an_error_goes_where_its_flow_goes_and_a_probe_by_the_row() {
 }
 
 #[test]
+fn a_probe_tells_who_remembers_its_flow() {
+    if !privileged::available("a_probe_tells_who_remembers_its_flow") {
+        return;
+    }
+    let before = state(&BACKENDS, LONG);
+    let mut loaded = load("explain-flows", &before);
+    let cpu = cpu::stay().expect("a CPU to stay on");
+    let flows = FAMILIES.iter().flat_map(|&(from, vip)| {
+        [
+            (Protocol::Tcp, 80, segment(from, vip, 1, ACK)),
+            (Protocol::Udp, VOICE, datagram(from, vip, 1)),
+        ]
+        .map(|(protocol, port, packet)| {
+            let at = SocketAddr::new(ip(vip), port);
+            let opening = Dataplane::probe_packet(protocol, client(from, 1), at);
+            (opening, packet)
+        })
+    });
+    let flows: Vec<_> = flows.collect();
+    let explain = |loaded: &Loaded, opening: &[u8]| {
+        let result = loaded.plane().probe(opening).expect("a test run");
+        assert!(result.sent(), "{result:?}");
+        (result.hops, result.remembered)
+    };
+    let mut known = Vec::new();
+    for (opening, packet) in &flows {
+        let unknown = explain(&loaded, opening);
+        let first = hop(&loaded, packet);
+        assert_eq!(unknown, (vec![first], vec![]), "by the row");
+        assert_eq!(explain(&loaded, opening), unknown, "a note is no entry");
+        hop(&loaded, packet);
+        known.push(first);
+    }
+    loaded.apply(&moved(before));
+    for ((opening, packet), known) in flows.iter().zip(known) {
+        let count = counted(&loaded);
+        let (hops, remembered) = explain(&loaded, opening);
+        let [flow] = &remembered[..] else {
+            panic!("{remembered:?}");
+        };
+        assert_eq!((flow.cpu as usize, flow.backend), (cpu, known));
+        assert!(flow.silent < Duration::from_secs(60), "{flow:?}");
+        assert_ne!(hops, [known], "the row has moved");
+        assert_eq!(counted(&loaded), count, "asking changes nothing");
+        assert_eq!(hop(&loaded, packet), known);
+    }
+}
+
+#[test]
 fn the_next_agent_knows_the_flows_and_another_size_forgets_them() {
     if !privileged::available("the_next_agent_knows_the_flows_and_another_size_forgets_them") {
         return;

@@ -12,8 +12,8 @@
 //! | any other | goes where the flow goes, and is remembered |
 
 use super::{Case, about};
-use crate::abi::{self, Backend, Bank, backend_flags};
-use crate::flow_table::{Member, Outcome, Place, Sight, Unknown, identity};
+use crate::abi::{self, Backend, Bank, backend_flags, options};
+use crate::flow_table::{Bucket, Member, Outcome, Place, Sight, Unknown, identity};
 use crate::lb::Tables;
 use crate::wire::protocol;
 
@@ -30,7 +30,7 @@ pub(super) fn find<T: Tables>(
         return Err(None);
     }
     let place = Place::new(bank.shared.flow.place(case.hash), buckets);
-    let sight = sight(tables, bank, case, place);
+    let sight = sight(bank, case, place, tables.tick());
     let keeps = |member| keeps(bank, case, member);
     if case.about & about::ERROR != 0 {
         let found = tables.flow_bucket(place.bucket, |bucket| bucket.look(&sight));
@@ -59,7 +59,7 @@ pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unk
         return;
     }
     let place = Place::new(bank.shared.flow.place(case.hash), tables.flow_buckets());
-    let sight = sight(tables, bank, case, place);
+    let sight = sight(bank, case, place, tables.tick());
     let member = Member {
         index: first,
         identity: identity(backend(bank, case, first).address),
@@ -71,13 +71,44 @@ pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unk
 }
 
 #[inline(always)]
-fn sight<T: Tables>(tables: &T, bank: &Bank, case: &Case, place: Place) -> Sight {
+fn sight(bank: &Bank, case: &Case, place: Place, now: u16) -> Sight {
     Sight {
         fingerprint: place.fingerprint,
-        now: tables.tick(),
+        now,
         timeout: bank.extra(case.service).flow_timeout,
         closes: case.about & about::CLOSES != 0,
     }
+}
+
+/// A flow that a CPU remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its backend's address.
+    pub address: [u64; 2],
+    /// Ticks since its last packet.
+    pub silent: u16,
+}
+
+/// What a CPU remembers of the flow of a case, where its packets go by that; changes nothing. `bucket`: one of the CPU's, of which
+/// there are `buckets`.
+pub fn known(
+    bank: &Bank,
+    case: &Case,
+    buckets: u32,
+    now: u16,
+    bucket: impl FnOnce(u32) -> Option<Bucket>,
+) -> Option<Known> {
+    if buckets == 0 || case.options & options::FLOW_TABLE == 0 {
+        return None;
+    }
+    let place = Place::new(bank.shared.flow.place(case.hash), buckets);
+    let sight = sight(bank, case, place, now);
+    let bucket = bucket(place.bucket)?;
+    let member = bucket.look(&sight)?;
+    keeps(bank, case, member).then_some(Known {
+        address: backend(bank, case, member.index).address,
+        silent: bucket.silent(&sight)?,
+    })
 }
 
 /// A row with no other hop.

@@ -4,7 +4,7 @@ use comfy_table::Cell;
 
 use super::super::output::{Style, number, optional, text};
 use super::{admin, health};
-use crate::status::{Explanation, FilterDecision, HopStatus};
+use crate::status::{Explanation, FilterDecision, HopStatus, RememberedFlow};
 
 /// The decision, then the hops in order.
 pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String {
@@ -21,6 +21,12 @@ pub(in super::super) fn table(explanation: &Explanation, style: Style) -> String
     pairs.extend(explanation.service.clone().map(|name| ("service", name)));
     pairs.extend(explanation.filter.as_ref().map(|by| ("list", list(by))));
     pairs.extend(explanation.row.map(|row| ("row", row.to_string())));
+    pairs.extend(
+        explanation
+            .remembered
+            .iter()
+            .map(|one| ("flow", known(one))),
+    );
     pairs.extend(
         explanation
             .interface
@@ -45,6 +51,18 @@ fn list(by: &FilterDecision) -> String {
         words += &format!(", {}", file.display());
     }
     words
+}
+
+/// `CPU 3 remembers it with 10.1.0.1 (b1), seen 2 s ago`.
+fn known(flow: &RememberedFlow) -> String {
+    let name = flow.name.as_ref().map(|name| format!(" ({name})"));
+    format!(
+        "CPU {} remembers it with {}{}, seen {} s ago",
+        flow.cpu,
+        flow.address,
+        name.unwrap_or_default(),
+        flow.silent_secs
+    )
 }
 
 fn hops(hops: &[HopStatus], style: Style) -> String {

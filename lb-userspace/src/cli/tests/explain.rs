@@ -68,6 +68,7 @@ async fn explain_ipv6_as_json() {
       \"admin\": \"ready\"
     }
   ],
+  \"remembered\": [],
   \"interface\": \"eth0\",
   \"because\": \"row 40961 of pool web is owned by 10.1.0.2\"
 }
@@ -102,6 +103,31 @@ because  the source is in a `deny` list
   },
 ";
     assert!(json.contains(filter), "{json}");
+}
+
+#[tokio::test]
+async fn explain_names_who_has_a_flow_that_is_known() {
+    let bench = Bench::new(FakeNode::lb());
+    let line = "explain 192.0.2.77:4000 198.51.100.10:80";
+    let (text, _) = bench.run(line).await;
+    let said = "\
+row        40961
+flow       CPU 3 remembers it with 10.1.0.1 (b1), seen 2 s ago
+interface  eth0
+";
+    assert!(text.contains(said), "{text}");
+    let (json, _) = bench.run(&format!("{line} --json")).await;
+    let remembered = "\
+  \"remembered\": [
+    {
+      \"cpu\": 3,
+      \"address\": \"10.1.0.1\",
+      \"name\": \"b1\",
+      \"silent_secs\": 2
+    }
+  ],
+";
+    assert!(json.contains(remembered), "{json}");
 }
 
 #[tokio::test]
