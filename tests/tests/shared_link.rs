@@ -1,14 +1,16 @@
 //! `encap = "l2"` over a link that client, node and backends share: plain backends that have the VIP on `lo` answer straight to the
-//! client, and backends that route it instead are caught.
+//! client, backends that route it instead are caught, and flows that the node remembers survive changes of the pool.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use anylb::status::Counters;
+use lb_tests::bench::cpu;
 use lb_tests::harness::bpffs::Bpffs;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::raw::Tap;
@@ -22,7 +24,11 @@ const LAB: &str = env!("CARGO_BIN_EXE_lab");
 const SOON: Duration = Duration::from_secs(10);
 const PORT: u16 = 80;
 const VIPS: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
-const BACKENDS: u8 = 2;
+/// Two that nothing is remembered of.
+const TWO: Pool = Pool {
+    mode: "stateless",
+    backends: 1..=2,
+};
 const CONNECTIONS: usize = 40;
 /// A connection that nobody answers is given up before its SYN is sent again.
 const NO_ANSWER: Duration = Duration::from_millis(300);
@@ -34,13 +40,20 @@ const CLIENT: u8 = 9;
 const NODE: u8 = 11;
 const FIRST_BACKEND: u8 = 21;
 
+/// The node's pool.
+#[derive(Clone)]
+struct Pool {
+    mode: &'static str,
+    backends: RangeInclusive<u8>,
+}
+
 /// A switch, and around it a client, an LB node and backends.
 struct Link {
     // Dropped in this order: the program before the network.
     lb: Agent,
     client: Host,
     backends: Vec<Host>,
-    _node: Node,
+    node: Node,
     _switch: Netns,
     _bpffs: Bpffs,
 }
@@ -51,7 +64,8 @@ struct Host {
 }
 
 impl Link {
-    async fn build(prefix: &str) -> Result<Self> {
+    /// With so many backends on the link.
+    async fn build(prefix: &str, pool: &Pool, backends_all: u8) -> Result<Self> {
         let run_dir = Path::new("/run").join(prefix);
         leftovers::clear(prefix, &run_dir).await?;
         let bpffs = Bpffs::mount(&run_dir.join("bpf"))?;
@@ -68,10 +82,10 @@ impl Link {
             client.netns.ip(&format!("route add {vip} via {node}"))?;
         }
         let mut backends = Vec::new();
-        for number in 1..=BACKENDS {
+        for number in 1..=backends_all {
             let backend = host(&format!("be{number}"), FIRST_BACKEND - 1 + number)?;
-            serve(&backend.netns, number)?;
             set_vips(&backend.netns, "add")?;
+            serve(&backend.netns, number)?;
             backends.push(backend);
         }
         let dir = run_dir.join("lb1");
@@ -84,25 +98,42 @@ impl Link {
             dir,
         };
         hash_key::write_into(&node.dir)?;
-        std::fs::write(node.dir.join("anylb.toml"), file(&node))?;
+        std::fs::write(node.dir.join("anylb.toml"), file(&node, pool))?;
         let mut lb = Agent::lb(&Path::new(LAB).with_file_name("anylb"), &node)?;
         lb.ready().await?;
-        lb.until("reachable backends", SOON, |status| {
-            let mut all = status.pools.values().flat_map(|pool| &pool.backends);
-            let mut services = status.services.iter();
-            status.services.len() == VIPS.len()
-                && services.all(|service| service.healthy == usize::from(BACKENDS))
-                && all.all(|backend| backend.reachable)
-        })
-        .await?;
-        Ok(Self {
+        let link = Self {
             lb,
             client,
             backends,
-            _node: node,
+            node,
             _switch: switch,
             _bpffs: bpffs,
-        })
+        };
+        link.serving(pool).await?;
+        Ok(link)
+    }
+
+    /// Gives the node another pool.
+    async fn change(&self, pool: &Pool) -> Result<()> {
+        std::fs::write(self.node.dir.join("anylb.toml"), file(&self.node, pool))?;
+        self.lb.tell(&["reload", "--force", "--wait"])?;
+        self.serving(pool).await
+    }
+
+    /// Waits until all of the pool's backends serve.
+    async fn serving(&self, pool: &Pool) -> Result<()> {
+        let count = pool.backends.clone().count();
+        let what = "reachable backends";
+        self.lb
+            .until(what, SOON, |status| {
+                let mut all = status.pools.values().flat_map(|pool| &pool.backends);
+                let mut services = status.services.iter();
+                status.services.len() == 2 * VIPS.len()
+                    && services.all(|service| service.healthy == count)
+                    && all.all(|backend| backend.reachable)
+            })
+            .await?;
+        Ok(())
     }
 
     /// Connects to a VIP; the name of the server, if one answers.
@@ -185,16 +216,28 @@ fn plug(switch: &Netns, pass: &XdpPass, netns: Netns, port: &str, number: u8) ->
     Ok(Host { netns, mac })
 }
 
-/// A server that answers every connection with its number, for as long as the process lives.
+/// A server that answers every octet of a connection, and every datagram to a VIP, with its number, for as long as the process lives.
 fn serve(netns: &Netns, number: u8) -> Result<()> {
+    for vip in VIPS {
+        let at = SocketAddr::new(vip.parse()?, PORT);
+        let socket = netns.run(|| Ok(UdpSocket::bind(at)?))?;
+        std::thread::spawn(move || -> Result<()> {
+            loop {
+                let (_, client) = socket.recv_from(&mut [0])?;
+                socket.send_to(&[number], client)?;
+            }
+        });
+    }
     let any = SocketAddr::new("::".parse()?, PORT);
     let listener = netns.run(|| Ok(TcpListener::bind(any)?))?;
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             // A client that gave up is its own business, and so is a check that only connects.
             std::thread::spawn(move || -> Result<()> {
-                stream.read_exact(&mut [0])?;
-                Ok(stream.write_all(&[number])?)
+                loop {
+                    stream.read_exact(&mut [0])?;
+                    stream.write_all(&[number])?;
+                }
             });
         }
     });
@@ -228,23 +271,162 @@ fn route_vips(netns: &Netns, to: u8) -> Result<()> {
     Ok(())
 }
 
-fn file(node: &Node) -> String {
+fn file(node: &Node, pool: &Pool) -> String {
     let mut text = node.lb_section();
     text += &format!(
-        "[[pool]]\nname = \"web\"\nencap = \"l2\"\nmode = \"stateless\"\n\
-         check = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n"
+        "[[pool]]\nname = \"web\"\nencap = \"l2\"\nmode = \"{}\"\n\
+         check = {{ type = \"tcp\", port = {PORT}, interval = \"200ms\", timeout = \"150ms\" }}\n",
+        pool.mode
     );
-    for number in 0..BACKENDS {
-        let address = v4(FIRST_BACKEND + number);
+    for number in pool.backends.clone() {
+        let address = v4(FIRST_BACKEND - 1 + number);
         text += &format!("[[pool.backend]]\naddress = \"{address}\"\n");
     }
     for vip in VIPS {
-        text += &format!(
-            "[[service]]\nname = \"{}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nports = [{PORT}]\npool = \"web\"\n",
-            vip.replace(':', "-")
-        );
+        for protocol in ["tcp", "udp"] {
+            text += &format!(
+                "[[service]]\nname = \"{}-{protocol}\"\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\nports = [{PORT}]\npool = \"web\"\n",
+                vip.replace(':', "-")
+            );
+        }
     }
     text
+}
+
+/// A conversation with a server at a VIP.
+struct Flow {
+    line: Line,
+    vip: &'static str,
+    /// Who answered first.
+    server: u8,
+}
+
+enum Line {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+impl Flow {
+    /// The server has answered three times, so that the flow is no new one.
+    fn open(client: &Netns, vip: &'static str, protocol: &str) -> Result<Self> {
+        let to = SocketAddr::new(vip.parse()?, PORT);
+        let line = client.run(|| match protocol {
+            "tcp" => Ok(Line::Tcp(TcpStream::connect_timeout(&to, SOON)?)),
+            _ => {
+                let any: IpAddr = if to.is_ipv4() { "0.0.0.0" } else { "::" }.parse()?;
+                let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+                socket.connect(to)?;
+                Ok(Line::Udp(socket))
+            }
+        })?;
+        let mut flow = Self {
+            line,
+            vip,
+            server: 0,
+        };
+        flow.server = flow.ask(SOON)?;
+        for _ in 0..2 {
+            let again = flow.ask(SOON)?;
+            ensure!(again == flow.server, "{vip}, {protocol}: {again}");
+        }
+        Ok(flow)
+    }
+
+    /// Who answers.
+    fn ask(&mut self, patience: Duration) -> Result<u8> {
+        let mut name = [0];
+        match &mut self.line {
+            Line::Tcp(stream) => {
+                stream.set_read_timeout(Some(patience))?;
+                stream.write_all(b"?")?;
+                stream.read_exact(&mut name)?;
+            }
+            Line::Udp(socket) => {
+                socket.set_read_timeout(Some(patience))?;
+                socket.send(b"?")?;
+                socket.recv(&mut name)?;
+            }
+        }
+        Ok(name[0])
+    }
+
+    fn protocol(&self) -> &'static str {
+        match self.line {
+            Line::Tcp(_) => "tcp",
+            Line::Udp(_) => "udp",
+        }
+    }
+
+    fn port(&self) -> Result<u16> {
+        let address = match &self.line {
+            Line::Tcp(stream) => stream.local_addr()?,
+            Line::Udp(socket) => socket.local_addr()?,
+        };
+        Ok(address.port())
+    }
+}
+
+/// Flows of servers that stay whom somebody else, or nobody, answers once another backend has come and the first has gone, by
+/// protocol; and that the node says of each that it has what answers.
+async fn lost(prefix: &str, mode: &'static str) -> Result<BTreeMap<&'static str, usize>> {
+    let three = |backends| Pool { mode, backends };
+    let link = Link::build(prefix, &three(1..=3), 4).await?;
+    let mut flows = Vec::new();
+    for vip in VIPS {
+        for protocol in ["tcp", "udp"] {
+            for _ in 0..CONNECTIONS {
+                flows.push(Flow::open(&link.client.netns, vip, protocol)?);
+            }
+        }
+    }
+    let mut lost = BTreeMap::from([("tcp", 0), ("udp", 0)]);
+    for pool in [three(1..=4), three(2..=4)] {
+        link.change(&pool).await?;
+        for flow in &mut flows {
+            let stays = pool.backends.contains(&flow.server);
+            let answers = flow.ask(SOON).ok();
+            if stays && answers != Some(flow.server) {
+                *lost.entry(flow.protocol()).or_default() += 1;
+            }
+        }
+    }
+    if mode == "flow-table" {
+        remembered(&link, &flows)?;
+    }
+    Ok(lost)
+}
+
+/// `anylb explain` says of flows whose server stays that a CPU remembers them with it.
+fn remembered(link: &Link, flows: &[Flow]) -> Result<()> {
+    for flow in flows.iter().filter(|flow| flow.server != 1).step_by(7) {
+        let client = match flow.vip.contains(':') {
+            true => v6(CLIENT).into(),
+            false => IpAddr::from(v4(CLIENT)),
+        };
+        let from = SocketAddr::new(client, flow.port()?).to_string();
+        let at = SocketAddr::new(flow.vip.parse()?, PORT);
+        let to = format!("{at}/{}", flow.protocol());
+        let text = link.lb.tell(&["explain", &from, &to])?;
+        let server = v4(FIRST_BACKEND - 1 + flow.server);
+        let known = format!("remembers it with {server}, seen ");
+        ensure!(text.contains(&known), "{text}");
+    }
+    Ok(())
+}
+
+/// On one CPU, as the NIC has it for a flow: what another CPU remembers is of no use.
+#[tokio::test]
+async fn remembered_flows_survive_changes_of_the_pool_and_others_do_not() -> Result<()> {
+    if !privileged::available("remembered_flows_survive_changes_of_the_pool_and_others_do_not") {
+        return Ok(());
+    }
+    cpu::stay()?;
+    let control = lost("anylb-sls", "stateless").await?;
+    println!("of flows that nobody remembers were lost: {control:?}");
+    ensure!(control.values().all(|count| *count > 0), "{control:?}");
+    let kept = lost("anylb-slf", "flow-table").await?;
+    ensure!(kept.values().all(|count| *count == 0), "{kept:?}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -252,7 +434,7 @@ async fn backends_answer_straight_to_the_client() -> Result<()> {
     if !privileged::available("backends_answer_straight_to_the_client") {
         return Ok(());
     }
-    let link = Link::build("anylb-sla").await?;
+    let link = Link::build("anylb-sla", &TWO, 2).await?;
     for vip in VIPS {
         let tap = Tap::open(&link.client.netns)?;
         let mut served = BTreeMap::<u8, usize>::new();
@@ -261,7 +443,7 @@ async fn backends_answer_straight_to_the_client() -> Result<()> {
             let name = name.with_context(|| format!("{vip}: no answer to connection {n}"))?;
             *served.entry(name).or_default() += 1;
         }
-        ensure!(served.len() == usize::from(BACKENDS), "{vip}: {served:?}");
+        ensure!(served.len() == TWO.backends.count(), "{vip}: {served:?}");
         // What came of the VIP came from the backends, with the VIP as its source.
         let macs: Vec<_> = link.backends.iter().map(|backend| backend.mac).collect();
         let mut answers = 0;
@@ -291,7 +473,7 @@ async fn a_backend_that_routes_the_vip_back_is_caught() -> Result<()> {
     if !privileged::available("a_backend_that_routes_the_vip_back_is_caught") {
         return Ok(());
     }
-    let link = Link::build("anylb-slr").await?;
+    let link = Link::build("anylb-slr", &TWO, 2).await?;
     route_vips(&link.backends[1].netns, NODE)?;
     for vip in VIPS {
         let before = link.counters().await?;
@@ -320,7 +502,7 @@ async fn a_loop_over_two_backends_ends_with_the_ttl() -> Result<()> {
     if !privileged::available("a_loop_over_two_backends_ends_with_the_ttl") {
         return Ok(());
     }
-    let link = Link::build("anylb-slt").await?;
+    let link = Link::build("anylb-slt", &TWO, 2).await?;
     // From each to the other, and from there to the node: what the node sends to the first comes back from the second.
     let [first, second] = &link.backends[..] else {
         anyhow::bail!("two backends");
