@@ -201,11 +201,12 @@ fn the_edge_filter_is_one() -> Result<()> {
 }
 
 /// What `anylb router-config` prints on the node for a router.
-fn router_config(lone: &Lone, platform: &str, peer: &str) -> Result<String> {
+fn router_config(lone: &Lone, platform: &str, peer: &[&str]) -> Result<String> {
     let node = lone.node();
     let mut command = node.netns.command(lone.anylb());
     command
-        .args(["router-config", platform, "--show-secrets", "--peer", peer])
+        .args(["router-config", platform, "--show-secrets", "--peer"])
+        .args(peer)
         .arg("-c")
         .arg(node.dir.join("anylb.toml"));
     shell::output(&mut command)
@@ -225,7 +226,7 @@ async fn what_router_config_prints_makes_sessions() -> Result<()> {
     }
     write_node(&lone, 1)?;
     let dir = lone.star.run_dir();
-    let printed = router_config(&lone, "frr", "10.0.1.1")?;
+    let printed = router_config(&lone, "frr", &["10.0.1.1"])?;
     let frr = format!("frr defaults datacenter\nhostname r1\n{printed}");
     let frr = Router::start(&lone.star.r1, &frr, dir).await?;
     let running = frr.vtysh("show running-config")?;
@@ -240,7 +241,7 @@ async fn what_router_config_prints_makes_sessions() -> Result<()> {
     let base = "log stderr all;\nrouter id 10.0.0.2;\nprotocol device {}\n\
                 protocol kernel { ipv4 { export all; }; merge paths on limit 16; }\n\
                 protocol kernel { ipv6 { export all; }; merge paths on limit 16; }\n";
-    let printed = router_config(&lone, "bird", "10.0.1.3")?;
+    let printed = router_config(&lone, "bird", &["10.0.1.3"])?;
     let bird = Bird::start(&second.r2, &format!("{base}{printed}"), dir).await?;
     let agent = start(&lone, lone.node()).await?;
     poll::until("both routers with the node", SOON, async || {
@@ -287,6 +288,57 @@ async fn what_router_config_prints_makes_sessions() -> Result<()> {
     assert!(peers.iter().all(|peer| peer.established()), "{peers:?}");
     let sent = frr.show("bgp ipv4 unicast neighbors 10.0.1.2 advertised-routes")?;
     assert_eq!(sent["totalPrefixCounter"], 0, "{sent}");
+    agent.stop(SOON).await?;
+    Ok(())
+}
+
+/// The same for a router that the node knows by its interface alone, by one daemon after the other.
+#[tokio::test]
+async fn router_config_makes_sessions_without_addresses() -> Result<()> {
+    if !privileged::available("router_config_makes_sessions_without_addresses") {
+        return Ok(());
+    }
+    let lone = Lone::build_with("anylb-rcu", LAB, 1, 1).await?;
+    write_node(&lone, 1)?;
+    let file = lone.config();
+    let text = std::fs::read_to_string(&file)?;
+    let (head, rest) = text.split_once("[[bgp.peer]]").context("a peer")?;
+    let (_, pools) = rest.split_once("[[pool]]").context("a pool")?;
+    let peer = "[[bgp.peer]]\ninterface = \"eth0\"\nasn = 65000\npassword_file = \"r1.key\"\nttl_security = 1\n";
+    std::fs::write(&file, format!("{head}{peer}[[pool]]{pools}"))?;
+    let (r1, dir) = (&lone.star.r1, lone.star.run_dir());
+    let known = ["eth0", "--interface", "lb1"];
+    let agent = start(&lone, lone.node()).await?;
+
+    let printed = router_config(&lone, "frr", &known)?;
+    let frr = format!("frr defaults datacenter\nhostname r1\n{printed}");
+    let frr = Router::start(r1, &frr, dir).await?;
+    let established = || {
+        let peers = agent.status()?.peers;
+        ensure!(peers.iter().all(|peer| peer.established()), "{peers:?}");
+        routed([r1, r1], &["lb1"])
+    };
+    poll::until("the node at FRR", SOON, async || established()).await?;
+    let neighbor = frr.show("bgp neighbors lb1")?;
+    assert_eq!(neighbor["lb1"]["authenticationEnabled"], 1, "{neighbor}");
+    assert_eq!(r1.next_hops(STRAY)?, BTreeSet::from(["lb1".to_owned()]));
+    frr.configure(&["no router bgp 65000"])?;
+    poll::until("no routes of FRR", SOON, async || {
+        for vip in VIPS {
+            ensure!(r1.next_hops(vip)?.is_empty(), "{vip}");
+        }
+        Ok(())
+    })
+    .await?;
+    drop(frr);
+
+    let base = "log stderr all;\nrouter id 10.0.0.2;\nprotocol device {}\n\
+                protocol kernel { ipv4 { export all; }; }\nprotocol kernel { ipv6 { export all; }; }\n";
+    let printed = router_config(&lone, "bird", &known)?;
+    let bird = Bird::start(r1, &format!("{base}{printed}"), dir).await?;
+    poll::until("the node at BIRD", SOON, async || established()).await?;
+    let session = bird.protocol("\"dynbgp*\"")?;
+    assert!(session.contains("Receive limit:  16"), "{session}");
     agent.stop(SOON).await?;
     Ok(())
 }

@@ -280,11 +280,12 @@ fn files(part: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// `tests.rs`, `x_tests.rs` and `tests/`: compiled for tests only, by the house's convention.
+/// `tests.rs`, `x_tests.rs`, `tests/` and `x_tests/`: compiled for tests only, by the house's convention.
 fn is_test(file: &Path) -> bool {
     file.iter().any(|part| {
         let part = part.to_string_lossy();
-        part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs")
+        let part = part.strip_suffix(".rs").unwrap_or(&part);
+        part == "tests" || part.ends_with("_tests")
     })
 }
 

@@ -76,7 +76,7 @@ pub struct Discovery {
     pub others: u64,
     /// The last of these routers.
     pub last_other: Option<Ipv6Addr>,
-    /// Advertisements and solicitations that did not count, by reason (see `discovery::message`). Healthy: none.
+    /// Advertisements and solicitations that did not count, by reason: `own`, and those of `discovery::message`. Healthy: none.
     pub invalid: BTreeMap<&'static str, u64>,
 }
 

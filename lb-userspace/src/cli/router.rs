@@ -34,9 +34,11 @@ pub(super) fn run(args: RouterConfigArgs, style: Style) -> Result<Answer, CliErr
             false => args.node,
         },
         peers: args.peer,
+        interfaces: args.interface,
         show_secrets: args.show_secrets,
     };
     let plan = Plan::new(&settings, &wanted)?;
+    args.platform.can_say(&plan)?;
     let made = RouterConfig {
         platform: args.platform.as_str(),
         text: text(args.platform, &plan),

@@ -101,7 +101,12 @@ impl Bird {
 
     /// Routes of a protocol, with their attributes.
     pub fn routes(&self, protocol: &str) -> Result<Vec<Route>> {
-        let answer = self.birdc(&format!("show route protocol {protocol} all"))?;
+        self.routes_of(&format!("protocol {protocol}"))
+    }
+
+    /// Routes that this says of: `protocol NAME`, or `where` and a condition.
+    pub fn routes_of(&self, which: &str) -> Result<Vec<Route>> {
+        let answer = self.birdc(&format!("show route {which} all"))?;
         Ok(routes(&answer))
     }
 

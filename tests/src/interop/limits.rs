@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 17] = [
+const LIMITS: [Limit; 26] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -112,12 +112,73 @@ const LIMITS: [Limit; 17] = [
         kind: Kind::Frr,
         scenario: "link-local, accept",
         check: "",
-        why: "FRR 8.4 does not dial such a neighbor: it says that it waits for next hop tracking",
+        why: WAITS_FOR_AN_INDEX,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "unnumbered",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "unnumbered",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "unnumbered, accept",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "unnumbered, accept",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "unnumbered, TCP MD5",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "unnumbered, TCP MD5",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "unnumbered, no IPv4 there",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "unnumbered, no IPv4 there",
+        check: "",
+        why: BY_ADDRESSES_ALONE,
+    },
+    Limit {
+        kind: Kind::Bird,
+        scenario: "unnumbered, accept",
+        check: "",
+        why: "BIRD learns no neighbor from router advertisements: it takes one that connects, and cannot dial it",
     },
 ];
 
 const SIGNS_ONLY_ITS_OWN: &str =
     "OpenBGPD on Linux signs connections that it makes, and accepts none that are signed";
+
+/// Its log says "Unable to locate ifindex, waiting till we have one": `bgp_find_or_add_nexthop` (bgpd/bgp_nht.c) wants the index in
+/// the address of the peer, which comes with `neighbor INTERFACE interface` alone. Since FRR pull request 11661.
+const WAITS_FOR_AN_INDEX: &str = "FRR 8.4 never dials `neighbor ADDRESS interface INTERFACE`: its next hop tracking waits for an interface index that it does not \
+     look up there (FRR issue 12860); `neighbor INTERFACE interface` it dials, see \"unnumbered, accept\"";
+
+const BY_ADDRESSES_ALONE: &str = "ExaBGP and OpenBGPD know neighbors by addresses alone";
 
 const FROM_OTHER_ASES: &str =
     "OpenBGPD drops extended communities from other ASes that are not transitive";

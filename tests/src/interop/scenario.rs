@@ -14,7 +14,7 @@ use super::site::{
     File, LINK_LOCAL, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LINK, ROUTER_LOOPBACK, SOON, Site,
     VIPS,
 };
-use crate::harness::poll;
+use crate::harness::{poll, shell};
 use crate::lab::agent::Agent;
 
 /// What a scenario does with a router; what it finds is in the trial.
@@ -22,7 +22,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 24] = [
+pub const SCENARIOS: [(&str, Scenario); 25] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -63,6 +63,9 @@ pub const SCENARIOS: [(&str, Scenario); 24] = [
     }),
     ("unnumbered, TCP MD5", |site, trial| {
         Box::pin(unnumbered(site, trial, false, Some("correct-horse")))
+    }),
+    ("unnumbered, no IPv4 there", |site, trial| {
+        Box::pin(unnumbered_without_v4(site, trial))
     }),
     ("TTL security", |site, trial| {
         Box::pin(ttl_security(site, trial))
@@ -404,28 +407,20 @@ async fn unnumbered(
     dials: bool,
     password: Option<&'static str>,
 ) -> Result<()> {
-    // The others know no such neighbors.
-    if trial.kind != Kind::Frr {
+    // GoBGP looks for such a neighbor in the kernel's table, and is not set up for it here.
+    if trial.kind == Kind::Gobgp || trial.is_limited("session") {
         return Ok(());
     }
-    let [router, node] = LINK_LOCAL.map(address);
     let side = Side {
-        dials,
         password,
-        link: Some(ROUTER_LINK),
-        unnumbered: true,
-        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
+        ..opposite_by_link(dials)
     };
     let file = File {
         announce: POLICY,
         ..File::opposite(&side)
     };
     let mut pair = Pair::start(site, trial, &side, file).await?;
-    let link = |state| {
-        let r1 = &site.lone.star.r1;
-        r1.ip(&format!("link set {ROUTER_LINK} {state}"))
-    };
-    link("down")?;
+    site.set_link(false)?;
     let fallen = poll::until("the end of the session", SOON, async || {
         let peers = pair.agent.status()?.peers;
         let peer = peers.first().context("a peer")?;
@@ -433,9 +428,98 @@ async fn unnumbered(
         Ok(())
     });
     trial.took("link down noticed", fallen.await.map(|(_, time)| time));
-    link("up")?;
+    site.set_link(true)?;
+    // What it had before may stay until the new session takes it back.
+    let again = pair.established().await;
+    trial.took("session after the link was down", again);
     trial.took("routes after the link was down", pair.has(&VIPS).await);
+    trial.took("routes in the kernel", in_kernel(site).await);
     pair.stop().await
+}
+
+/// A link without an IPv4 address at the node: IPv4 goes by IPv6 next hops (RFC 8950).
+async fn unnumbered_without_v4(site: &mut Site, trial: &mut Trial) -> Result<()> {
+    if trial.kind == Kind::Gobgp || trial.is_limited("session") {
+        return Ok(());
+    }
+    let moved = OnLoopback::new(site)?;
+    let side = opposite_by_link(false);
+    let mut pair = Pair::bring_up(site, trial, &side, File::opposite(&side)).await?;
+    pair.get_session(trial).await?;
+    for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
+        let expected = Route {
+            next_hop: NODE[1].to_owned(),
+            ..expected
+        };
+        trial.took(&format!("{family} route"), pair.heard(&expected).await);
+    }
+    trial.took("routes in the kernel", in_kernel(site).await);
+    pair.stop().await?;
+    drop(moved);
+    Ok(())
+}
+
+/// Both know the other by the interface.
+fn opposite_by_link(dials: bool) -> Side {
+    let [router, node] = LINK_LOCAL.map(address);
+    Side {
+        dials,
+        link: Some(ROUTER_LINK),
+        unnumbered: true,
+        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
+    }
+}
+
+/// Waits until the router's kernel sends packets for both VIPs by the link.
+async fn in_kernel(site: &Site) -> Result<Duration> {
+    let (_, time) = poll::until("both VIPs in the kernel", SOON, async || {
+        for vip in VIPS {
+            let (address, _) = vip.split_once('/').context("a prefix")?;
+            let devices = site.lone.star.r1.next_hops(address)?;
+            ensure!(devices.contains(ROUTER_LINK), "{vip}: {devices:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(time)
+}
+
+/// The node's IPv4 address is on its loopback interface, as long as this lives.
+struct OnLoopback {
+    netns: String,
+}
+
+impl OnLoopback {
+    fn new(site: &Site) -> Result<Self> {
+        let moved = Self {
+            netns: site.node().netns.name().to_owned(),
+        };
+        let ([router, _], [node, _]) = (ROUTER, NODE);
+        for command in [
+            format!("address del {node}/24 dev eth0"),
+            format!("address add {node}/32 dev lo"),
+            format!("route add {router} dev eth0 src {node}"),
+            format!("route add default via {router} src {node} congctl cubic"),
+        ] {
+            shell::run(&format!("ip -n {} {command}", moved.netns))?;
+        }
+        Ok(moved)
+    }
+}
+
+impl Drop for OnLoopback {
+    fn drop(&mut self) {
+        let ([router, _], [node, _]) = (ROUTER, NODE);
+        for command in [
+            format!("address del {node}/32 dev lo"),
+            format!("address add {node}/24 dev eth0"),
+            format!("route add default via {router} congctl cubic"),
+        ] {
+            if let Err(error) = shell::run(&format!("ip -n {} {command}", self.netns)) {
+                eprintln!("the node's address is not back: {error:#}");
+            }
+        }
+    }
 }
 
 /// The node knows the router by a prefix alone, and forgets it with its session.

@@ -52,8 +52,24 @@ impl Site {
         r1.ip(&format!("address add {router}/64 dev {ROUTER_LINK} nodad"))?;
         let eth0 = &lone.node().netns;
         eth0.ip(&format!("address add {node}/64 dev eth0 nodad"))?;
+        // FRR advertises its prefix to neighbors that it knows by an interface, and the node has the addresses that it has.
+        eth0.sysctl("net.ipv6.conf.eth0.autoconf", "0")?;
         let _bfd = BfdProcess::of(lone.node());
         Ok(Self { _bfd, lone })
+    }
+
+    /// Pulls the node's cable, or puts it back with the addresses that IPv6 loses at the router meanwhile.
+    pub fn set_link(&self, up: bool) -> Result<()> {
+        self.lone.star.set_link(self.node(), up)?;
+        if up {
+            for address in [LINK_LOCAL[0], ROUTER[1]] {
+                let r1 = &self.lone.star.r1;
+                r1.ip(&format!(
+                    "address replace {address}/64 dev {ROUTER_LINK} nodad"
+                ))?;
+            }
+        }
+        Ok(())
     }
 
     /// The node.

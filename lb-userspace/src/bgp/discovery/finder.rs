@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Time for one message: what comes faster overflows the socket's buffer, not this node.
 const PACE: Duration = Duration::from_millis(1);
 
+/// Why an advertisement of this host itself does not count.
+const OWN: &str = "own";
+
 /// Looks for the router on one interface, until it is dropped.
 #[derive(Debug)]
 pub struct Finder {
@@ -119,6 +122,7 @@ impl Search {
         heard: Result<Message, Invalid>,
     ) {
         match heard {
+            Ok(Message::Advertisement) if place.is_ours(source) => self.discard(OWN),
             Ok(Message::Solicitation) => machine.solicited(now()),
             Ok(Message::Advertisement) => {
                 let news = machine.advertised(source, self.in_session(), now());
@@ -129,10 +133,12 @@ impl Search {
                     News::Other => self.other(source),
                 }
             }
-            Err(invalid) => self.count(|discovery| {
-                *discovery.invalid.entry(invalid.label()).or_default() += 1;
-            }),
+            Err(invalid) => self.discard(invalid.label()),
         }
+    }
+
+    fn discard(&self, reason: &'static str) {
+        self.count(|discovery| *discovery.invalid.entry(reason).or_default() += 1);
     }
 
     fn found(&self, place: Place, peer: Ipv6Addr) {

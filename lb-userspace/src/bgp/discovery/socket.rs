@@ -55,6 +55,11 @@ impl Place {
         })
     }
 
+    /// Whether this is an address of ours there: a router on this host advertises itself to us as well.
+    pub fn is_ours(&self, address: Ipv6Addr) -> bool {
+        UdpSocket::bind(SocketAddrV6::new(address, 0, 0, self.index)).is_ok()
+    }
+
     /// Whether all of it still holds; other addresses may have come beside ours.
     ///
     /// # Errors

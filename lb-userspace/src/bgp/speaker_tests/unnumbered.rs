@@ -144,3 +144,56 @@ fn rfc2385_a_password_is_that_of_the_address_which_was_found() {
         assert!(!established(&listens.status()[0]));
     });
 }
+
+/// An advertisement from this address, by the interface that it is on.
+fn advertise(interface: &str, source: &str, hop_limit: u32) {
+    let index = nix::net::if_::if_nametoindex(interface).expect("it is there");
+    let at = |address: &str| {
+        let address = address.parse().expect("an address");
+        std::net::SocketAddrV6::new(address, 0, 0, index)
+    };
+    let socket = socket2::Socket::new(
+        socket2::Domain::IPV6,
+        socket2::Type::RAW,
+        Some(socket2::Protocol::ICMPV6),
+    );
+    let socket = socket.expect("root");
+    socket.set_multicast_if_v6(index).expect("set");
+    socket.set_multicast_hops_v6(hop_limit).expect("set");
+    socket.bind(&at(source).into()).expect("its address");
+    let octets = [[134, 0, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+    let sent = socket.send_to(&octets, &at("ff02::1").into());
+    assert_eq!(sent.expect("sent"), octets.len());
+}
+
+#[test]
+fn rfc4861_6_1_2_the_first_router_is_the_peer_and_not_what_only_seems_one() {
+    in_namespace(async || {
+        connect();
+        ip_command("address add fe80::3/64 dev swp1 nodad");
+        let speaker = start(0, None);
+        let discovered = async |what: &str, holds: &dyn Fn(&Discovery) -> bool| {
+            let holds = |status: &PeerStatus| status.discovery.as_ref().is_some_and(holds);
+            let status = wait(what, &speaker, holds).await;
+            status.discovery.expect("it has one")
+        };
+        discovered("a word of ours", &|discovery| discovery.sent > 0).await;
+        advertise("eth0", "fe80::1", 255);
+        advertise("swp1", "fe80::2", 64);
+        let invalid = BTreeMap::from([("own", 1), ("hop_limit", 1)]);
+        let counted = |discovery: &Discovery| discovery.invalid == invalid;
+        let discovery = discovered("both discarded", &counted).await;
+        assert_eq!((discovery.router, discovery.heard), (None, 0));
+
+        advertise("swp1", "fe80::3", 255);
+        let router: IpAddr = "fe80::3".parse().expect("an address");
+        let found = |discovery: &Discovery| discovery.router == Some(router);
+        discovered("the router", &found).await;
+        advertise("swp1", "fe80::2", 255);
+        let discovery = discovered("another", &|discovery| discovery.others == 1).await;
+        assert_eq!(
+            (discovery.router, discovery.last_other, discovery.heard),
+            (Some(router), "fe80::2".parse().ok(), 2)
+        );
+    });
+}

@@ -1,6 +1,6 @@
 //! BIRD 2.
 
-use super::plan::{Neighbor, Plan};
+use super::plan::{Neighbor, NeighborName, Plan};
 use super::{PATHS, edge, title, word};
 use crate::bgp::Family;
 
@@ -15,6 +15,7 @@ pub(super) fn text(plan: &Plan) -> String {
     for family in plan.families() {
         text += &filter(plan, family);
     }
+    text += &advertisements(plan);
     for (number, node) in (1..).zip(&plan.neighbors) {
         text += &protocol(plan, number, node);
     }
@@ -36,6 +37,26 @@ fn filter(plan: &Plan, family: Family) -> String {
     )
 }
 
+/// BIRD learns no neighbor from advertisements, but the node learns BIRD from its.
+fn advertisements(plan: &Plan) -> String {
+    let mut interfaces = String::new();
+    for node in &plan.neighbors {
+        if let NeighborName::Interface(name) = &node.name {
+            interfaces += &format!(
+                "  interface \"{name}\" {{ max ra interval 10; default lifetime 0; prefix ::/0 {{ skip; }}; }};\n"
+            );
+        }
+    }
+    match interfaces.is_empty() {
+        true => interfaces,
+        false => format!(
+            "# BIRD learns no neighbor from router advertisements: it takes the one on the interface that connects, and tells the node by\n\
+             # its own whom to dial. Where there is a `protocol radv` already, add the interface there.\n\
+             protocol radv {{\n{interfaces}}}\n\n"
+        ),
+    }
+}
+
 fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
     let (hold, error_wait) = match plan.hold_time_secs {
         0 => (0, 9),
@@ -46,14 +67,20 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
     let local = local.map_or_else(String::new, |address| format!("{address} "));
     let mut lines = vec![
         format!("local {local}as {}", plan.router_asn),
-        format!("neighbor {} as {}", node.address, plan.node_asn),
+        match &node.name {
+            NeighborName::Address(address) => format!("neighbor {address} as {}", plan.node_asn),
+            NeighborName::Interface(_) => format!("neighbor range fe80::/10 as {}", plan.node_asn),
+        },
         match node.ttl_security {
             Some(hops @ 2..) => format!("multihop {hops}"),
             _ if !local.is_empty() => "multihop".to_owned(),
             Some(_) | None => "direct".to_owned(),
         },
     ];
-    lines.extend(node.dials.then(|| "passive on".to_owned()));
+    match &node.name {
+        NeighborName::Interface(interface) => lines.push(format!("interface \"{interface}\"")),
+        NeighborName::Address(_) => lines.extend(node.dials.then(|| "passive on".to_owned())),
+    }
     lines.push(format!("hold time {hold}"));
     // 240 s and a minute to five unless told: after a flap the node would be turned away for so long.
     lines.push(format!("startup hold time {}", error_wait.max(3)));
@@ -82,8 +109,12 @@ fn protocol(plan: &Plan, number: usize, node: &Neighbor) -> String {
     }
     for family in plan.families() {
         let name = word(family);
+        let over_ipv6 = match (&node.name, family) {
+            (NeighborName::Interface(_), Family::Ipv4) => " extended next hop on;",
+            _ => "",
+        };
         text += &format!(
-            "  {name} {{ import filter anylb_{name}; export none; receive limit {} action disable; }};\n",
+            "  {name} {{ import filter anylb_{name}; export none;{over_ipv6} receive limit {} action disable; }};\n",
             plan.prefix_limit(family)
         );
     }

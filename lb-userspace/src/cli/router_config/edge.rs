@@ -19,7 +19,8 @@ pub(super) fn why(first: &str, comment: &str) -> String {
 /// Sources of one family to drop: VIPs, then nodes.
 pub(super) fn sources(plan: &Plan, family: Family) -> Vec<IpNet> {
     let mut sources = plan.prefixes_of(family);
-    let nodes = plan.neighbors.iter().map(|node| IpNet::from(node.address));
+    let nodes = plan.neighbors.iter().filter_map(|node| node.name.address());
+    let nodes = nodes.map(IpNet::from);
     sources.extend(nodes.filter(|node| Family::of(node) == family));
     let mut seen = Vec::new();
     for source in sources {

@@ -55,10 +55,10 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         .map(|family| plan.prefix_limit(*family))
         .sum();
     lines.push(format!("maximum-routes {limit}"));
-    let own = |line: &String| format!(" neighbor {} {line}\n", node.address);
+    let own = |line: &String| format!(" neighbor {} {line}\n", node.name);
     let mut text: String = lines.iter().map(own).collect();
     if let Some(password) = &node.password {
-        let line = |secret: &str| format!("neighbor {} password 0 {secret}", node.address);
+        let line = |secret: &str| format!("neighbor {} password 0 {secret}", node.name);
         text += &format!(" {}\n", password.line("!", line));
     }
     if let Some(bfd) = &node.bfd {
@@ -76,7 +76,7 @@ fn address_family(plan: &Plan, family: Family) -> String {
     let (word, name) = (word(family), maps::name(family));
     let mut text = format!(" !\n address-family {word}\n");
     for node in &plan.neighbors {
-        let address = node.address;
+        let address = &node.name;
         text += &format!(
             "  neighbor {address} activate\n  neighbor {address} route-map {name}-IN in\n  \
              neighbor {address} route-map ANYLB-OUT out\n"

@@ -1,6 +1,6 @@
 //! FRRouting.
 
-use super::plan::{Bfd, Neighbor, Plan};
+use super::plan::{Bfd, Neighbor, NeighborName, Plan};
 use super::{PATHS, edge, maps, title, word};
 use crate::bgp::Family;
 
@@ -58,8 +58,12 @@ fn profile(bfd: &Bfd) -> String {
 }
 
 fn neighbor(plan: &Plan, node: &Neighbor) -> String {
-    let address = node.address;
-    let mut lines = vec![format!("neighbor {address} remote-as {}", plan.node_asn)];
+    let address = &node.name;
+    let kind = match address {
+        NeighborName::Address(_) => "remote-as",
+        NeighborName::Interface(_) => "interface remote-as",
+    };
+    let mut lines = vec![format!("neighbor {address} {kind} {}", plan.node_asn)];
     lines.extend(node.dials.then(|| format!("neighbor {address} passive")));
     lines.push(format!(
         "neighbor {address} timers {} {}",
@@ -101,7 +105,7 @@ fn address_family(plan: &Plan, family: Family) -> String {
     };
     let mut text = format!(" !\n address-family {word} unicast\n  {paths} {PATHS}\n");
     for node in &plan.neighbors {
-        let address = node.address;
+        let address = &node.name;
         text += &format!(
             "  neighbor {address} activate\n  neighbor {address} route-map {name}-IN in\n  \
              neighbor {address} route-map ANYLB-OUT out\n  neighbor {address} maximum-prefix {}\n",

@@ -88,9 +88,5 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         lines.push("!".to_owned());
     }
     let lines = lines.iter().map(|line| format!("  {line}\n"));
-    format!(
-        " neighbor {}\n{} !\n",
-        node.address,
-        lines.collect::<String>()
-    )
+    format!(" neighbor {}\n{} !\n", node.name, lines.collect::<String>())
 }

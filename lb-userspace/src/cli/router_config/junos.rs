@@ -81,12 +81,7 @@ fn group(plan: &Plan) -> Vec<String> {
 }
 
 fn neighbor(node: &Neighbor) -> Vec<String> {
-    let set = |rest: &str| {
-        format!(
-            "set protocols bgp group ANYLB neighbor {}{rest}",
-            node.address
-        )
-    };
+    let set = |rest: &str| format!("set protocols bgp group ANYLB neighbor {}{rest}", node.name);
     let mut lines = vec![set("")];
     lines.extend(node.dials.then(|| set(" passive")));
     match node.ttl_security {

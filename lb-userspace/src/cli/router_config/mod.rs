@@ -24,6 +24,7 @@ mod tests;
 use clap::ValueEnum;
 
 use crate::bgp::Family;
+use crate::status::Refusal;
 use plan::{Neighbor, Plan};
 
 /// A router's operating system.
@@ -53,6 +54,29 @@ impl Platform {
             Platform::Eos => "eos",
             Platform::Nxos => "nxos",
             Platform::IosXr => "ios-xr",
+        }
+    }
+}
+
+impl Platform {
+    /// Whether its words for all of the plan are known here.
+    ///
+    /// # Errors
+    /// Refused: neighbors without addresses, of a router that names them otherwise.
+    pub(super) fn can_say(self, plan: &Plan) -> Result<(), Refusal> {
+        let unnumbered = |node: &Neighbor| node.name.address().is_none();
+        match self {
+            Platform::Frr | Platform::Bird => Ok(()),
+            Platform::Junos | Platform::Eos | Platform::Nxos | Platform::IosXr
+                if plan.neighbors.iter().any(unnumbered) =>
+            {
+                Err(Refusal::refused(format!(
+                    "a peer that is known by its interface is said for FRR and BIRD alone in this version, and not for {}: see \
+                     \"Peers by their interface\" in docs/bgp.md",
+                    self.as_str()
+                )))
+            }
+            Platform::Junos | Platform::Eos | Platform::Nxos | Platform::IosXr => Ok(()),
         }
     }
 }

@@ -79,5 +79,5 @@ fn neighbor(plan: &Plan, node: &Neighbor) -> String {
         lines.push(format!("  maximum-prefix {}", plan.prefix_limit(family)));
     }
     let lines = lines.iter().map(|line| format!("    {line}\n"));
-    format!("  neighbor {}\n{}", node.address, lines.collect::<String>())
+    format!("  neighbor {}\n{}", node.name, lines.collect::<String>())
 }

@@ -33,8 +33,8 @@ pub struct Plan {
 /// A node as the router sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbor {
-    /// Its address.
-    pub address: IpAddr,
+    /// What the router calls it.
+    pub name: NeighborName,
     /// It dials; the router only listens.
     pub dials: bool,
     /// The port that it dials, where that is not 179.
@@ -45,6 +45,34 @@ pub struct Neighbor {
     pub password: Option<Password>,
     /// BFD.
     pub bfd: Option<Bfd>,
+}
+
+/// What a router calls a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NeighborName {
+    /// By its address.
+    Address(IpAddr),
+    /// By the router's interface towards it, on which both advertise themselves.
+    Interface(String),
+}
+
+impl NeighborName {
+    /// Its address, where that is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            NeighborName::Address(address) => Some(*address),
+            NeighborName::Interface(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for NeighborName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NeighborName::Address(address) => address.fmt(f),
+            NeighborName::Interface(interface) => interface.fmt(f),
+        }
+    }
 }
 
 /// BFD with a node.
@@ -96,6 +124,8 @@ pub struct Wanted {
     pub peers: Vec<PeerName>,
     /// Addresses of the nodes, as the router sees them.
     pub nodes: Vec<IpAddr>,
+    /// Interfaces of the router towards the nodes, for sessions that have no addresses.
+    pub interfaces: Vec<String>,
     /// Passwords in clear text.
     pub show_secrets: bool,
 }
@@ -112,7 +142,8 @@ impl Plan {
             ));
         };
         let peers = chosen(bgp, &wanted.peers)?;
-        if let Some(peer) = peers.iter().find(|peer| peer.name.interface().is_some()) {
+        let link_local = |peer: &&&BgpPeer| matches!(peer.name, PeerName::LinkLocal(..));
+        if let Some(peer) = peers.iter().find(link_local) {
             return Err(Refusal::refused(format!(
                 "the router's side of the session with {} names an interface of the router, which this node does not know: see \
                  \"Sessions over link-local addresses\" in docs/bgp.md",
@@ -128,16 +159,8 @@ impl Plan {
         }
         let mut neighbors = Vec::new();
         for peer in &peers {
-            let same = |node: &&IpAddr| node.is_ipv4() == peer.name.is_ipv4();
-            let nodes: Vec<&IpAddr> = wanted.nodes.iter().filter(same).collect();
-            if nodes.is_empty() {
-                return Err(Refusal::usage(format!(
-                    "which address has the node towards {}? this host has none: say so with --node",
-                    peer.name
-                )));
-            }
-            let neighbor = |address: &IpAddr| neighbor(bgp, peer, *address, wanted.show_secrets);
-            neighbors.extend(nodes.into_iter().map(neighbor));
+            let neighbor = |name| neighbor(bgp, peer, name, wanted.show_secrets);
+            neighbors.extend(names(peer, wanted)?.into_iter().map(neighbor));
         }
         Ok(Plan {
             node: settings.node.name.clone(),
@@ -181,6 +204,34 @@ impl Plan {
     /// Between KEEPALIVEs of the router, seconds.
     pub fn keepalive_secs(&self) -> u64 {
         self.hold_time_secs / 3
+    }
+}
+
+/// What the router calls the nodes that have this peer.
+fn names(peer: &BgpPeer, wanted: &Wanted) -> Result<Vec<NeighborName>, Refusal> {
+    let (names, question): (Vec<_>, &str) = match peer.name {
+        PeerName::Interface(_) => {
+            let interfaces = wanted.interfaces.iter().cloned();
+            (
+                interfaces.map(NeighborName::Interface).collect(),
+                "which interface has the router towards this node? it has a name of its own for the link of {}: say so with \
+                 --interface, such as --interface swp1",
+            )
+        }
+        PeerName::Address(_) | PeerName::LinkLocal(..) | PeerName::Range(_) => {
+            let same = |node: &&IpAddr| node.is_ipv4() == peer.name.is_ipv4();
+            let nodes = wanted.nodes.iter().filter(same).copied();
+            (
+                nodes.map(NeighborName::Address).collect(),
+                "which address has the node towards {}? this host has none: say so with --node",
+            )
+        }
+    };
+    match names.is_empty() {
+        true => Err(Refusal::usage(
+            question.replace("{}", &peer.name.to_string()),
+        )),
+        false => Ok(names),
     }
 }
 
@@ -238,13 +289,13 @@ fn heard(settings: &Settings, bgp: &Bgp, peers: &[&BgpPeer]) -> Vec<IpNet> {
     prefixes
 }
 
-fn neighbor(bgp: &Bgp, peer: &BgpPeer, address: IpAddr, show_secrets: bool) -> Neighbor {
+fn neighbor(bgp: &Bgp, peer: &BgpPeer, name: NeighborName, show_secrets: bool) -> Neighbor {
     let password = peer.password_file.clone().map(|file| Password {
         file,
         secret: peer.password.clone().filter(|_| show_secrets),
     });
     Neighbor {
-        address,
+        name,
         // A node that listens may be dialled as well.
         dials: !peer.passive && bgp.listen.is_empty(),
         odd_port: (!peer.passive && peer.port != 179).then_some(peer.port),

@@ -118,6 +118,7 @@ fn plan(peers: &[&str], nodes: &[&str], show_secrets: bool) -> Result<Plan, Refu
         peers: self::peers(peers),
         nodes: addresses(nodes),
         show_secrets,
+        ..Wanted::default()
     };
     Plan::new(&settings(EXTERNAL), &wanted)
 }
@@ -162,7 +163,7 @@ fn bfd_is_said_to_both_sides() {
     let wanted = Wanted {
         peers: self::peers(&["10.0.0.1"]),
         nodes: addresses(&["10.0.0.11", "10.0.0.12"]),
-        show_secrets: false,
+        ..Wanted::default()
     };
     let plan = Plan::new(&settings(&file), &wanted).unwrap();
     assert!(plan.graceful_restart, "offered to peers with BFD");
@@ -216,6 +217,43 @@ fn bfd_is_said_to_both_sides() {
             assert!(text.contains(line), "{}: {line}\n{text}", platform.as_str());
         }
     }
+}
+
+#[test]
+fn a_peer_on_an_interface_is_said_by_the_routers_own() {
+    let file = EXTERNAL.replace("address = \"10.0.0.1\"", "interface = \"eth0\"");
+    let mut wanted = Wanted {
+        peers: self::peers(&["eth0"]),
+        ..Wanted::default()
+    };
+    let refusal = Plan::new(&settings(&file), &wanted).expect_err("no interface");
+    assert_eq!(
+        (refusal.exit(), refusal.message.as_str()),
+        (
+            Exit::Usage,
+            "which interface has the router towards this node? it has a name of its own for the link of eth0: say so with \
+             --interface, such as --interface swp1"
+        )
+    );
+    wanted.interfaces = vec!["swp1".into(), "swp2".into()];
+    let plan = Plan::new(&settings(&file), &wanted).unwrap();
+    for platform in [Platform::Frr, Platform::Bird] {
+        platform.can_say(&plan).expect("it has such neighbors");
+        let text = text(platform, &plan);
+        same_as(
+            &format!("router-config-{}-unnumbered.txt", platform.as_str()),
+            &text,
+        );
+    }
+    let refusal = Platform::Junos.can_say(&plan).expect_err("unknown here");
+    assert_eq!(
+        (refusal.exit(), refusal.message.as_str()),
+        (
+            Exit::Refused,
+            "a peer that is known by its interface is said for FRR and BIRD alone in this version, and not for junos: see \
+             \"Peers by their interface\" in docs/bgp.md"
+        )
+    );
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::harness::bird::{self, Bird};
 use crate::harness::netns::Netns;
 
 const SESSION: &str = "node";
+/// Sessions of neighbors whose address BIRD does not know before are named so, with a number behind.
+const FOUND: &str = "found";
 
 struct Running {
     bird: Bird,
@@ -22,9 +24,17 @@ pub(super) async fn start(netns: &Netns, side: &Side, dir: &Path) -> Result<Box<
 }
 
 fn configuration(side: &Side) -> String {
+    let neighbor = match side.unnumbered {
+        true => [
+            format!("local as {}", side.asn),
+            format!("neighbor range fe80::/10 as {}", side.node_asn),
+        ],
+        false => [
+            format!("local {} as {}", side.own, side.asn),
+            format!("neighbor {} as {}", side.node, side.node_asn),
+        ],
+    };
     let mut lines = vec![
-        format!("local {} as {}", side.own, side.asn),
-        format!("neighbor {} as {}", side.node, side.node_asn),
         "hold time 9".to_owned(),
         "connect delay time 1".to_owned(),
         "connect retry time 1".to_owned(),
@@ -46,10 +56,18 @@ fn configuration(side: &Side) -> String {
         },
         "ipv6 { import all; export none; }".to_owned(),
     ];
+    lines.extend(neighbor);
+    let mut advertise = String::new();
     if let Some(link) = side.link {
         lines.push(format!("interface \"{link}\""));
+        if side.unnumbered {
+            lines.push(format!("dynamic name \"{FOUND}\""));
+            advertise = format!(
+                "protocol radv {{ interface \"{link}\" {{ max ra interval 10; default lifetime 0; prefix ::/0 {{ skip; }}; }}; }}\n"
+            );
+        }
     }
-    if !side.dials {
+    if !side.dials && !side.unnumbered {
         lines.push("passive on".into());
     }
     if let Some(password) = side.password {
@@ -70,7 +88,7 @@ fn configuration(side: &Side) -> String {
         watch = "protocol bfd {\n interface \"*\" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; };\n}\n";
     }
     format!(
-        "log stderr all;\nrouter id 10.0.0.1;\nprotocol device {{}}\n{watch}{kernel}protocol bgp {SESSION} {{\n {};\n}}\n",
+        "log stderr all;\nrouter id 10.0.0.1;\nprotocol device {{}}\n{watch}{kernel}{advertise}protocol bgp {SESSION} {{\n {};\n}}\n",
         lines.join(";\n ")
     )
 }
@@ -97,18 +115,23 @@ impl Running {
 
 impl Daemon for Running {
     fn established(&self) -> Result<()> {
-        let state = self.bird.protocol(SESSION)?;
-        ensure!(self.bird.established(SESSION)?, "{state}");
+        let name = match self.side.unnumbered {
+            true => format!("\"{FOUND}*\""),
+            false => SESSION.to_owned(),
+        };
+        let state = self.bird.protocol(&name)?;
+        ensure!(self.bird.established(&name)?, "{state}");
         Ok(())
     }
 
     fn routes(&self) -> Result<Vec<Route>> {
-        let mut routes: Vec<Route> = self
-            .bird
-            .routes(SESSION)?
-            .iter()
-            .map(|heard| self.route(heard))
-            .collect();
+        let heard = match self.side.unnumbered {
+            true => self
+                .bird
+                .routes_of(&format!("where proto ~ \"{FOUND}*\""))?,
+            false => self.bird.routes(SESSION)?,
+        };
+        let mut routes: Vec<Route> = heard.iter().map(|heard| self.route(heard)).collect();
         routes.sort();
         Ok(routes)
     }
