@@ -449,6 +449,7 @@ async fn unnumbered_without_v4(site: &mut Site, trial: &mut Trial) -> Result<()>
     for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
         let expected = Route {
             next_hop: NODE[1].to_owned(),
+            link_local: Some(LINK_LOCAL[1].to_owned()),
             ..expected
         };
         trial.took(&format!("{family} route"), pair.heard(&expected).await);
