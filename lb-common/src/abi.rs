@@ -6,7 +6,7 @@
 //!           .vips[hash]       -> VIP id
 //!           .services[hash]   -> table, first backend, counters
 //!           .extras[counter]  -> what a service has beyond the common way
-//!   TABLES[table][row]        -> four pool-local backend indexes
+//!   TABLES[table].row(hash)   -> up to four pool-local backend indexes
 //!   BANKS[b].backends[first + index]      address, next hop
 //! ```
 //!
@@ -31,6 +31,8 @@ use crate::rate::Rates;
 pub const ABI_VERSION: u32 = 1;
 /// Banks: one in use, one to fill.
 pub const BANKS: u32 = 2;
+/// A bank that there is not.
+pub const NO_BANK: u32 = u32::MAX;
 /// Rows of a table.
 pub const ROWS: u32 = 65_536;
 /// Tables: two per pool.
@@ -61,6 +63,8 @@ pub const EXIT_BLOCKS: u32 = 64;
 pub const TAG: u32 = 4;
 /// A hop that is not there.
 pub const ABSENT: u16 = 0xffff;
+/// Indexes of backends in a pool are below; the last one there is would be taken for [`ABSENT`].
+pub const INDEXES_MAX: u16 = 1 << 14;
 
 /// Values of maps, with the size of each.
 macro_rules! values {
@@ -89,7 +93,8 @@ pub(crate) use unpinned_values;
 values! {
     /// The root.
     Root = 8 {
-        /// Bank in use, 0 or 1: the only part that changes while packets come.
+        /// Bank in use, 0 or 1: the only part that changes while packets come, and the only one that programs read. Before anything
+        /// was applied [`NO_BANK`].
         bank: u32,
         /// [`ABI_VERSION`] of the agent that wrote it; zero: nothing was ever applied.
         abi_version: u32,
@@ -106,16 +111,16 @@ values! {
         source_v6: [u64; 2],
         /// Tunnel source, IPv4, as it lies on the wire.
         source_v4: u32,
+        /// Goes into the tunnel header: [`crate::tunnel::common`].
+        header: u32,
         /// UDP destination port of the tunnel, as it lies on the wire.
         tunnel_port: u16,
         /// Goes into the tunnel header, as it lies on the wire.
         generation: u16,
-        /// Goes into the tunnel header.
-        tunnel_flags: u8,
-        /// Goes into the tunnel header.
-        site: u8,
         /// Packets that one CPU may answer by itself per jiffy.
         answers_per_jiffy: u16,
+        /// Zero.
+        reserved: [u16; 3],
         /// The same after a pause.
         answers_max: u32,
         /// Number of the bank that this is in.
@@ -228,12 +233,68 @@ values! {
     }
 }
 
+impl Root {
+    /// That of a datapath to which nothing was ever applied.
+    pub const EMPTY: Self = Self {
+        bank: NO_BANK,
+        abi_version: 0,
+    };
+}
+
 impl Backend {
     /// Its IPv4 address, as it lies on the wire.
     #[inline(always)]
     pub fn v4(&self) -> u32 {
         let words: &[u32; 4] = zerocopy::transmute_ref!(&self.address);
         words[3]
+    }
+}
+
+shaped! {
+    /// The rows of a pool, [`pack_row`]ed and laid in planes.
+    ///
+    /// What a packet waits for is the low part of its row: it says where the headers go, and how long they are. An eighth of a
+    /// megabyte of those stays in the caches that are near; the other hops, written last, may come from afar.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    pub struct Table {
+        low: [u16; ROWS as usize],
+        middle: [u32; ROWS as usize],
+        high: [u16; ROWS as usize],
+    }
+}
+
+/// A [`Table`] as the map has it: Linux 6.1 takes no map that was made without type information, as the agent makes them, for one
+/// of a struct.
+pub type TableWords = [u64; size_of::<Table>() / 8];
+
+impl Table {
+    /// The same words.
+    #[inline(always)]
+    pub fn of(words: &TableWords) -> &Self {
+        zerocopy::transmute_ref!(words)
+    }
+
+    /// A row.
+    #[inline(always)]
+    pub fn row(&self, number: u32) -> u64 {
+        let number = (number & (ROWS - 1)) as usize;
+        u64::from(self.low[number])
+            | u64::from(self.middle[number]) << 16
+            | u64::from(self.high[number]) << 48
+    }
+
+    /// All rows, in their order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = u64> {
+        (0..ROWS as usize).map(|number| self.row(number as u32))
+    }
+
+    /// Replaces a row that no packet reads.
+    pub fn set(&mut self, number: u32, row: u64) {
+        let number = (number & (ROWS - 1)) as usize;
+        self.low[number] = row as u16;
+        self.middle[number] = (row >> 16) as u32;
+        self.high[number] = (row >> 48) as u16;
     }
 }
 
@@ -545,11 +606,64 @@ pub const fn service_bucket(seed: u64, mixed: u64, key: u64) -> u32 {
     (word.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40) as u32 & (SERVICE_BUCKETS - 1)
 }
 
-/// A row as the table map holds it: hop 0 in the low 16 bits.
+/// A row of up to four hops in a word. The low 16 bits are [`ABSENT`] where there are none, or else the first hop and above it how
+/// many follow; the other hops have 16 bits each.
 #[inline(always)]
-pub const fn pack_row(hops: [u16; 4]) -> u64 {
-    hops[0] as u64 | (hops[1] as u64) << 16 | (hops[2] as u64) << 32 | (hops[3] as u64) << 48
+pub const fn pack_row([first, second, third, fourth]: [u16; 4]) -> u64 {
+    let further = (second != ABSENT) as u16 + (third != ABSENT) as u16 + (fourth != ABSENT) as u16;
+    let low = match first {
+        ABSENT => ABSENT,
+        index => index & (INDEXES_MAX - 1) | further << INDEXES_MAX.trailing_zeros(),
+    };
+    low as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
+}
+
+/// Hops of a row that has any.
+#[inline(always)]
+pub const fn hop_count(row: u64) -> u32 {
+    ((row >> INDEXES_MAX.trailing_zeros()) as u32 & 3) + 1
+}
+
+/// A hop of a row that has it: the index of a backend in the pool.
+#[inline(always)]
+pub const fn hop(row: u64, number: u32) -> u32 {
+    let mask = if number == 0 { INDEXES_MAX - 1 } else { 0xffff };
+    (row >> (16 * number)) as u32 & mask as u32
 }
 
 /// Metadata before a packet that marks it as a node's own probe. Nothing on the wire can set it.
 pub const PROBE_MARK: u64 = 0x616e_796c_6270_726f;
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    #[test]
+    fn a_row_says_how_many_hops_it_has() {
+        for (hops, count) in [
+            ([5, ABSENT, ABSENT, ABSENT], 1),
+            ([5, 6, ABSENT, ABSENT], 2),
+            ([5, 0, 7, ABSENT], 3),
+            ([INDEXES_MAX - 2, 6, 7, INDEXES_MAX - 2], 4),
+        ] {
+            let row = pack_row(hops);
+            assert_ne!(row as u16, ABSENT);
+            assert_eq!(hop_count(row), count);
+            for number in 0..count {
+                assert_eq!(hop(row, number), u32::from(hops[number as usize]));
+            }
+        }
+        assert_eq!(pack_row([ABSENT; 4]), u64::MAX);
+    }
+
+    #[test]
+    fn a_table_holds_every_bit_of_its_rows() {
+        let mut table = Table::new_zeroed();
+        let row = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (0..ROWS).for_each(|number| table.set(number, row(number)));
+        assert!(table.rows().eq((0..ROWS).map(row)));
+        assert_eq!(size_of::<Table>(), 8 * ROWS as usize);
+    }
+}

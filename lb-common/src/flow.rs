@@ -8,7 +8,7 @@
 //!
 //! sum  = (s0+k0)(d0+k1) + (s1+k2)(d1+k3) + (s2+k4)(d2+k5) + (s3+k6)(d3+k7) + (p+k8)(q+k9)    32-bit sums, 64-bit products
 //! hash = mix(sum ^ f0),  mix(x): x ^= x>>32; x *= M1; x ^= x>>29; x *= M2; x ^= x>>32
-//! row  = hash mod rows
+//! row  = hash mod rows,  tunnel source port = 0xc000 + hash / 2^50
 //! ```
 //!
 //! The sum is NH of UMAC (RFC 4418, section 5.2.2; Black et al., CRYPTO 1999): for two tuples chosen without the key the
@@ -30,6 +30,8 @@ pub const FLOW_HASH_VERSION: u8 = 1;
 const LABEL: [u8; 14] = *b"anylb flow v1\0";
 const M1: u64 = 0xd6e8_feb8_6659_fd93;
 const M2: u64 = 0x9e37_79b9_7f4a_7c15;
+/// From this bit on, the hash is the tunnel's source port: of the bits that the row has no part in, the best mixed.
+pub const SOURCE_PORT: u32 = 50;
 
 shaped! {
     /// The key schedule, as the datapath holds it.
@@ -44,8 +46,6 @@ shaped! {
         ipv4_base: u64,
         /// Key of the mixer.
         mixer: u64,
-        /// Key of the source-port entropy, which must tell nothing about the row.
-        entropy: u64,
         /// Key of places in the flow table, which the row must tell nothing about.
         table: u64,
     }
@@ -88,15 +88,6 @@ impl Flow {
     }
 }
 
-/// Row and tunnel source port of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowHash {
-    /// Flow hash v1.
-    pub hash: u64,
-    /// 16 bits for the outer source port, independent of the row to anyone without the key.
-    pub entropy: u16,
-}
-
 impl FlowKey {
     /// The key schedule of a 128-bit key.
     pub const fn new(key: [u8; 16]) -> Self {
@@ -115,14 +106,13 @@ impl FlowKey {
             words,
             ipv4_base,
             mixer: derive(key, 10),
-            entropy: derive(key, 11),
             table: derive(key, 12),
         }
     }
 
     /// Hash of an IPv4 flow; `source` and `destination` as they lie in the packet.
     #[inline(always)]
-    pub fn ipv4(&self, source: u32, destination: u32, ports: Ports, protocol: u8) -> FlowHash {
+    pub fn ipv4(&self, source: u32, destination: u32, ports: Ports, protocol: u8) -> u64 {
         let k = &self.words;
         let addresses = product(
             u32::from_le(source).wrapping_add(k[6]),
@@ -133,13 +123,7 @@ impl FlowKey {
 
     /// Hash of an IPv6 flow; addresses as they lie in the packet.
     #[inline(always)]
-    pub fn ipv6(
-        &self,
-        source: [u64; 2],
-        destination: [u64; 2],
-        ports: Ports,
-        protocol: u8,
-    ) -> FlowHash {
+    pub fn ipv6(&self, source: [u64; 2], destination: [u64; 2], ports: Ports, protocol: u8) -> u64 {
         let k = &self.words;
         let [s0, s1, s2, s3] = words(source);
         let [d0, d1, d2, d3] = words(destination);
@@ -152,7 +136,7 @@ impl FlowKey {
 
     /// Hash of any flow. Equal to [`FlowKey::ipv4`] for v4-mapped addresses.
     #[inline(always)]
-    pub fn hash(&self, flow: &Flow) -> FlowHash {
+    pub fn hash(&self, flow: &Flow) -> u64 {
         self.ipv6(flow.source, flow.destination, flow.ports, flow.protocol)
     }
 
@@ -163,17 +147,14 @@ impl FlowKey {
     }
 
     #[inline(always)]
-    fn finish(&self, sum: u64, ports: Ports, protocol: u8) -> FlowHash {
+    fn finish(&self, sum: u64, ports: Ports, protocol: u8) -> u64 {
         let k = &self.words;
         let both = u32::from_le(ports.source.raw() as u32 | (ports.destination.raw() as u32) << 16);
         let sum = sum.wrapping_add(product(
             both.wrapping_add(k[8]),
             u32::from(protocol).wrapping_add(k[9]),
         ));
-        FlowHash {
-            hash: mix(sum ^ self.mixer),
-            entropy: (step(step(sum ^ self.entropy, 32, M2), 29, M1) >> 48) as u16,
-        }
+        mix(sum ^ self.mixer)
     }
 }
 
@@ -239,7 +220,7 @@ mod tests {
     /// Computed from the module's text by a program of another language. They never change.
     #[test]
     fn golden_vectors() {
-        for (key, source, destination, ports, protocol, hash, entropy) in [
+        for (key, source, destination, ports, protocol, hash) in [
             (
                 ZEROES,
                 "192.0.2.1",
@@ -247,7 +228,6 @@ mod tests {
                 (40000, 80),
                 6,
                 0x4f26_cfce_a288_851d,
-                0x789c,
             ),
             (
                 COUNTING,
@@ -256,7 +236,6 @@ mod tests {
                 (40000, 80),
                 6,
                 0xab53_6c57_9859_22ee,
-                0xa046,
             ),
             (
                 COUNTING,
@@ -265,7 +244,6 @@ mod tests {
                 (40001, 80),
                 6,
                 0xa7f8_81de_6364_77a7,
-                0xa0f8,
             ),
             (
                 COUNTING,
@@ -274,7 +252,6 @@ mod tests {
                 (65535, 0),
                 17,
                 0x3a7c_879a_61a5_fe59,
-                0x367a,
             ),
             (
                 COUNTING,
@@ -283,15 +260,10 @@ mod tests {
                 (40000, 443),
                 6,
                 0x64c7_f703_df1a_4272,
-                0x4851,
             ),
         ] {
             let found = FlowKey::new(key).hash(&flow(source, destination, ports, protocol));
-            assert_eq!(
-                found,
-                FlowHash { hash, entropy },
-                "{source} {destination} {ports:?}"
-            );
+            assert_eq!(found, hash, "{source} {destination} {ports:?}");
         }
     }
 
@@ -320,9 +292,9 @@ mod tests {
                 let mut flow = base;
                 flow.source[1] ^= 1 << high;
                 flow.ports.source = Be16::new(low);
-                let FlowHash { hash, entropy } = key.hash(&flow);
+                let hash = key.hash(&flow);
                 rows.push(hash as usize % 256);
-                ports.push(usize::from(entropy & 0x3fff) % 256);
+                ports.push((hash >> SOURCE_PORT) as usize % 256);
             }
         }
         for (what, values) in [("rows", rows), ("source ports", ports)] {
@@ -343,13 +315,13 @@ mod tests {
         let mut collisions = 0;
         for seed in 0_u8..32 {
             let key = FlowKey::new([seed; 16]);
-            let expected = key.hash(&base).hash;
+            let expected = key.hash(&base);
             for a in 0..64 {
                 for b in 0..64 {
                     let mut other = base;
                     other.source[1] ^= 1 << a;
                     other.source[0] ^= 1 << b;
-                    collisions += u32::from(key.hash(&other).hash == expected);
+                    collisions += u32::from(key.hash(&other) == expected);
                 }
             }
         }

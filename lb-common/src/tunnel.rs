@@ -90,24 +90,6 @@ impl Header {
     /// Bytes of this struct.
     pub const LENGTH: usize = size_of::<Self>();
 
-    /// The same bytes.
-    #[inline(always)]
-    pub const fn words(&self) -> Words {
-        let low = self.variant_length as u64
-            | (self.protocol as u64) << 8
-            | (u16::from_le(self.gue_flags.raw()) as u64) << 16
-            | (self.version as u64) << 32
-            | (self.index_count as u64) << 40
-            | (self.flags as u64) << 48
-            | (self.site as u64) << 56;
-        let high = u16::from_le(self.generation.raw()) as u32
-            | (u16::from_le(self.reserved.raw()) as u32) << 16;
-        Words {
-            low: low.to_le(),
-            high: high.to_le(),
-        }
-    }
-
     /// The hop that the packet is on its way to.
     #[inline(always)]
     pub const fn index(&self) -> u8 {
@@ -127,9 +109,41 @@ impl Header {
     }
 }
 
+/// What of a [`Header`] differs between packets of a bank, on their way to the first hop.
+#[derive(Clone, Copy)]
+pub struct First {
+    /// 4 or 41.
+    pub kind: u8,
+    /// Addresses.
+    pub count: u8,
+    /// Words of each.
+    pub address_words: u8,
+    /// Flags beside those of the bank.
+    pub flags: u8,
+}
+
+impl First {
+    /// The header, with a bank's [`common`] bytes and generation, as they lie.
+    #[inline(always)]
+    pub const fn words(&self, common: u32, generation: u16) -> Words {
+        let private = u32::from_le(common) | (self.count as u32) << 8 | (self.flags as u32) << 16;
+        let length = Header::length_words(self.count, self.address_words);
+        let low = (private as u64) << 32 | (self.kind as u64) << 8 | length as u64;
+        Words {
+            low: low.to_le(),
+            high: (u16::from_le(generation) as u32).to_le(),
+        }
+    }
+}
+
+/// What all headers of a bank share of the private data's first word, as it lies: version, flags and site.
+pub const fn common(flags: u8, site: u8) -> u32 {
+    u32::from_ne_bytes([VERSION, 0, flags, site])
+}
+
 #[cfg(test)]
 mod tests {
-    use zerocopy::IntoBytes as _;
+    use zerocopy::{FromBytes as _, IntoBytes as _};
 
     use super::*;
 
@@ -151,6 +165,30 @@ mod tests {
             [6, 4, 0, 0, 1, 0x14, 4, 7, 0x12, 0x34, 0, 0]
         );
         assert_eq!((header.index(), header.count()), (1, 4));
+    }
+
+    #[test]
+    fn what_is_written_reads_as_a_header() {
+        let first = First {
+            kind: 41,
+            count: 3,
+            address_words: 4,
+            flags: flags::V6,
+        };
+        let words = first.words(common(flags::SETTLING, 7), 0x1234_u16.to_be());
+        let header = Header::read_from_bytes(words.as_bytes()).unwrap();
+        let expected = Header {
+            variant_length: Header::length_words(3, 4),
+            protocol: 41,
+            gue_flags: Be16::new(0),
+            version: VERSION,
+            index_count: 3,
+            flags: flags::V6 | flags::SETTLING,
+            site: 7,
+            generation: Be16::new(0x1234),
+            reserved: Be16::new(0),
+        };
+        assert_eq!(header, expected);
     }
 
     #[test]

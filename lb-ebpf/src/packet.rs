@@ -50,10 +50,10 @@ impl XdpPacket {
         let mark = unsafe { (*self.context).data_meta as usize };
         if mark + size_of::<u64>() > self.data {
             // The verifier takes a difference of pointers for any number.
-            return Mark::unlike(opaque(self.end - self.data) as u64);
+            return Mark::none(opaque(self.end - self.data) as u64);
         }
         // SAFETY: the check above proves to the verifier that eight bytes of metadata are there.
-        Mark::of(unsafe { core::ptr::read_unaligned(mark as *const u64) })
+        Mark::of::<Self>(unsafe { core::ptr::read_unaligned(mark as *const u64) })
     }
 
     /// Index of the interface that the packet leaves by, where that is another than it came in by.
@@ -108,7 +108,7 @@ impl Packet for XdpPacket {
             return None;
         }
         // SAFETY: the check above proves to the verifier that `T` lies inside the packet; any bytes are a `T`, at any address.
-        Some(unsafe { &*(at as *const T) })
+        Some(unsafe { &*there(at) })
     }
 
     #[inline(always)]
@@ -119,7 +119,7 @@ impl Packet for XdpPacket {
             return None;
         }
         // SAFETY: as in `get`.
-        Some(unsafe { &*(at as *const T) })
+        Some(unsafe { &*there(at) })
     }
 
     #[inline(always)]
@@ -129,7 +129,7 @@ impl Packet for XdpPacket {
             return None;
         }
         // SAFETY: as in `get`; `&mut self` makes this the only reference.
-        Some(unsafe { &mut *(at as *mut T) })
+        Some(unsafe { &mut *there(at) })
     }
 
     #[inline(always)]
@@ -169,7 +169,7 @@ impl Transit for XdpPacket {
             return None;
         }
         // SAFETY: as in `get_mut`.
-        Some(unsafe { &mut *(at as *mut T) })
+        Some(unsafe { &mut *there(at) })
     }
 
     #[inline(always)]
@@ -223,6 +223,18 @@ extern "C" fn aside(context: *mut xdp_md, skipped: u32, task: u32, a: u32, b: u3
     packet.skip(4 * words as usize);
     let result = lb_common::lb::aside::run(&mut packet, task, a, b);
     result | u64::from(words) << SKIPPED
+}
+
+/// A pointer into the packet, of which the compiler knows that it is none to nothing: it asks no second time.
+///
+/// # Safety
+///
+/// There is a `T` at this address.
+#[inline(always)]
+unsafe fn there<T>(at: usize) -> *mut T {
+    // SAFETY: the caller's.
+    unsafe { core::hint::assert_unchecked(at != 0) };
+    at as *mut T
 }
 
 /// Hides where a number came from: otherwise the compiler may check one register and read through another, which the verifier

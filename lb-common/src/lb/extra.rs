@@ -138,7 +138,7 @@ fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
     attack::check_unknown(case)?;
     let row = by_hash(tables, bank, case);
     if let Some(unknown) = unknown {
-        remembered::meet(tables, bank, case, unknown, row as u16);
+        remembered::meet(tables, bank, case, unknown, row);
     }
     Ok(row)
 }
@@ -148,9 +148,9 @@ fn find<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
 fn by_hash<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
     let key = &bank.shared.flow;
     let hash = if case.options & options::HASH_SRC != 0 {
-        key.hash(&case.flow().of_source()).hash
+        key.hash(&case.flow().of_source())
     } else if case.options & options::HASH_SRC_DST != 0 || case.about & about::FRAGMENT != 0 {
-        key.hash(&case.flow().of_pair()).hash
+        key.hash(&case.flow().of_pair())
     } else {
         case.hash
     };

@@ -3,9 +3,11 @@
 use super::Exit;
 use crate::abi::{Backend, Bank, Shared, TAG};
 use crate::exit::{OrLeave as _, leave};
+use crate::flow;
 use crate::packet::Transit;
 use crate::wire::{
-    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv6, Ports, Tagged, Udp, fold, halves, protocol,
+    Be16, Be32, Ethernet, IPV4_DF, Ipv4, Ipv4Words, Ipv6, Ipv6Words, Ports, Tagged, Udp, UdpWord,
+    fold, halves, protocol,
 };
 
 #[inline(always)]
@@ -16,7 +18,7 @@ pub(super) fn ethernet(at: &mut Ethernet, to: &Backend, ethertype: Be16) {
 }
 
 #[inline(always)]
-pub(super) fn udp(at: &mut Udp, shared: &Shared, source_port: Be16, length: u32) {
+pub(super) fn udp(at: &mut UdpWord, shared: &Shared, source_port: Be16, length: u32) {
     *at = Udp {
         ports: Ports {
             source: source_port,
@@ -24,13 +26,14 @@ pub(super) fn udp(at: &mut Udp, shared: &Shared, source_port: Be16, length: u32)
         },
         length: Be16::new(length as u16),
         checksum: 0,
-    };
+    }
+    .word();
 }
 
 /// The outer IPv4 header (RFC 2003, RFC 6040: DSCP and ECN are those of the inner one). `length`: all of the packet.
 #[inline(always)]
 pub(super) fn outer_ipv4(
-    at: &mut Ipv4,
+    at: &mut Ipv4Words,
     bank: &Bank,
     first: &Backend,
     length: u32,
@@ -56,24 +59,30 @@ pub(super) fn outer_ipv4(
         checksum: !fold(sum),
         source: bank.shared.source_v4,
         destination: first.v4(),
-    };
+    }
+    .words();
 }
 
 /// The outer IPv6 header (RFC 2473). `length`: what follows it; `label`: traffic class and flow label.
 #[inline(always)]
 pub(super) fn outer_ipv6(
-    at: &mut Ipv6,
+    at: &mut Ipv6Words,
     bank: &Bank,
     first: &Backend,
     length: u32,
     label: u32,
     payload: u8,
 ) {
-    at.version_class_label = Be32::new(6 << 28 | label);
-    at.payload_length = Be16::new(length as u16);
-    at.next_header = payload;
-    at.hop_limit = 64;
-    at.set_addresses(bank.shared.source_v6, first.address);
+    let (source, destination) = (bank.shared.source_v6, first.address);
+    *at = Ipv6 {
+        version_class_label: Be32::new(6 << 28 | label),
+        payload_length: Be16::new(length as u16),
+        next_header: payload,
+        hop_limit: 64,
+        source,
+        destination,
+    }
+    .words();
 }
 
 /// Makes room for so many bytes of headers before a packet of `length` bytes, where both fit the tunnel; and before them for the
@@ -99,10 +108,10 @@ pub(super) fn make_room<P: Transit>(
     Ok(())
 }
 
-/// The tunnel's source port: the flow's entropy, among the ports that no service has.
+/// The tunnel's source port: part of the flow's hash, among the ports that no service has.
 #[inline(always)]
-pub(super) const fn source_port(entropy: u16) -> Be16 {
-    Be16::new(0xc000 | entropy & 0x3fff)
+pub(super) const fn source_port(hash: u64) -> Be16 {
+    Be16::new(0xc000 | (hash >> flow::SOURCE_PORT) as u16)
 }
 
 /// Fills the room for the next hop's VLAN tag. The EtherType is where it must be; the addresses move to the front.

@@ -24,12 +24,15 @@ pub(super) struct Inner {
 
 #[inline(always)]
 pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
-    let header = usize::from(ip.version_ihl & 15) * 4;
-    if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
+    // The least is also the usual.
+    const LEAST: usize = 0x45;
+    let version_ihl = usize::from(ip.version_ihl);
+    if version_ihl.wrapping_sub(LEAST) > 10 {
         return leave(Exit::Malformed);
     }
+    let header = size_of::<Ipv4>() + 4 * (version_ihl - LEAST);
     let length = usize::from(ip.total_length.value());
-    if length < header || !packet.holds(L3 + length) {
+    if !packet.holds(L3 + length) {
         return leave(Exit::Malformed);
     }
     let is_fragment = ip.fragment.value() & IPV4_FRAGMENT_MASK != 0;
@@ -44,6 +47,15 @@ pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
         length: length as u32,
         kind: protocol::IPV4,
     })
+}
+
+/// What [`transport`] sees by itself: the IP packet holds its own header.
+#[inline(always)]
+pub(super) fn check_length(inner: &Inner) -> Result<(), Exit> {
+    if inner.transport > L3 + inner.length as usize {
+        return leave(Exit::Malformed);
+    }
+    Ok(())
 }
 
 #[inline(always)]

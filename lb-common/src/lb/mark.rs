@@ -1,9 +1,9 @@
-//! Which packets are a node's own probes.
+//! Which packets are probes.
 
 use crate::abi::PROBE_MARK;
 use crate::packet::{Packet, is_zero};
 
-/// What the metadata before a packet holds besides [`PROBE_MARK`]: zero, and it is a probe.
+/// 1 where a packet is a node's own probe, else 0.
 ///
 /// A number, which the verifier knows nothing of: it need not look at all that follows once for probes and once for others.
 #[derive(Clone, Copy)]
@@ -11,31 +11,31 @@ pub struct Mark(u64);
 
 impl Mark {
     /// A node's own probe.
-    pub const PROBE: Self = Self(0);
+    pub const PROBE: Self = Self(1);
     /// A packet without metadata.
-    pub const NONE: Self = Self::unlike(0);
+    pub const NONE: Self = Self(0);
 
     /// The metadata before a packet.
     #[inline(always)]
-    pub const fn of(metadata: u64) -> Self {
-        Self(metadata ^ PROBE_MARK)
+    pub fn of<P: Packet>(metadata: u64) -> Self {
+        Self(is_zero::<P>(metadata ^ PROBE_MARK))
     }
 
-    /// [`Mark::NONE`], made of any number below 2^32.
+    /// [`Mark::NONE`], made of any number below 2^63.
     #[inline(always)]
-    pub const fn unlike(number: u64) -> Self {
-        Self(number + 1)
+    pub const fn none(number: u64) -> Self {
+        Self(number >> 63)
     }
 
     /// Whether it is a probe.
     #[inline(always)]
     pub const fn is_probe(self) -> bool {
-        self.0 == 0
+        self.0 != 0
     }
 
     /// `bits` where it is a probe, else none.
     #[inline(always)]
-    pub(super) fn bits<P: Packet>(self, bits: u8) -> u8 {
-        bits * is_zero::<P>(self.0) as u8
+    pub(super) const fn bits(self, bits: u8) -> u8 {
+        bits * self.0 as u8
     }
 }

@@ -40,7 +40,7 @@ pub use headers::outer_checksum;
 use crate::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
 use crate::exit::{OrLeave as _, exits, leave};
 use crate::filter::Element;
-use crate::flow::{Flow, FlowHash};
+use crate::flow::Flow;
 use crate::flow_table::{Bucket, Outcome};
 use crate::packet::{Transit, is_zero};
 use crate::rate::Rate;
@@ -188,7 +188,9 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
             return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         } else if inner.protocol == protocol::UDP {
             return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
-        } else if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
+        }
+        inner::check_length(&inner)?;
+        if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
         check_source_v4(bank, ip.source)?;
@@ -253,12 +255,12 @@ impl Errand<'_> {
         inner: &Inner,
         mark: Mark,
     ) -> Result<Exit, Exit> {
-        let FlowHash { hash, entropy } = bank.shared.flow.hash(&self.flow);
+        let hash = bank.shared.flow.hash(&self.flow);
         let case = Case::new(self.service, &self.flow, hash, self.about, mark);
         let choice = Choice {
             service: self.service,
             row: extra::row(tables, bank, &case)?,
-            entropy,
+            hash,
         };
         let kind = if self.v4 {
             age_ipv4(packet)?;
@@ -398,8 +400,8 @@ fn find_vip<T: Tables>(tables: &T, bank: &Bank, address: [u64; 2]) -> Result<Vip
 struct Choice<'b> {
     service: &'b ServiceEntry,
     row: u64,
-    /// For the outer source port.
-    entropy: u16,
+    /// Of the flow itself, for the outer source port.
+    hash: u64,
 }
 
 /// The row is read as early as can be: it is the one read that misses the first-level cache, and what follows hides a part of
@@ -410,7 +412,7 @@ fn choose<'b, P: Transit, T: Tables>(
     bank: &'b Bank,
     vip: Vip,
     key: u64,
-    FlowHash { hash, entropy }: FlowHash,
+    hash: u64,
     case: impl FnOnce(&ServiceEntry, u64) -> Case,
 ) -> Result<Choice<'b>, Exit> {
     let hash = P::settle(hash);
@@ -423,11 +425,7 @@ fn choose<'b, P: Transit, T: Tables>(
     } else {
         extra::row(tables, bank, &case(service, hash))?
     };
-    Ok(Choice {
-        service,
-        row,
-        entropy,
-    })
+    Ok(Choice { service, row, hash })
 }
 
 /// No client has an address that only this host may use, or that the datapath knows.
@@ -503,7 +501,7 @@ fn forward<P: Transit, T: Tables>(
     if row as u16 == abi::ABSENT {
         return leave(Exit::NoBackend);
     }
-    let first = bank.backend(u32::from(service.first_backend) + (row & 0xffff) as u32);
+    let first = bank.backend(u32::from(service.first_backend) + abi::hop(row, 0));
     if first.flags & backend_flags::REACHABLE == 0 {
         return leave(if first.address[1] == 0 {
             Exit::NoBackend
@@ -533,7 +531,7 @@ fn forward<P: Transit, T: Tables>(
         return Ok(Exit::Sent);
     }
     tables.count_service(&service.service_counter, inner.length, new_flow);
-    tables.count_backend(service.first_counter + (row & 0xffff) as u32, inner.length);
+    tables.count_backend(service.first_counter + abi::hop(row, 0), inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)
     } else if packet.leaves_by(first.ifindex) {

@@ -7,7 +7,10 @@ use crate::abi::{Backend, Bank, ServiceEntry, encap};
 use crate::exit::OrLeave as _;
 use crate::packet::Transit;
 use crate::tunnel::PlainHeader;
-use crate::wire::{Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol};
+use crate::wire::{
+    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv4Words, Ipv6, Ipv6Words, Udp, UdpWord,
+    protocol,
+};
 
 /// Puts the headers before the packet.
 #[inline(always)]
@@ -23,7 +26,7 @@ pub(super) fn encapsulate<P: Transit>(
         first,
         length: inner.length,
         mtu: choice.service.tunnel_mtu,
-        entropy: choice.entropy,
+        hash: choice.hash,
         gue: choice.service.encap == encap::GUE,
         kind: inner.kind,
         tos: inner.tos,
@@ -53,7 +56,7 @@ struct Task<'b> {
     first: &'b Backend,
     length: u32,
     mtu: u16,
-    entropy: u16,
+    hash: u64,
     gue: bool,
     kind: u8,
     tos: u8,
@@ -87,9 +90,9 @@ impl Task<'_> {
 
     #[inline(always)]
     fn gue<P: Transit>(&self, packet: &mut P, at: usize) -> Result<(), Exit> {
-        let source_port = source_port(self.entropy);
+        let source_port = source_port(self.hash);
         let length = self.shim() + self.length;
-        let header = packet.get_mut::<Udp>(at).or_leave(Exit::NoHeadroom)?;
+        let header = packet.get_mut::<UdpWord>(at).or_leave(Exit::NoHeadroom)?;
         udp(header, &self.bank.shared, source_port, length);
         *packet
             .get_mut::<PlainHeader>(at + size_of::<Udp>())
@@ -110,7 +113,7 @@ fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     ethernet(frame, task.first, ETHERTYPE_IPV4);
     let length = IP as u32 + task.shim() + task.length;
     outer_ipv4(
-        packet.get_mut::<Ipv4>(L3).or_leave(Exit::NoHeadroom)?,
+        packet.get_mut::<Ipv4Words>(L3).or_leave(Exit::NoHeadroom)?,
         task.bank,
         task.first,
         length,
@@ -130,9 +133,9 @@ fn over_ipv6<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
     ethernet(frame, task.first, ETHERTYPE_IPV6);
     // Routers spread by the flow label where there are no ports (RFC 6438).
-    let label = u32::from(task.tos) << 20 | u32::from(task.entropy);
+    let label = u32::from(task.tos) << 20 | (task.hash >> 48) as u32;
     let length = task.shim() + task.length;
-    let ip = packet.get_mut::<Ipv6>(L3).or_leave(Exit::NoHeadroom)?;
+    let ip = packet.get_mut::<Ipv6Words>(L3).or_leave(Exit::NoHeadroom)?;
     outer_ipv6(ip, task.bank, task.first, length, label, task.payload());
     if task.gue {
         task.gue(packet, L4_V6)

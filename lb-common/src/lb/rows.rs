@@ -10,7 +10,8 @@ use crate::exit::OrLeave as _;
 use crate::packet::{Transit, View};
 use crate::tunnel::{self, Header, Words};
 use crate::wire::{
-    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Udp, protocol, wire,
+    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv4Words, Ipv6,
+    Ipv6Words, Udp, UdpWord, protocol, wire,
 };
 
 /// Puts the headers before the packet.
@@ -20,35 +21,23 @@ pub(super) fn encapsulate<P: Transit>(
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
-    &Choice {
-        service,
-        row,
-        entropy,
-    }: &Choice<'_>,
+    &Choice { service, row, hash }: &Choice<'_>,
     mark: Mark,
 ) -> Result<(), Exit> {
     let hops = Hops {
         row,
         base: u32::from(service.first_backend),
     };
-    let count = hop_count(row);
-    let mut header = Header {
-        variant_length: 0,
-        protocol: inner.kind,
-        gue_flags: Be16::new(0),
-        version: tunnel::VERSION,
-        index_count: count as u8,
-        flags: bank.shared.tunnel_flags
-            | service.tunnel_flags
-            | mark.bits::<P>(tunnel::flags::PROBE),
-        site: bank.shared.site,
-        generation: Be16::from_raw(bank.shared.generation),
-        reserved: Be16::new(0),
+    let count = abi::hop_count(row);
+    let mut header = tunnel::First {
+        kind: inner.kind,
+        count: count as u8,
+        address_words: 1,
+        flags: service.tunnel_flags | mark.bits(tunnel::flags::PROBE),
     };
-    let source_port = source_port(entropy);
+    let source_port = source_port(hash);
     let mtu = service.tunnel_mtu;
     if first.address[0] == 0 {
-        header.variant_length = Header::length_words(count as u8, 1);
         over_ipv4(
             packet,
             bank,
@@ -61,7 +50,7 @@ pub(super) fn encapsulate<P: Transit>(
             mtu,
         )
     } else {
-        header.variant_length = Header::length_words(count as u8, 4);
+        header.address_words = 4;
         header.flags |= tunnel::flags::V6;
         over_ipv6(
             packet,
@@ -96,23 +85,7 @@ struct Hops {
 impl Hops {
     #[inline(always)]
     fn backend(self, bank: &Bank, hop: u32) -> &Backend {
-        bank.backend(self.base + ((self.row >> (16 * hop)) as u32 & 0xffff))
-    }
-}
-
-/// Hops that are there; absent ones are all at the end.
-#[inline(always)]
-const fn hop_count(row: u64) -> u32 {
-    // Absent hops become zeroes, and the last hop that is not zero ends the list.
-    let there = row ^ abi::pack_row([abi::ABSENT; 4]);
-    if there >> 48 != 0 {
-        4
-    } else if there >> 32 != 0 {
-        3
-    } else if there >> 16 != 0 {
-        2
-    } else {
-        1
+        bank.backend(self.base + abi::hop(self.row, hop))
     }
 }
 
@@ -120,16 +93,16 @@ wire! {
     /// All that is constant in length, over IPv4: one check against the end of the packet.
     OverIpv4 {
         ethernet: Ethernet,
-        ip: Ipv4,
-        udp: Udp,
+        ip: Ipv4Words,
+        udp: UdpWord,
         header: Words,
         first: Be32,
     }
     /// The same over IPv6.
     OverIpv6 {
         ethernet: Ethernet,
-        ip: Ipv6,
-        udp: Udp,
+        ip: Ipv6Words,
+        udp: UdpWord,
         header: Words,
         first: Address6,
     }
@@ -145,7 +118,7 @@ fn over_ipv4<P: Transit>(
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
-    header: &Header,
+    header: &tunnel::First,
     count: u32,
     source_port: Be16,
     hops: Hops,
@@ -158,7 +131,7 @@ fn over_ipv4<P: Transit>(
     ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV4);
     outer_ipv4(&mut outer.ip, bank, first, length, inner.tos, protocol::UDP);
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = header.words();
+    outer.header = header.words(bank.shared.header, bank.shared.generation);
     outer.first = Be32::from_raw(first.v4());
     const REST: usize = offset_of!(OverIpv4, first) + 4;
     put_rest(packet, REST, count, |hop| {
@@ -176,7 +149,7 @@ fn over_ipv6<P: Transit>(
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
-    header: &Header,
+    header: &tunnel::First,
     count: u32,
     source_port: Be16,
     hops: Hops,
@@ -190,7 +163,7 @@ fn over_ipv6<P: Transit>(
     let label = u32::from(inner.tos) << 20;
     outer_ipv6(&mut outer.ip, bank, first, udp_length, label, protocol::UDP);
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = header.words();
+    outer.header = header.words(bank.shared.header, bank.shared.generation);
     let [high, low] = first.address;
     outer.first = Address6 { high, low };
     const REST: usize = offset_of!(OverIpv6, first) + 16;

@@ -16,7 +16,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
+use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount, Table, TableWords};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::filter::{Element, Words};
@@ -47,10 +47,8 @@ static mut ROOT: Root = Root {
 #[btf_map(name = "BANKS")]
 static BANK: Array<Bank, BANKS, MAPPABLE> = Array::new();
 #[btf_map]
-static TABLES: ArrayOfMaps<
-    Array<u64, { abi::ROWS as usize }, MAPPABLE>,
-    { abi::TABLES_MAX as usize + 1 },
-> = ArrayOfMaps::new();
+static TABLES: ArrayOfMaps<Array<TableWords, 1, MAPPABLE>, { abi::TABLES_MAX as usize + 1 }> =
+    ArrayOfMaps::new();
 #[btf_map]
 static EXITS: PerCpuArray<ExitCount, { (abi::EXIT_BLOCKS * abi::EXITS_MAX) as usize }> =
     PerCpuArray::new();
@@ -107,18 +105,14 @@ impl<N: Next> Tables for Maps<N> {
     #[inline(always)]
     fn bank(&self) -> Option<&Bank> {
         let root = &raw const ROOT;
-        // SAFETY: a variable of the program, of which the agent changes one byte while packets come.
-        let version = unsafe { (&raw const (*root).abi_version).read_volatile() };
-        if version != abi::ABI_VERSION {
-            return None;
-        }
-        // SAFETY: as above, and the kernel reads it.
+        // SAFETY: a variable of the program, of which the agent changes one byte while packets come; the kernel reads it.
         indexed::value(&BANK, unsafe { &(*root).bank })
     }
 
     #[inline(always)]
     fn row(&self, table: &u32, row: u32) -> Option<u64> {
-        indexed::map(&TABLES, table)?.get(row).copied()
+        let words = indexed::map(&TABLES, table)?.get(0)?;
+        Some(Table::of(words).row(row))
     }
 
     #[inline(always)]
@@ -320,6 +314,11 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         .unwrap_or_default();
     let told = WATCHED && !mark.is_probe() && watch::arrived(context.ctx) != 0;
     let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), mark);
+    // Of all ways the one that most packets take, by itself.
+    if !WATCHED && exit == Exit::Sent && !mark.is_probe() {
+        count(&packet, Exit::Sent, bytes);
+        return xdp_action::XDP_TX;
+    }
     let counted = if mark.is_probe() { Exit::Probe } else { exit };
     count(&packet, counted, bytes);
     if told {
@@ -345,10 +344,6 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         if N::BACKEND && exit.action() == Action::Local {
             count(&packet, Exit::NoLocalBackend, bytes);
         }
-    }
-    // Of all exits the one that most packets take, asked for first.
-    if exit == Exit::Sent {
-        return xdp_action::XDP_TX;
     }
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,

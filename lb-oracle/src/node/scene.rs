@@ -467,7 +467,7 @@ fn shared() -> Shared {
         source_v6: words(ip(NODES[2])),
         tunnel_port: tunnel::PORT.to_be(),
         generation: 7_u16.to_be(),
-        site: 3,
+        header: tunnel::common(0, 3),
         prefixes: 1,
         // More than any test asks for.
         answers_per_jiffy: u16::MAX,

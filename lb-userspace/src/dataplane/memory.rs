@@ -40,7 +40,7 @@ pub(super) struct Memory<T> {
     _entries: PhantomData<T>,
 }
 
-// SAFETY: the mapping belongs to the value and is not bound to a thread; all access is through `read` and `write`.
+// SAFETY: the mapping belongs to the value and is not bound to a thread; all access is through its methods.
 unsafe impl<T: Send> Send for Memory<T> {}
 // SAFETY: entries are read and written as plain values; the agent writes only what no packet reads.
 unsafe impl<T: Sync> Sync for Memory<T> {}
@@ -109,30 +109,15 @@ impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
 }
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Memory<T> {
-    /// The entry at `index`.
-    ///
-    /// # Panics
-    ///
-    /// Where `index` is not in the array: the plan and the maps are built from the same limits.
-    pub(super) fn read(&self, index: u32) -> T {
-        // SAFETY: `entry` is inside the mapping and aligned (entries are multiples of eight bytes in a page-aligned mapping).
-        unsafe { self.entry(index).read_volatile() }
-    }
-
     /// Replaces the entry at `index`, which no packet may be reading, or which is one word.
     ///
     /// # Panics
     ///
-    /// As [`Memory::read`].
+    /// Where `index` is not in the array: the plan and the maps are built from the same limits.
     pub(super) fn write(&mut self, index: u32, value: T) {
         std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
-        // SAFETY: as in `read`.
+        // SAFETY: `entry` is inside the mapping and aligned (entries are multiples of eight bytes in a page-aligned mapping).
         unsafe { self.entry(index).write_volatile(value) }
-    }
-
-    /// All entries.
-    pub(super) fn to_vec(&self) -> Vec<T> {
-        (0..self.entries).map(|index| self.read(index)).collect()
     }
 }
 

@@ -130,7 +130,7 @@ pub struct Dataplane {
     loaded: Xdp,
     root: RootMap,
     banks: Mappable<Bank>,
-    tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
+    tables: ArrayOfMaps<MapData, Array<MapData, RowsOfTable>>,
     inner: BTreeMap<u32, Table>,
     filters: Filters,
     /// Of services with rates, by their counter.
@@ -142,11 +142,19 @@ pub struct Dataplane {
     pins: Pins,
 }
 
+/// What a table's map holds.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct RowsOfTable(abi::TableWords);
+
+// SAFETY: words.
+unsafe impl aya::Pod for RowsOfTable {}
+
 /// Rows of a pool.
 struct Table {
-    /// For single rows, and for the outer map.
-    map: Array<MapData, u64>,
-    rows: Mappable<u64>,
+    /// For the outer map.
+    map: Array<MapData, RowsOfTable>,
+    rows: Mappable<abi::Table>,
 }
 
 impl Dataplane {
@@ -303,7 +311,8 @@ impl Dataplane {
             if let Some(table) = self.inner.get(&index)
                 && !image.tables.contains_key(&index)
             {
-                let rows = table.rows.map()?.to_vec().into();
+                let memory = table.rows.map()?;
+                let rows = memory.get(0).ok_or(NO_TABLE)?.rows().collect();
                 image.tables.insert(index, rows);
             }
         }
@@ -421,7 +430,7 @@ impl Dataplane {
     /// The table is in the outer map before it is pinned: a pinned one needs nothing more when it is adopted.
     fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
         let pin = self.pins.tables().join(index.to_string());
-        let map = Array::<MapData, u64>::create(abi::ROWS, maps::MAPPABLE)
+        let map = Array::<MapData, RowsOfTable>::create(1, maps::MAPPABLE)
             .map_err(DataplaneError::map("table"))?;
         self.tables
             .set(index, &map, 0)
@@ -440,8 +449,9 @@ impl Dataplane {
             .get(&index)
             .ok_or(DataplaneError::NoTable(index))?;
         let mut memory = table.rows.map()?;
-        for (row, value) in (0..).zip(rows) {
-            memory.write(row, *value);
+        let table = memory.get_mut(0).ok_or(NO_TABLE)?;
+        for (number, row) in (0..).zip(rows) {
+            table.set(number, *row);
         }
         Ok(())
     }
@@ -498,6 +508,7 @@ impl Dataplane {
 }
 
 const NO_BANK: DataplaneError = DataplaneError::Object("the root names no bank");
+const NO_TABLE: DataplaneError = DataplaneError::Object("a table holds no rows");
 const NO_TRACE: DataplaneError = DataplaneError::Object("nobody traces");
 /// Bytes of the ring for packets where nobody watches: the kernel has none smaller.
 const UNUSED_RING: u32 = 1;

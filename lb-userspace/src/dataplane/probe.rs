@@ -340,10 +340,11 @@ impl Tables for HostTables<'_> {
     }
 
     fn row(&self, table: &u32, row: u32) -> Option<u64> {
-        let hops = self.plane.inner.get(table)?.map.get(&row, 0).ok()?;
+        let table = self.plane.inner.get(table)?.rows.map().ok()?;
+        let hops = table.get(0)?.row(row);
         self.asked.row.set(Some(row));
-        let first = hops as u16;
-        self.asked.hop.set((first != abi::ABSENT).then_some(first));
+        let there = hops as u16 != abi::ABSENT;
+        self.asked.hop.set(there.then(|| abi::hop(hops, 0) as u16));
         Some(hops)
     }
 

@@ -23,11 +23,11 @@ impl RootMap {
         maps::of(object, SECTION).map(Self)
     }
 
-    /// What packets read of that pinned among the maps in `maps_dir`; zeroes where there is none.
+    /// What packets read of that pinned among the maps in `maps_dir`; [`Root::EMPTY`] where there is none.
     pub(super) fn pinned(maps_dir: &Path) -> Result<Root, DataplaneError> {
         let path = maps_dir.join(PIN);
         if !path.exists() {
-            return Ok(Root::default());
+            return Ok(Root::EMPTY);
         }
         let data = MapData::from_pin(path).and_then(Map::from_map_data);
         let map = data.map_err(DataplaneError::map(PIN))?;

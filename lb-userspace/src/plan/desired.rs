@@ -332,6 +332,7 @@ impl Desired {
             source_v6: self
                 .source_v6
                 .map_or([0; 2], |address| address_words(address.octets())),
+            header: tunnel::common(0, 0),
             tunnel_port: tunnel::PORT.to_be(),
             generation: (self.generation as u16).to_be(),
             answers_per_jiffy: (ANSWERS_PER_SEC.div_ceil(self.jiffies_per_sec.max(1))) as u16,

@@ -241,10 +241,7 @@ fn shared_fields(a: &Shared, b: &Shared) -> Fields {
         ),
         ("tunnel port", a.tunnel_port == b.tunnel_port),
         ("generation", a.generation == b.generation),
-        (
-            "tunnel flags",
-            (a.tunnel_flags, a.site) == (b.tunnel_flags, b.site),
-        ),
+        ("tunnel flags", a.header == b.header),
         (
             "rate of answers",
             (a.answers_per_jiffy, a.answers_max) == (b.answers_per_jiffy, b.answers_max),

@@ -342,7 +342,7 @@ fn too_much_is_a_limit_with_numbers() {
         .expect_err("too many");
     assert_eq!(
         error.to_string(),
-        "backends of a pool: 70000 wanted, 65535 possible in this version; split the configuration over more nodes"
+        "backends of a pool: 70000 wanted, 16383 possible in this version; split the configuration over more nodes"
     );
 }
 

@@ -61,7 +61,7 @@ fn source_hash(bank: &Bank, case: &Case, rates: &Rates) -> u32 {
         source,
         ..case.flow()
     };
-    (bank.shared.flow.hash(&flow.of_source()).hash >> 32) as u32
+    (bank.shared.flow.hash(&flow.of_source()) >> 32) as u32
 }
 
 /// The first bits of a word, all of them from 64 on.

@@ -49,15 +49,16 @@ pub(super) fn find<T: Tables>(
     }
 }
 
-/// Notes or enters a flow that nobody has, and whose row's first hop is `first`.
+/// Notes or enters a flow that nobody has, and whose row is `row`.
 ///
 /// Its place is computed anew: handed over from [`find`], the compiler would leave it undefined on ways that do not come here, and the
 /// verifier refuses to copy that.
 #[inline(always)]
-pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unknown, first: u16) {
-    if first == abi::ABSENT {
+pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unknown, row: u64) {
+    if row as u16 == abi::ABSENT {
         return;
     }
+    let first = abi::hop(row, 0) as u16;
     let place = Place::new(bank.shared.flow.place(case.hash), tables.flow_buckets());
     let sight = sight(bank, case, place, tables.tick());
     let member = Member {

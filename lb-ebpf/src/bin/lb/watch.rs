@@ -13,6 +13,7 @@ use lb_common::budget::Budget;
 use lb_common::lb::Exit;
 use lb_common::lb::trace::{Asked, CAPTURE_MAX, Desk, Head};
 use lb_common::packet::{Packet as _, Transit as _};
+use lb_common::wire::Ethernet;
 use lb_ebpf::given::jiffies;
 use lb_ebpf::packet::{XdpPacket, opaque};
 
@@ -60,7 +61,8 @@ fn write_down(context: *mut xdp_md) -> bool {
     } else {
         CAPTURE_MAX
     });
-    if captured == 0 || captured > CAPTURE_MAX {
+    // More than nothing, in a way that verifiers before Linux 6.8 see: they learn nothing of what a number is not.
+    if captured < size_of::<Ethernet>() || captured > CAPTURE_MAX {
         return false;
     }
     // SAFETY: the context is that of the running program, and the room behind the pointer is as long as the checks above say.

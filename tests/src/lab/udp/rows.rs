@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use anylb::dataplane::layout;
 use anylb::plan::desired::{address_of, words};
 use aya::maps::MapData;
-use lb_common::abi::{self, Bank, Root, ServiceEntry};
+use lb_common::abi::{self, Bank, Root, ServiceEntry, Table};
 use lb_common::flow::Flow;
 use lb_common::frame::Frame;
 use lb_common::wire::{Be16, Ports, protocol};
@@ -70,13 +70,14 @@ impl ServiceRows<'_> {
             },
             protocol: protocol::UDP,
         };
-        let row = self.bank.shared.flow.hash(&flow).hash as u32 & (abi::ROWS - 1);
-        let hops = value(&self.table, row)?;
-        let hop = u16::read_from_prefix(&hops).map_err(|_| anyhow!("an empty row"))?;
-        ensure!(hop.0 != abi::ABSENT, "row {row} has no hop");
+        let row = self.bank.shared.flow.hash(&flow) as u32 & (abi::ROWS - 1);
+        let table = value(&self.table, 0)?;
+        let table = Table::ref_from_bytes(&table).map_err(|error| anyhow!("a table: {error}"))?;
+        let hops = table.row(row);
+        ensure!(hops as u16 != abi::ABSENT, "row {row} has no hop");
         let backend = self
             .bank
-            .backend(u32::from(self.entry.first_backend) + u32::from(hop.0));
+            .backend(u32::from(self.entry.first_backend) + abi::hop(hops, 0));
         Ok(address_of(backend.address))
     }
 }
