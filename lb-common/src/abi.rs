@@ -63,8 +63,10 @@ pub const EXIT_BLOCKS: u32 = 64;
 pub const TAG: u32 = 4;
 /// A hop that is not there.
 pub const ABSENT: u16 = 0xffff;
-/// Indexes of backends in a pool are below; the last one there is would be taken for [`ABSENT`].
-pub const INDEXES_MAX: u16 = 1 << 14;
+/// Bits of a backend's index in its pool.
+pub const INDEX_BITS: u32 = 14;
+/// Indexes are below: one of all ones would be taken for [`ABSENT`].
+pub const INDEXES_MAX: u16 = (1 << INDEX_BITS) - 1;
 
 /// Values of maps, with the size of each.
 macro_rules! values {
@@ -613,7 +615,7 @@ pub const fn pack_row([first, second, third, fourth]: [u16; 4]) -> u64 {
     let further = (second != ABSENT) as u16 + (third != ABSENT) as u16 + (fourth != ABSENT) as u16;
     let low = match first {
         ABSENT => ABSENT,
-        index => index & (INDEXES_MAX - 1) | further << INDEXES_MAX.trailing_zeros(),
+        index => index & INDEXES_MAX | further << INDEX_BITS,
     };
     low as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
 }
@@ -621,13 +623,13 @@ pub const fn pack_row([first, second, third, fourth]: [u16; 4]) -> u64 {
 /// Hops of a row that has any.
 #[inline(always)]
 pub const fn hop_count(row: u64) -> u32 {
-    ((row >> INDEXES_MAX.trailing_zeros()) as u32 & 3) + 1
+    ((row >> INDEX_BITS) as u32 & 3) + 1
 }
 
 /// A hop of a row that has it: the index of a backend in the pool.
 #[inline(always)]
 pub const fn hop(row: u64, number: u32) -> u32 {
-    let mask = if number == 0 { INDEXES_MAX - 1 } else { 0xffff };
+    let mask = if number == 0 { INDEXES_MAX } else { 0xffff };
     (row >> (16 * number)) as u32 & mask as u32
 }
 
@@ -646,7 +648,7 @@ mod tests {
             ([5, ABSENT, ABSENT, ABSENT], 1),
             ([5, 6, ABSENT, ABSENT], 2),
             ([5, 0, 7, ABSENT], 3),
-            ([INDEXES_MAX - 2, 6, 7, INDEXES_MAX - 2], 4),
+            ([INDEXES_MAX - 1, 6, 7, INDEXES_MAX - 1], 4),
         ] {
             let row = pack_row(hops);
             assert_ne!(row as u16, ABSENT);

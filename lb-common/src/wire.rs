@@ -222,6 +222,14 @@ impl Ethernet {
     }
 }
 
+impl Address6 {
+    /// From its words.
+    #[inline(always)]
+    pub const fn of([high, low]: [u64; 2]) -> Self {
+        Self { high, low }
+    }
+}
+
 impl Ipv4 {
     /// The same bytes.
     #[inline(always)]
@@ -263,14 +271,10 @@ impl Ipv6 {
             | (u16::from_le(self.payload_length.raw()) as u64) << 32
             | (self.next_header as u64) << 48
             | (self.hop_limit as u64) << 56;
-        let ([source_high, source_low], [high, low]) = (self.source, self.destination);
         Ipv6Words {
             first: first.to_le(),
-            source: Address6 {
-                high: source_high,
-                low: source_low,
-            },
-            destination: Address6 { high, low },
+            source: Address6::of(self.source),
+            destination: Address6::of(self.destination),
         }
     }
 

@@ -164,12 +164,10 @@ fn over_ipv6<P: Transit>(
     outer_ipv6(&mut outer.ip, bank, first, udp_length, label, protocol::UDP);
     udp(&mut outer.udp, &bank.shared, source_port, udp_length);
     outer.header = header.words(bank.shared.header, bank.shared.generation);
-    let [high, low] = first.address;
-    outer.first = Address6 { high, low };
+    outer.first = Address6::of(first.address);
     const REST: usize = offset_of!(OverIpv6, first) + 16;
     put_rest(packet, REST, count, |hop| {
-        let [high, low] = hops.backend(bank, hop).address;
-        Address6 { high, low }
+        Address6::of(hops.backend(bank, hop).address)
     })
 }
 

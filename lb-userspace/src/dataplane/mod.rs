@@ -130,7 +130,7 @@ pub struct Dataplane {
     loaded: Xdp,
     root: RootMap,
     banks: Mappable<Bank>,
-    tables: ArrayOfMaps<MapData, Array<MapData, RowsOfTable>>,
+    tables: ArrayOfMaps<MapData, Array<MapData, abi::TableWords>>,
     inner: BTreeMap<u32, Table>,
     filters: Filters,
     /// Of services with rates, by their counter.
@@ -142,18 +142,10 @@ pub struct Dataplane {
     pins: Pins,
 }
 
-/// What a table's map holds.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct RowsOfTable(abi::TableWords);
-
-// SAFETY: words.
-unsafe impl aya::Pod for RowsOfTable {}
-
 /// Rows of a pool.
 struct Table {
     /// For the outer map.
-    map: Array<MapData, RowsOfTable>,
+    map: Array<MapData, abi::TableWords>,
     rows: Mappable<abi::Table>,
 }
 
@@ -430,7 +422,7 @@ impl Dataplane {
     /// The table is in the outer map before it is pinned: a pinned one needs nothing more when it is adopted.
     fn create_table(&mut self, index: u32) -> Result<(), DataplaneError> {
         let pin = self.pins.tables().join(index.to_string());
-        let map = Array::<MapData, RowsOfTable>::create(1, maps::MAPPABLE)
+        let map = Array::<MapData, abi::TableWords>::create(1, maps::MAPPABLE)
             .map_err(DataplaneError::map("table"))?;
         self.tables
             .set(index, &map, 0)

@@ -4,13 +4,14 @@
 //! tunnel header says so to the backend. The kernel tells action and bytes; the name of the exit comes from the same decision
 //! code on the host, over the same maps.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use lb_common::abi::{self, Bank, PROBE_MARK};
+use lb_common::abi::{self, Bank, PROBE_MARK, Table};
 use lb_common::exit::Action;
 use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, Outcome};
@@ -39,7 +40,8 @@ pub struct ProbeResult {
     pub row: u32,
     /// Hops in the tunnel header, in order; of a pool of plain backends the one that the row names. Empty where there is none.
     pub hops: Vec<IpAddr>,
-    /// Where packets of the flow go that are not its first, by CPU: those which remember it.
+    /// Where packets of the flow go that are not its first, by CPU: those which remember it. Only of a packet that is probed alone,
+    /// see [`Dataplane::probe`].
     pub remembered: Vec<Remembered>,
     /// The packet as it left the program.
     pub packet: Vec<u8>,
@@ -116,12 +118,12 @@ impl Prober<'_> {
         Ok(ProbeResult {
             action,
             exit,
-            row: self.tables.asked.row.get().unwrap_or_default(),
+            row: self.tables.asked.row.get().map_or(0, |(row, _)| row),
             hops: match (exit, hops(&output)) {
                 (Exit::Sent, None) => self.plain_hop(packet, &output).into_iter().collect(),
                 (_, hops) => hops.unwrap_or_default(),
             },
-            remembered: self.remembered(),
+            remembered: Vec::new(),
             agrees: action == exit.action() && same_bytes,
             packet: output,
         })
@@ -131,12 +133,12 @@ impl Prober<'_> {
 impl Prober<'_> {
     /// The backend of a packet that was sent to it alone: by the row of a service with options, else by the outer header.
     fn plain_hop(&self, packet: &[u8], sent: &[u8]) -> Option<IpAddr> {
-        let Asked { case, hop, .. } = &self.tables.asked;
-        if let (Some(case), Some(hop)) = (case.get(), hop.get()) {
-            let bank = self.tables.bank()?;
-            return Some(to_ip(
-                bank.backend(case.first_backend + u32::from(hop)).address,
-            ));
+        let Asked { case, row } = &self.tables.asked;
+        if let (Some(case), Some((_, hops))) = (case.get(), row.get())
+            && hops as u16 != abi::ABSENT
+        {
+            let first = case.first_backend + abi::hop(hops, 0);
+            return Some(to_ip(self.tables.bank()?.backend(first).address));
         }
         (sent.len() > packet.len()).then(|| outer_destination(sent))?
     }
@@ -169,9 +171,14 @@ impl Dataplane {
         })
     }
 
-    /// Runs the loaded program on one packet; see [`Prober::probe`].
+    /// Runs the loaded program on one packet; see [`Prober::probe`]. Asks every CPU what it remembers as well.
     pub fn probe(&self, packet: &[u8]) -> Result<ProbeResult, DataplaneError> {
-        self.prober()?.probe(packet)
+        let prober = self.prober()?;
+        let result = prober.probe(packet)?;
+        Ok(ProbeResult {
+            remembered: prober.remembered(),
+            ..result
+        })
     }
 
     /// The first packet of a flow, as a router would hand it to us: a SYN, or an empty datagram.
@@ -295,6 +302,8 @@ struct HostTables<'a> {
     plane: &'a Dataplane,
     banks: Memory<Bank>,
     filters: BTreeMap<u32, Memory<Element>>,
+    /// Those that a packet has asked for.
+    tables: RefCell<BTreeMap<u32, Memory<Table>>>,
     asked: Asked,
 }
 
@@ -303,16 +312,14 @@ struct HostTables<'a> {
 struct Asked {
     /// Of a service with options.
     case: Cell<Option<Case>>,
-    row: Cell<Option<u32>>,
-    /// The row's first.
-    hop: Cell<Option<u16>>,
+    /// Its number and its hops.
+    row: Cell<Option<(u32, u64)>>,
 }
 
 impl Asked {
     fn clear(&self) {
         self.case.take();
         self.row.take();
-        self.hop.take();
     }
 }
 
@@ -322,6 +329,7 @@ impl<'a> HostTables<'a> {
             plane,
             banks: plane.banks.map()?,
             filters: plane.filters.mapped()?,
+            tables: RefCell::default(),
             asked: Asked::default(),
         })
     }
@@ -340,11 +348,13 @@ impl Tables for HostTables<'_> {
     }
 
     fn row(&self, table: &u32, row: u32) -> Option<u64> {
-        let table = self.plane.inner.get(table)?.rows.map().ok()?;
+        let mut tables = self.tables.borrow_mut();
+        let table = match tables.entry(*table) {
+            Entry::Occupied(mapped) => mapped.into_mut(),
+            Entry::Vacant(place) => place.insert(self.plane.inner.get(table)?.rows.map().ok()?),
+        };
         let hops = table.get(0)?.row(row);
-        self.asked.row.set(Some(row));
-        let there = hops as u16 != abi::ABSENT;
-        self.asked.hop.set(there.then(|| abi::hop(hops, 0) as u16));
+        self.asked.row.set(Some((row, hops)));
         Some(hops)
     }
 

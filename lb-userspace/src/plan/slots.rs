@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::{Op, PlanError};
 use crate::model::PoolName;
 
-/// Backends of a pool at most.
-const INDEXES: u16 = abi::INDEXES_MAX - 1;
-
 /// Kept in the state file, so that a restarted agent gives the same numbers to the same names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
@@ -46,14 +43,14 @@ impl Slots {
         let slots = self.members.entry(pool.clone()).or_default();
         slots.retain(|address, _| wanted.contains(address));
         let used: BTreeSet<_> = slots.values().copied().collect();
-        let mut free = (0..INDEXES).filter(|slot| !used.contains(slot));
+        let mut free = (0..abi::INDEXES_MAX).filter(|slot| !used.contains(slot));
         let mut taken = Vec::new();
         for address in wanted {
             if let Entry::Vacant(vacant) = slots.entry(address) {
                 let limit = PlanError::Limit {
                     what: "backends of a pool",
                     wanted: members.len(),
-                    limit: usize::from(INDEXES),
+                    limit: usize::from(abi::INDEXES_MAX),
                 };
                 let slot = free.next().ok_or(limit)?;
                 vacant.insert(slot);

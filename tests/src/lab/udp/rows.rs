@@ -27,7 +27,8 @@ pub struct Rows {
 pub struct ServiceRows<'a> {
     bank: &'a Bank,
     entry: ServiceEntry,
-    table: MapData,
+    /// A [`Table`].
+    table: Vec<u8>,
 }
 
 impl Rows {
@@ -54,6 +55,7 @@ impl Rows {
             .find_service::<Frame>(key, mixed)
             .context("no such service")?;
         let table = open(&self.pins.join(format!("tables/{}", entry.table)))?;
+        let table = value(&table, 0)?;
         Ok(ServiceRows { bank, entry, table })
     }
 }
@@ -71,8 +73,8 @@ impl ServiceRows<'_> {
             protocol: protocol::UDP,
         };
         let row = self.bank.shared.flow.hash(&flow) as u32 & (abi::ROWS - 1);
-        let table = value(&self.table, 0)?;
-        let table = Table::ref_from_bytes(&table).map_err(|error| anyhow!("a table: {error}"))?;
+        let table =
+            Table::ref_from_bytes(&self.table).map_err(|error| anyhow!("a table: {error}"))?;
         let hops = table.row(row);
         ensure!(hops as u16 != abi::ABSENT, "row {row} has no hop");
         let backend = self
