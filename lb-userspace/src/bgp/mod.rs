@@ -12,12 +12,13 @@
 //! | [`fsm`] | RFC 4271's state machine for one peer, two connections and their collision | yes |
 //! | [`rib`] | Adj-RIB-Out: wanted routes against sent ones, as UPDATEs | yes |
 //! | `discovery` | who the router on an interface is, by router advertisements | in part |
-//! | [`speaker`], `range`, `session`, `link`, `listener`, `transport` | listeners and one task per peer | no |
+//! | [`speaker`], `range`, `session`, `channels`, `link`, `listener`, `transport` | listeners and one task per peer | no |
 //! | [`status`] | what it tells about its peers | yes |
 //!
 //! Invariant: no OPEN is sent before the first route set is known, and no End-of-RIB before a route set says that it
 //! is complete; both would make a peer that holds our routes through a restart drop them.
 
+mod channels;
 pub mod codec;
 pub mod community;
 pub mod config;
@@ -47,7 +48,7 @@ pub use error::SpeakerError;
 pub use fsm::State;
 pub use interface_name::InterfaceName;
 pub use path::Path;
-pub use peer_name::{PeerName, first_host};
+pub use peer_name::{PeerName, first_host, is_half_an_address};
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
 pub use status::{Discovery, NotificationKey, PeerSettings, PeerStatus, RangeStatus, Strangers};

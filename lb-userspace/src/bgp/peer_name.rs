@@ -84,6 +84,11 @@ pub fn first_host(range: &IpNet) -> IpAddr {
     range.hosts().next().unwrap_or(range.addr())
 }
 
+/// Whether it is no name of an interface here, because it reads as a part of an IPv4 address.
+pub fn is_half_an_address(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
 impl std::fmt::Display for PeerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -116,9 +121,7 @@ impl FromStr for PeerName {
                 false => Err(NoPeerName),
             };
         }
-        let number = |c: char| c.is_ascii_digit() || c == '.';
-        let interface = || match text.chars().all(number) {
-            // Half an address.
+        let interface = || match is_half_an_address(text) {
             true => Err(NoPeerName),
             false => text
                 .parse()

@@ -11,13 +11,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::channels::{Channels, Command};
 use super::codec;
 use super::config::{GracefulRestart, PeerConfig, SpeakerConfig};
 use super::link::Link;
 use super::notification::{Notification, code, subcode};
 use super::rib::Tables;
 use super::route::RouteSet;
-use super::session::{Channels, Command, Session, seed};
+use super::session::{Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared};
 
 /// Connections that wait for their refusal to be read; more are closed without a word.
@@ -178,7 +179,7 @@ impl Range {
         }
         // Nobody has it once the speaker stops.
         if let Some(member) = inner.members.remove(&remote) {
-            let shared = member.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let shared = Shared::lock(&member.shared);
             let status = &shared.status;
             let reason = status.last_failure.as_ref().or(status.last_reset.as_ref());
             inner.status.ended += 1;
@@ -201,14 +202,7 @@ impl Range {
     pub fn members(&self) -> Vec<PeerStatus> {
         let inner = self.lock();
         let shared = inner.members.values().map(|member| &member.shared);
-        shared
-            .map(|shared| {
-                shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .status()
-            })
-            .collect()
+        shared.map(|shared| Shared::lock(shared).status()).collect()
     }
 
     /// Ways to the tasks of all members, or of the one with this address.

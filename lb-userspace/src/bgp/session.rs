@@ -4,13 +4,14 @@ use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::channels::{Channels, Command};
 use super::codec::{self, Message, Open};
 use super::config::{END_OF_RIB_MARGIN, PeerConfig, SpeakerConfig};
 use super::fsm::{
@@ -27,61 +28,6 @@ use super::route::{Family, RouteSet};
 use super::sockopt::set_md5_password;
 use super::status::{Shared, count_notification};
 use super::transport;
-
-/// What the speaker asks of a peer's task.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Answer when the current routes have been sent.
-    Flush(oneshot::Sender<()>),
-    /// End the session with these words, and have none until [`Command::Enable`].
-    ShutDown(String, oneshot::Sender<()>),
-    /// Sign with this from now on, in the session as well.
-    Rekey(String),
-    /// Take [`Command::ShutDown`] back.
-    Enable(oneshot::Sender<()>),
-    /// Send every route again, and answer how many those are; none: there is no session.
-    Refresh(oneshot::Sender<Option<usize>>),
-    /// Send this and end.
-    Stop(Notification),
-}
-
-/// Ends of the channels of a peer's task.
-pub(super) struct Channels {
-    pub commands: mpsc::Receiver<Command>,
-    pub incoming: mpsc::Receiver<TcpStream>,
-    pub routes: watch::Receiver<Option<Arc<RouteSet>>>,
-    pub path: watch::Receiver<Option<Path>>,
-    /// Where the peer is.
-    pub remote: watch::Receiver<Result<Remote, Absence>>,
-}
-
-/// Connections of one peer that wait for its task.
-const INCOMING_MAX: usize = 4;
-/// Orders that wait for it.
-const COMMANDS_MAX: usize = 4;
-
-impl Channels {
-    /// New ones, with the ends that others have: for connections, and for orders.
-    pub fn new(
-        routes: &watch::Receiver<Option<Arc<RouteSet>>>,
-        path: watch::Receiver<Option<Path>>,
-        remote: watch::Receiver<Result<Remote, Absence>>,
-    ) -> (Channels, mpsc::Sender<TcpStream>, mpsc::Sender<Command>) {
-        let (door, incoming) = mpsc::channel(INCOMING_MAX);
-        let (orders, commands) = mpsc::channel(COMMANDS_MAX);
-        // A receiver that has not seen the value there is: the task must begin with it.
-        let mut routes = routes.clone();
-        routes.mark_changed();
-        let channels = Channels {
-            commands,
-            incoming,
-            routes,
-            path,
-            remote,
-        };
-        (channels, door, orders)
-    }
-}
 
 type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
@@ -146,11 +92,7 @@ impl Session {
         seed: u64,
     ) -> Session {
         let settings = Settings::new(speaker, &config);
-        let name = shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .status
-            .name;
+        let name = Shared::lock(&shared).status.name;
         let remote = *channels.remote.borrow();
         let held_back = config
             .graceful_restart
@@ -774,10 +716,7 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Nothing that could panic happens while it is held.
-        self.shared
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        Shared::lock(&self.shared)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::channels::{Channels, Command};
 use super::config::{PeerConfig, SpeakerConfig};
 use super::discovery::{self, Finder};
 use super::error::SpeakerError;
@@ -20,7 +21,7 @@ use super::peer_name::PeerName;
 use super::range::Range;
 use super::remote::Absence;
 use super::route::RouteSet;
-use super::session::{Channels, Command, Session, seed};
+use super::session::{Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared, Strangers};
 use super::transport;
 
@@ -152,12 +153,8 @@ impl Speaker {
 
     /// Every peer that has an address, in the order of the configuration; then the members of ranges.
     pub fn status(&self) -> Vec<PeerStatus> {
-        let named = self.peers.iter().map(|p| {
-            p.shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .status()
-        });
+        let peers = self.peers.iter();
+        let named = peers.map(|peer| Shared::lock(&peer.shared).status());
         let members = self.ranges.iter().flat_map(|range| range.members());
         named.chain(members).collect()
     }

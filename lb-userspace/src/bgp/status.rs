@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -222,6 +222,11 @@ impl Shared {
             status: PeerStatus::new(speaker, peer),
             changed_at: Instant::now(),
         }
+    }
+
+    /// Of whoever wants to read or change it. Nothing that could panic happens while it is held.
+    pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As of now.

@@ -287,7 +287,7 @@ const HOLD_TIME: Duration = Duration::from_secs(9);
 const MEMBERS_MAX: usize = 16;
 
 /// What a peer is known by; one of them.
-const NAMES: [&str; 3] = ["address", "range", "interface"];
+pub(super) const NAMES: [&str; 3] = ["address", "range", "interface"];
 
 /// By what the peer is known.
 fn name(fields: &Fields<'_, '_>) -> Option<Placed<PeerName>> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use toml::{Table, Value};
 
+use super::bgp::NAMES;
 use super::json_schema::literal;
 use super::schema::{FILE, Key, Presence, Section};
 use super::value::in_words;
@@ -158,8 +159,8 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
         ("bgp.peer", "max_peers") => table.contains_key("range"),
         ("bgp.peer", "port" | "passive") => !table.contains_key("range"),
         ("bgp.peer", "bfd") => !table.contains_key("range") && !table.contains_key("interface"),
-        ("bgp.peer", key @ ("address" | "range" | "interface")) => {
-            let mut names = ["address", "range", "interface"].into_iter();
+        ("bgp.peer", key) if NAMES.contains(&key) => {
+            let mut names = NAMES.into_iter();
             !names.any(|name| name != key && table.contains_key(name))
         }
         ("bgp.peer", "med" | "prepend") => {

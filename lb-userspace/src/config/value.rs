@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::fields::NOT_SUPPORTED;
 use super::place::Span;
-use crate::bgp::{LinkBandwidth, PeerName, first_host};
+use crate::bgp::{LinkBandwidth, PeerName, first_host, is_half_an_address};
 
 /// Why a value is not taken. The key and the place are put to it by whoever knows them.
 #[derive(Clone, Debug, PartialEq)]
@@ -315,7 +315,7 @@ pub fn peer_interface(value: &DeValue<'_>) -> Read<PeerName> {
             )
         }
         Ok(PeerName::Range(_)) | Err(_) => {
-            let digits = written.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            let digits = is_half_an_address(written);
             Err(Reject::is_no(written, "name of an interface")
                 .help_if(digits, "one of digits alone would read as an address")
                 .help_if(written.len() > 15, "the kernel's have at most 15 bytes"))

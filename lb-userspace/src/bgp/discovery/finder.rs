@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -186,16 +186,16 @@ impl Search {
     }
 
     fn in_session(&self) -> bool {
-        self.lock().status.state == State::Established
+        Shared::lock(&self.shared).status.state == State::Established
     }
 
     fn count(&self, change: impl FnOnce(&mut Discovery)) {
-        change(self.lock().status.discovery.get_or_insert_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Nothing that could panic happens while it is held.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        change(
+            Shared::lock(&self.shared)
+                .status
+                .discovery
+                .get_or_insert_default(),
+        );
     }
 }
 
