@@ -1,5 +1,7 @@
 //! What is tried with each router, and what must come of it.
 
+mod unnumbered;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use super::site::{
     File, LINK_LOCAL, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LINK, ROUTER_LOOPBACK, SOON, Site,
     VIPS,
 };
-use crate::harness::{poll, shell};
+use crate::harness::poll;
 use crate::lab::agent::Agent;
 
 /// What a scenario does with a router; what it finds is in the trial.
@@ -56,16 +58,21 @@ pub const SCENARIOS: [(&str, Scenario); 25] = [
         Box::pin(link_local(site, trial, true))
     }),
     ("unnumbered", |site, trial| {
-        Box::pin(unnumbered(site, trial, false, None))
+        Box::pin(unnumbered::by_link(site, trial, false, None))
     }),
     ("unnumbered, accept", |site, trial| {
-        Box::pin(unnumbered(site, trial, true, None))
+        Box::pin(unnumbered::by_link(site, trial, true, None))
     }),
     ("unnumbered, TCP MD5", |site, trial| {
-        Box::pin(unnumbered(site, trial, false, Some("correct-horse")))
+        Box::pin(unnumbered::by_link(
+            site,
+            trial,
+            false,
+            Some("correct-horse"),
+        ))
     }),
     ("unnumbered, no IPv4 there", |site, trial| {
-        Box::pin(unnumbered_without_v4(site, trial))
+        Box::pin(unnumbered::without_v4(site, trial))
     }),
     ("TTL security", |site, trial| {
         Box::pin(ttl_security(site, trial))
@@ -398,129 +405,6 @@ async fn link_local(site: &mut Site, trial: &mut Trial, dials: bool) -> Result<(
         ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
     };
     plain(site, trial, side).await
-}
-
-/// Neither knows an address of the other; both find it again when their link was down.
-async fn unnumbered(
-    site: &mut Site,
-    trial: &mut Trial,
-    dials: bool,
-    password: Option<&'static str>,
-) -> Result<()> {
-    // GoBGP looks for such a neighbor in the kernel's table, and is not set up for it here.
-    if trial.kind == Kind::Gobgp || trial.is_limited("session") {
-        return Ok(());
-    }
-    let side = Side {
-        password,
-        ..opposite_by_link(dials)
-    };
-    let file = File {
-        announce: POLICY,
-        ..File::opposite(&side)
-    };
-    let mut pair = Pair::start(site, trial, &side, file).await?;
-    site.set_link(false)?;
-    let fallen = poll::until("the end of the session", SOON, async || {
-        let peers = pair.agent.status()?.peers;
-        let peer = peers.first().context("a peer")?;
-        ensure!(peer.state == "Idle", "{}", peer.state);
-        Ok(())
-    });
-    trial.took("link down noticed", fallen.await.map(|(_, time)| time));
-    site.set_link(true)?;
-    // What it had before may stay until the new session takes it back.
-    let again = pair.established().await;
-    trial.took("session after the link was down", again);
-    trial.took("routes after the link was down", pair.has(&VIPS).await);
-    trial.took("routes in the kernel", in_kernel(site).await);
-    pair.stop().await
-}
-
-/// A link without an IPv4 address at the node: IPv4 goes by IPv6 next hops (RFC 8950).
-async fn unnumbered_without_v4(site: &mut Site, trial: &mut Trial) -> Result<()> {
-    if trial.kind == Kind::Gobgp || trial.is_limited("session") {
-        return Ok(());
-    }
-    let moved = OnLoopback::new(site)?;
-    let side = opposite_by_link(false);
-    let mut pair = Pair::bring_up(site, trial, &side, File::opposite(&side)).await?;
-    pair.get_session(trial).await?;
-    for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
-        let expected = Route {
-            next_hop: NODE[1].to_owned(),
-            link_local: Some(LINK_LOCAL[1].to_owned()),
-            ..expected
-        };
-        trial.took(&format!("{family} route"), pair.heard(&expected).await);
-    }
-    trial.took("routes in the kernel", in_kernel(site).await);
-    pair.stop().await?;
-    drop(moved);
-    Ok(())
-}
-
-/// Both know the other by the interface.
-fn opposite_by_link(dials: bool) -> Side {
-    let [router, node] = LINK_LOCAL.map(address);
-    Side {
-        dials,
-        link: Some(ROUTER_LINK),
-        unnumbered: true,
-        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
-    }
-}
-
-/// Waits until the router's kernel sends packets for both VIPs by the link.
-async fn in_kernel(site: &Site) -> Result<Duration> {
-    let (_, time) = poll::until("both VIPs in the kernel", SOON, async || {
-        for vip in VIPS {
-            let (address, _) = vip.split_once('/').context("a prefix")?;
-            let devices = site.lone.star.r1.next_hops(address)?;
-            ensure!(devices.contains(ROUTER_LINK), "{vip}: {devices:?}");
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(time)
-}
-
-/// The node's IPv4 address is on its loopback interface, as long as this lives.
-struct OnLoopback {
-    netns: String,
-}
-
-impl OnLoopback {
-    fn new(site: &Site) -> Result<Self> {
-        let moved = Self {
-            netns: site.node().netns.name().to_owned(),
-        };
-        let ([router, _], [node, _]) = (ROUTER, NODE);
-        for command in [
-            format!("address del {node}/24 dev eth0"),
-            format!("address add {node}/32 dev lo"),
-            format!("route add {router} dev eth0 src {node}"),
-            format!("route add default via {router} src {node} congctl cubic"),
-        ] {
-            shell::run(&format!("ip -n {} {command}", moved.netns))?;
-        }
-        Ok(moved)
-    }
-}
-
-impl Drop for OnLoopback {
-    fn drop(&mut self) {
-        let ([router, _], [node, _]) = (ROUTER, NODE);
-        for command in [
-            format!("address del {node}/32 dev lo"),
-            format!("address add {node}/24 dev eth0"),
-            format!("route add default via {router} congctl cubic"),
-        ] {
-            if let Err(error) = shell::run(&format!("ip -n {} {command}", self.netns)) {
-                eprintln!("the node's address is not back: {error:#}");
-            }
-        }
-    }
 }
 
 /// The node knows the router by a prefix alone, and forgets it with its session.
