@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use anylb::status::{BfdStatus, PeerStatus};
 use lb_tests::harness::bird::Bird;
+use lb_tests::harness::leftovers::BfdProcess;
 use lb_tests::harness::netns::Netns;
 use lb_tests::harness::router::Router;
 use lb_tests::harness::second_router::SecondRouter;
@@ -304,10 +306,11 @@ async fn router_config_makes_sessions_without_addresses() -> Result<()> {
     let text = std::fs::read_to_string(&file)?;
     let (head, rest) = text.split_once("[[bgp.peer]]").context("a peer")?;
     let (_, pools) = rest.split_once("[[pool]]").context("a pool")?;
-    let peer = "[[bgp.peer]]\ninterface = \"eth0\"\nasn = 65000\npassword_file = \"r1.key\"\nttl_security = 1\n";
+    let peer = "[[bgp.peer]]\ninterface = \"eth0\"\nasn = 65000\npassword_file = \"r1.key\"\nttl_security = 1\nbfd = {}\n";
     std::fs::write(&file, format!("{head}{peer}[[pool]]{pools}"))?;
     let (r1, dir) = (&lone.star.r1, lone.star.run_dir());
     let known = ["eth0", "--interface", "lb1"];
+    let _bfd = BfdProcess::of(lone.node());
     let agent = start(&lone, lone.node()).await?;
 
     let printed = router_config(&lone, "frr", &known)?;
@@ -315,7 +318,11 @@ async fn router_config_makes_sessions_without_addresses() -> Result<()> {
     let frr = Router::start(r1, &frr, dir).await?;
     let established = || {
         let peers = agent.status()?.peers;
-        ensure!(peers.iter().all(|peer| peer.established()), "{peers:?}");
+        let up = |peer: &PeerStatus| {
+            let bfd = peer.bfd.as_ref();
+            peer.established() && bfd.is_some_and(BfdStatus::up)
+        };
+        ensure!(peers.iter().all(up), "{peers:?}");
         routed([r1, r1], &["lb1"])
     };
     poll::until("the node at FRR", SOON, async || established()).await?;
@@ -332,7 +339,7 @@ async fn router_config_makes_sessions_without_addresses() -> Result<()> {
     .await?;
     drop(frr);
 
-    let base = "log stderr all;\nrouter id 10.0.0.2;\nprotocol device {}\n\
+    let base = "log stderr all;\nrouter id 10.0.0.2;\nprotocol device {}\nprotocol bfd {}\n\
                 protocol kernel { ipv4 { export all; }; }\nprotocol kernel { ipv6 { export all; }; }\n";
     let printed = router_config(&lone, "bird", &known)?;
     let bird = Bird::start(r1, &format!("{base}{printed}"), dir).await?;

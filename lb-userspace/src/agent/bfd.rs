@@ -2,46 +2,51 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 
 use crate::bfd::client::stop_left;
-use crate::bfd::{Client, Hops, Launch, Order, Report, SessionConfig, SessionReport, State};
-use crate::bgp::{Path, Speaker};
+use crate::bfd::{
+    Client, Diagnostic, Ends, Hops, Launch, Order, Report, SessionConfig, SessionReport, State,
+};
+use crate::bgp::{Path, PeerName, Remote, Speaker};
 use crate::dataplane::guard::Watch;
 use crate::model::{Bfd, Settings};
 use crate::status::BfdStatus;
+
+/// Why there is no session with a peer.
+const UNKNOWN: &str = "its address is not known yet";
 
 /// The BFD sessions of the node's peers.
 #[derive(Debug)]
 pub struct Detection {
     client: Arc<Client<Watch>>,
-    peers: Vec<IpAddr>,
+    peers: Vec<PeerName>,
 }
 
 impl Detection {
     /// Has them run, by the process that a former agent has left or by a new one; none where no peer has BFD. `probes` are
-    /// packets that the datapath sends to backends.
+    /// packets that the datapath sends to backends; `speaker` finds the peers that are known by their interface.
     pub async fn start(
         settings: &Settings,
         probes: watch::Receiver<Vec<Vec<u8>>>,
+        speaker: Option<&Speaker>,
     ) -> Option<Detection> {
         let directory = absolute(&settings.node.runtime_dir);
-        let sessions = sessions(settings);
-        if sessions.is_empty() {
+        let peers = watched(settings).map(|(peer, _)| peer);
+        let peers: Vec<PeerName> = peers.collect();
+        if peers.is_empty() {
             stop_left(&directory).await;
             return None;
         }
-        let peers = sessions.iter().map(|session| session.peer).collect();
         let interfaces = settings.node.interfaces.clone();
-        let pin_dir = absolute(&settings.node.pin_dir);
-        let order = move |packets: Vec<Vec<u8>>| Order::Run {
-            sessions: sessions.clone(),
+        let order = Order::Run {
+            sessions: watched(settings).map(session).collect(),
             watch: (!interfaces.is_empty()).then(|| Watch {
-                pin_dir: pin_dir.clone(),
-                interfaces: interfaces.clone(),
-                packets,
+                pin_dir: absolute(&settings.node.pin_dir),
+                interfaces,
+                packets: Vec::new(),
             }),
         };
         let launch = Launch {
@@ -53,8 +58,26 @@ impl Detection {
             ],
             directory,
         };
-        let client = Arc::new(Client::start(launch, order(Vec::new())));
-        tokio::spawn(pass_on(Arc::downgrade(&client), probes, order));
+        let client = Arc::new(Client::start(launch, order));
+        let to = || Arc::downgrade(&client);
+        tokio::spawn(pass_on(to(), probes, |probes, order| {
+            if let Order::Run {
+                watch: Some(watch), ..
+            } = order
+            {
+                watch.packets = probes;
+            }
+        }));
+        for peer in &peers {
+            if let Some(found) = speaker.and_then(|speaker| speaker.found(*peer)) {
+                let name = peer.to_string();
+                tokio::spawn(pass_on(to(), found, move |remote, order| {
+                    if let (Ok(remote), Order::Run { sessions, .. }) = (remote, order) {
+                        found_at(sessions, &name, remote);
+                    }
+                }));
+            }
+        }
         Some(Detection { client, peers })
     }
 
@@ -68,9 +91,11 @@ impl Detection {
                 let report = reports.borrow_and_update().clone();
                 let speaker = speaker.lock().unwrap_or_else(PoisonError::into_inner);
                 for peer in &peers {
-                    let session = report.as_ref().and_then(|report| report.of(*peer));
+                    let session = report
+                        .as_deref()
+                        .and_then(|report| session_of(report, *peer));
                     if let Some(speaker) = speaker.as_ref() {
-                        speaker.set_path((*peer).into(), session.map(path));
+                        speaker.set_path(*peer, session.map(path));
                     }
                 }
             }
@@ -78,9 +103,9 @@ impl Detection {
     }
 
     /// Of every peer with BFD.
-    pub fn status(&self) -> Vec<(IpAddr, BfdStatus)> {
+    pub fn status(&self) -> Vec<(PeerName, BfdStatus)> {
         let report = self.client.reports().borrow().clone();
-        let status = |peer: &IpAddr| (*peer, status(report.as_deref(), *peer));
+        let status = |peer: &PeerName| (*peer, status(report.as_deref(), *peer));
         self.peers.iter().map(status).collect()
     }
 
@@ -90,35 +115,58 @@ impl Detection {
     }
 }
 
-/// Packets to probe with, as they change.
-async fn pass_on(
-    client: std::sync::Weak<Client<Watch>>,
-    mut probes: watch::Receiver<Vec<Vec<u8>>>,
-    order: impl Fn(Vec<Vec<u8>>) -> Order<Watch>,
+/// Has every value put into the order, until its source or the agent ends.
+async fn pass_on<T: Clone>(
+    client: Weak<Client<Watch>>,
+    mut values: watch::Receiver<T>,
+    put: impl Fn(T, &mut Order<Watch>),
 ) {
-    while probes.changed().await.is_ok() {
-        let packets = probes.borrow_and_update().clone();
+    values.mark_changed();
+    while values.changed().await.is_ok() {
+        let value = values.borrow_and_update().clone();
         let Some(client) = client.upgrade() else {
             return;
         };
-        client.order(order(packets));
+        client.amend(|order| put(value, order));
     }
 }
 
-fn sessions(settings: &Settings) -> Vec<SessionConfig> {
+/// The peer on the interface of this name.
+fn found_at(sessions: &mut [SessionConfig], name: &str, remote: Remote) {
+    let mut sessions = sessions.iter_mut();
+    if let Some(session) = sessions.find(|session| session.name == name) {
+        session.ends = Some(Ends {
+            peer: remote.address,
+            local: remote.source.map(IpAddr::V6),
+            interface: Some(name.to_owned()),
+        });
+    }
+}
+
+/// Peers with BFD.
+fn watched(settings: &Settings) -> impl Iterator<Item = (PeerName, &Bfd)> {
     let peers = settings.bgp.iter().flat_map(|bgp| &bgp.peers);
-    let session = |peer: IpAddr, bfd: &Bfd| SessionConfig {
-        peer,
-        local: None,
+    peers.filter_map(|peer| Some((peer.name, peer.bfd.as_ref()?)))
+}
+
+fn session((peer, bfd): (PeerName, &Bfd)) -> SessionConfig {
+    SessionConfig {
+        name: peer.to_string(),
+        ends: peer.first_address().map(|address| Ends {
+            interface: peer.interface().map(|interface| interface.to_string()),
+            ..Ends::to(address)
+        }),
         hops: match bfd.multihop {
             None => Hops::Single,
             Some(ttl_min) => Hops::Multi { ttl_min },
         },
         interval_us: u32::try_from(bfd.interval.as_micros()).unwrap_or(u32::MAX),
         multiplier: bfd.multiplier,
-    };
-    let sessions = peers.filter_map(|peer| Some(session(peer.name.address()?, peer.bfd.as_ref()?)));
-    sessions.collect()
+    }
+}
+
+fn session_of(report: &Report, peer: PeerName) -> Option<&SessionReport> {
+    report.of(&peer.to_string())
 }
 
 /// AdminDown is the word of an operator, and none about the path (RFC 5882 section 4.2).
@@ -130,9 +178,17 @@ fn path(session: &SessionReport) -> Path {
     }
 }
 
-fn status(report: Option<&Report>, peer: IpAddr) -> BfdStatus {
-    let Some((report, session)) = report.and_then(|r| Some((r, r.of(peer)?))) else {
+fn status(report: Option<&Report>, peer: PeerName) -> BfdStatus {
+    let Some(report) = report else {
         return BfdStatus::default();
+    };
+    let Some(session) = session_of(report, peer) else {
+        return BfdStatus {
+            state: State::Down.to_string(),
+            diagnostic: Diagnostic::NONE.name().to_owned(),
+            problem: Some(UNKNOWN.to_owned()),
+            ..BfdStatus::default()
+        };
     };
     let millis = |micros: Option<u64>| micros.map(|micros| micros / 1000);
     let up = session.state == State::Up;
@@ -175,17 +231,23 @@ mod tests {
     use super::*;
     use crate::agent::testing::{TWO_VIPS, settings};
 
+    fn peers(text: &str) -> Vec<SessionConfig> {
+        let text = format!("[bgp]\nasn = 65001\n{text}{TWO_VIPS}");
+        watched(&settings(&text)).map(session).collect()
+    }
+
     #[test]
     fn sessions_of_peers_with_bfd_alone() {
-        let text = format!(
-            "[bgp]\nasn = 65001\n\
-             [[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\nbfd = {{}}\n\
+        let sessions = peers(
+            "[[bgp.peer]]\naddress = \"10.0.0.1\"\nasn = 65000\nbfd = {}\n\
              [[bgp.peer]]\naddress = \"10.0.0.2\"\nasn = 65000\n\
-             [[bgp.peer]]\naddress = \"10.0.0.3\"\nasn = 65000\nbfd = {{ interval = \"50ms\", multihop = true }}\n{TWO_VIPS}"
+             [[bgp.peer]]\naddress = \"10.0.0.3\"\nasn = 65000\nbfd = { interval = \"50ms\", multihop = true }\n",
         );
-        let sessions = sessions(&settings(&text));
         let said = sessions.iter().map(|session| {
-            let (peer, hops) = (session.peer.to_string(), session.hops);
+            let ends = session.ends.as_ref().expect("an address");
+            assert_eq!((ends.local, &ends.interface), (None, &None));
+            let (peer, hops) = (ends.peer.to_string(), session.hops);
+            assert_eq!(session.name, peer);
             (peer, hops, session.interval_us, session.multiplier)
         });
         assert_eq!(
@@ -195,5 +257,34 @@ mod tests {
                 ("10.0.0.3".to_owned(), Hops::Multi { ttl_min: 1 }, 50_000, 3),
             ]
         );
+    }
+
+    #[test]
+    fn a_peer_on_a_link_is_watched_there_once_its_address_is_known() {
+        let mut sessions = peers(
+            "[[bgp.peer]]\naddress = \"fe80::1%eth0\"\nasn = 65000\nbfd = {}\n\
+             [[bgp.peer]]\ninterface = \"eth0\"\nasn = 65000\nbfd = {}\n",
+        );
+        let ends = |peer: &str, local: Option<&str>| {
+            let address = |text: &str| text.parse().expect("an address");
+            Some(Ends {
+                peer: address(peer),
+                local: local.map(address),
+                interface: Some("eth0".to_owned()),
+            })
+        };
+        assert_eq!(sessions[0].name, "fe80::1%eth0");
+        assert_eq!(sessions[0].ends, ends("fe80::1", None));
+        assert_eq!(
+            (sessions[1].name.as_str(), &sessions[1].ends),
+            ("eth0", &None)
+        );
+        let remote = Remote {
+            address: "fe80::9".parse().expect("an address"),
+            source: "fe80::2".parse().ok(),
+        };
+        found_at(&mut sessions, "eth0", remote);
+        assert_eq!(sessions[0].ends, ends("fe80::1", None));
+        assert_eq!(sessions[1].ends, ends("fe80::9", Some("fe80::2")));
     }
 }

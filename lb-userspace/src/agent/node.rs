@@ -134,9 +134,9 @@ impl Node for AgentNode {
     fn status(&self) -> Arc<Envelope<NodeStatus>> {
         let mut envelope = Envelope::clone(&self.status.borrow());
         envelope.body.peers = self.peers().into_iter().map(peer_status).collect();
-        for (address, bfd) in self.bfd.iter().flat_map(Detection::status) {
+        for (name, bfd) in self.bfd.iter().flat_map(Detection::status) {
             let mut peers = envelope.body.peers.iter_mut();
-            if let Some(peer) = peers.find(|peer| peer.address == address.into()) {
+            if let Some(peer) = peers.find(|peer| peer.address == name) {
                 peer.bfd = Some(bfd);
             }
         }

@@ -66,7 +66,7 @@ pub async fn start(path: PathBuf, settings: Settings, log: BpfLog) -> Result<Run
         None => {}
     }
     let (probes, probes_seen) = watch::channel(Vec::new());
-    let bfd = Detection::start(&settings, probes_seen).await;
+    let bfd = Detection::start(&settings, probes_seen, speaker.as_ref()).await;
     let backend = match &settings.backend {
         Some(_) => Some(backend::beside(path.clone(), settings.clone()).await?),
         None => {

@@ -44,7 +44,7 @@ pub struct Client<W> {
     task: JoinHandle<()>,
 }
 
-impl<W: Serialize + Send + Sync + 'static> Client<W> {
+impl<W: Clone + PartialEq + Serialize + Send + Sync + 'static> Client<W> {
     /// Has the sessions of `order` run, by the process that is there, or by a new one. Needs a tokio runtime.
     pub fn start(launch: Launch, order: Order<W>) -> Client<W> {
         let (orders, wanted) = watch::channel(Arc::new(order));
@@ -67,14 +67,18 @@ impl<W: Serialize + Send + Sync + 'static> Client<W> {
         self.reports.clone()
     }
 
-    /// Another order, in the place of the one before.
-    pub fn order(&self, order: Order<W>) {
-        self.orders.send_replace(Arc::new(order));
+    /// Changes the order; the process hears of it where that makes a difference.
+    pub fn amend(&self, change: impl FnOnce(&mut Order<W>)) {
+        self.orders.send_if_modified(|order| {
+            let before = Arc::clone(order);
+            change(Arc::make_mut(order));
+            *order != before
+        });
     }
 
     /// Has the process tell its peers AdminDown and end; returns when it has understood.
     pub async fn stop(&self) {
-        self.order(Order::Stop);
+        self.amend(|order| *order = Order::Stop);
         let mut reports = self.reports.clone();
         // It is not there, or does not answer: nothing more can be done about it.
         let _ = timeout(STOP_WAIT, async {

@@ -12,21 +12,43 @@ use super::diagnostic::Diagnostic;
 use super::fsm::{Settings, State};
 
 /// Of these messages; a process that speaks another one is replaced.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// One session as its user wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionConfig {
-    /// Address of the peer, unique among the sessions.
-    pub peer: IpAddr,
-    /// Ours; none: the kernel's choice.
-    pub local: Option<IpAddr>,
+    /// What its user calls the peer, unique among the sessions.
+    pub name: String,
+    /// Between which addresses; none: its user does not know yet, and a session of this name goes on as it is.
+    pub ends: Option<Ends>,
     /// How far away the peer may be.
     pub hops: Hops,
     /// Microseconds between packets, both ways.
     pub interval_us: u32,
     /// Packets in a row that may be lost, less one.
     pub multiplier: u8,
+}
+
+/// Where the two systems of a session are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// Address of the peer.
+    pub peer: IpAddr,
+    /// Ours; none: the kernel's choice.
+    pub local: Option<IpAddr>,
+    /// The interface whose link both are on, where link-local addresses say nothing without.
+    pub interface: Option<String>,
+}
+
+impl Ends {
+    /// Of a peer whose address says all.
+    pub fn to(peer: IpAddr) -> Ends {
+        Ends {
+            peer,
+            local: None,
+            interface: None,
+        }
+    }
 }
 
 /// How far away a peer may be, and with it the port.
@@ -86,7 +108,7 @@ pub struct Report {
     pub protocol: u32,
     /// Its version, for people.
     pub version: String,
-    /// By the order of their peers.
+    /// By the order of their names.
     pub sessions: Vec<SessionReport>,
     /// Packets that belong to no session, by reason.
     pub discards: BTreeMap<String, u64>,
@@ -98,16 +120,16 @@ pub struct Report {
 
 impl Report {
     /// Of a session.
-    pub fn of(&self, peer: IpAddr) -> Option<&SessionReport> {
-        self.sessions.iter().find(|session| session.peer == peer)
+    pub fn of(&self, name: &str) -> Option<&SessionReport> {
+        self.sessions.iter().find(|session| session.name == name)
     }
 }
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionReport {
-    /// Address of the peer.
-    pub peer: IpAddr,
+    /// What its user calls the peer.
+    pub name: String,
     /// Ours.
     pub state: State,
     /// Why it last changed.
@@ -144,8 +166,12 @@ mod tests {
     fn orders_are_lines() {
         let order: Order<String> = Order::Run {
             sessions: vec![SessionConfig {
-                peer: "192.0.2.1".parse().expect("an address"),
-                local: None,
+                name: "eth0".into(),
+                ends: Some(Ends {
+                    peer: "fe80::1".parse().expect("an address"),
+                    local: None,
+                    interface: Some("eth0".into()),
+                }),
                 hops: Hops::Multi { ttl_min: 250 },
                 interval_us: 100_000,
                 multiplier: 3,
@@ -155,7 +181,7 @@ mod tests {
         let line = serde_json::to_string(&order).expect("JSON");
         assert_eq!(
             line,
-            r#"{"order":"run","sessions":[{"peer":"192.0.2.1","local":null,"hops":{"multi":{"ttl_min":250}},"interval_us":100000,"multiplier":3}],"watch":"x"}"#
+            r#"{"order":"run","sessions":[{"name":"eth0","ends":{"peer":"fe80::1","local":null,"interface":"eth0"},"hops":{"multi":{"ttl_min":250}},"interval_us":100000,"multiplier":3}],"watch":"x"}"#
         );
         assert_eq!(
             serde_json::from_str::<Order<String>>(&line).ok(),

@@ -26,6 +26,6 @@ mod socket;
 pub use client::{Client, Launch};
 pub use diagnostic::Diagnostic;
 pub use fsm::{Session, State};
-pub use message::{Hops, Order, Report, SessionConfig, SessionReport};
+pub use message::{Ends, Hops, Order, Report, SessionConfig, SessionReport};
 pub use packet::{ControlPacket, Discard};
 pub use process::Forwarding;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
+use super::fsm::Change;
 use super::message::{Order, PROTOCOL, Report, SessionConfig};
 use super::sessions::{Datagram, Output, Sessions};
 use super::socket::{Kind, Receiver, Sender};
@@ -319,7 +320,7 @@ impl<F: Forwarding> Process<F> {
 
     /// The sockets that these sessions receive with; those of former ones stay, and what comes there is counted.
     fn open(&mut self, sessions: &[SessionConfig]) {
-        for kind in sessions.iter().map(Kind::of) {
+        for kind in sessions.iter().filter_map(kind) {
             if self.receivers.contains_key(&kind) {
                 continue;
             }
@@ -358,6 +359,7 @@ impl<F: Forwarding> Process<F> {
                 };
                 let datagram = Datagram {
                     from: received.from,
+                    interface: received.interface.as_deref(),
                     ttl: received.ttl,
                     multihop: kind.multihop,
                     payload: received.payload(),
@@ -402,10 +404,9 @@ impl<F: Forwarding> Process<F> {
         for output in out {
             match output {
                 Output::Send(number, packet) => self.send(number, &packet),
-                Output::Changed(peer, change) => {
+                Output::Changed(number, change) => {
                     changed = true;
-                    let (from, to, diagnostic) = (change.from, change.to, change.diagnostic);
-                    tracing::info!(%peer, %from, %to, %diagnostic, remote = %change.remote.state, "BFD");
+                    self.log(number, &change);
                 }
                 Output::Gone(number) => drop(self.senders.remove(&number)),
             }
@@ -415,22 +416,31 @@ impl<F: Forwarding> Process<F> {
         }
     }
 
-    /// A socket that cannot be had now is asked for again with the next packet: its address may not be there yet.
+    fn log(&self, number: NonZeroU32, change: &Change) {
+        let Some((peer, ends, _)) = self.sessions.route(number) else {
+            return;
+        };
+        let (from, to, diagnostic) = (change.from, change.to, change.diagnostic);
+        let (address, remote) = (ends.peer, change.remote.state);
+        tracing::info!(peer, %address, %from, %to, %diagnostic, %remote, "BFD");
+    }
+
+    /// A socket that cannot be had now, or fails, is asked for again with the next packet: its address may not be there yet, its
+    /// interface may have been made anew.
     fn send(&mut self, number: NonZeroU32, packet: &[u8]) {
-        if !self.senders.contains_key(&number)
-            && let Some(config) = self.sessions.config(number)
-        {
-            match Sender::bind(config, number.get() as u16) {
-                Ok(sender) => drop(self.senders.insert(number, sender)),
-                Err(error) => {
-                    let (local, peer) = (config.local, config.peer);
-                    tracing::debug!(%peer, ?local, %error, "cannot send BFD");
-                }
-            }
-        }
-        let sender = self.senders.get(&number);
-        let sent = sender.is_some_and(|sender| sender.send(packet).is_ok());
-        self.sessions.sent(number, sent);
+        let Some((peer, ends, hops)) = self.sessions.route(number) else {
+            return;
+        };
+        let sender = match self.senders.remove(&number) {
+            Some(sender) => Ok(sender),
+            None => Sender::bind(ends, hops, number.get() as u16),
+        };
+        let sent = sender.and_then(|sender| sender.send(packet).map(|()| sender));
+        let sent =
+            sent.inspect_err(|error| tracing::debug!(peer, ?ends, %error, "cannot send BFD"));
+        self.sessions.sent(number, sent.is_ok());
+        self.senders
+            .extend(sent.ok().map(|sender| (number, sender)));
     }
 
     fn publish(&mut self) {
@@ -444,6 +454,11 @@ impl<F: Forwarding> Process<F> {
             report.problem = self.problem.clone();
         });
     }
+}
+
+/// How packets of a session come; unknown like its ends.
+fn kind(config: &SessionConfig) -> Option<Kind> {
+    config.ends.as_ref().map(|ends| Kind::of(ends, config.hops))
 }
 
 fn any_readable(receivers: &BTreeMap<Kind, Receiver>, cx: &mut Context<'_>) -> Poll<()> {

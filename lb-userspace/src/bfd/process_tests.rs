@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::client::{Client, Launch, stop_left};
 use super::super::diagnostic::Diagnostic;
 use super::super::fsm::State;
-use super::super::message::Hops;
+use super::super::message::{Ends, Hops};
 use super::*;
 use crate::api::scratch::Scratch;
 
@@ -34,8 +34,8 @@ impl Forwarding for Told {
 fn order() -> Order<String> {
     Order::Run {
         sessions: vec![SessionConfig {
-            peer: "127.0.0.77".parse().expect("an address"),
-            local: None,
+            name: "router".into(),
+            ends: Some(Ends::to("127.0.0.77".parse().expect("an address"))),
             hops: Hops::Single,
             interval_us: 50_000,
             multiplier: 3,

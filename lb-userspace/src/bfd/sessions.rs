@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::fsm::{Action, Change, Input, Session, State};
-use super::message::{Hops, SessionConfig, SessionReport};
+use super::message::{Ends, Hops, SessionConfig, SessionReport};
 use super::packet::{ControlPacket, Discard, LENGTH};
 
 /// A session that nobody wants any more says so no longer than this.
@@ -19,6 +19,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(5);
 pub struct Datagram<'a> {
     /// From whom.
     pub from: IpAddr,
+    /// By which interface it came, where the sender's address says nothing without.
+    pub interface: Option<&'a str>,
     /// Its TTL or hop limit.
     pub ttl: u8,
     /// On the port of RFC 5883.
@@ -33,7 +35,7 @@ pub enum Output {
     /// For the peer of this session.
     Send(NonZeroU32, [u8; LENGTH]),
     /// A session changed its state.
-    Changed(IpAddr, Change),
+    Changed(NonZeroU32, Change),
     /// A session is over.
     Gone(NonZeroU32),
 }
@@ -42,6 +44,7 @@ pub enum Output {
 #[derive(Debug)]
 struct Entry {
     config: SessionConfig,
+    ends: Ends,
     session: Session,
     changed_at: Instant,
     /// It ends then.
@@ -77,8 +80,7 @@ impl Sessions {
     pub fn run(&mut self, wanted: &[SessionConfig], now: Instant) -> Vec<Output> {
         let mut out = Vec::new();
         for (number, entry) in &mut self.entries {
-            let stays = wanted.iter().find(|config| same(&entry.config, config));
-            match stays {
+            match wanted.iter().find(|config| entry.can_be(config)) {
                 Some(config) if entry.leaves_at.is_none() => {
                     entry.config = config.clone();
                     let input = Input::Configure(config.settings());
@@ -89,9 +91,11 @@ impl Sessions {
         }
         for config in wanted {
             let here =
-                |entry: &Entry| entry.leaves_at.is_none() && entry.config.peer == config.peer;
-            if !self.entries.values().any(here) {
-                self.begin(config, now, &mut out);
+                |entry: &Entry| entry.leaves_at.is_none() && entry.config.name == config.name;
+            if let Some(ends) = &config.ends
+                && !self.entries.values().any(here)
+            {
+                self.begin(config, ends, now, &mut out);
             }
         }
         out
@@ -105,7 +109,7 @@ impl Sessions {
         let (packet, number) = match found {
             Ok(found) => found,
             Err(reason) => {
-                self.discard(datagram.from, reason);
+                self.discard(datagram, reason);
                 return out;
             }
         };
@@ -148,9 +152,10 @@ impl Sessions {
         self.entries.values().flat_map(deadlines).flatten().min()
     }
 
-    /// Where packets of a session go to.
-    pub fn config(&self, number: NonZeroU32) -> Option<&SessionConfig> {
-        self.entries.get(&number).map(|entry| &entry.config)
+    /// What a session is called, where its packets go to, and how far.
+    pub fn route(&self, number: NonZeroU32) -> Option<(&str, &Ends, Hops)> {
+        let entry = self.entries.get(&number)?;
+        Some((&entry.config.name, &entry.ends, entry.config.hops))
     }
 
     /// Whether one of them came to be sent.
@@ -166,11 +171,11 @@ impl Sessions {
         self.entries.is_empty()
     }
 
-    /// Those that are wanted, by the order of their peers.
+    /// Those that are wanted, by the order of their names.
     pub fn report(&self, now: Instant) -> Vec<SessionReport> {
         let wanted = self.entries.values().filter(|e| e.leaves_at.is_none());
         let mut reports: Vec<SessionReport> = wanted.map(|entry| entry.report(now)).collect();
-        reports.sort_by_key(|report| report.peer);
+        reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }
 
@@ -179,12 +184,13 @@ impl Sessions {
         named(&self.discards)
     }
 
-    fn begin(&mut self, config: &SessionConfig, now: Instant, out: &mut Vec<Output>) {
+    fn begin(&mut self, config: &SessionConfig, ends: &Ends, now: Instant, out: &mut Vec<Output>) {
         let number = self.unused();
         let seed = self.next_random();
         let session = Session::new(config.settings(), number, seed, now);
         let mut entry = Entry {
             config: config.clone(),
+            ends: ends.clone(),
             session,
             changed_at: now,
             leaves_at: None,
@@ -229,11 +235,11 @@ impl Sessions {
             }
             None => self.by_address(datagram).ok_or(Discard::NoSession)?,
         };
-        let config = &entry.config;
-        if config.peer != datagram.from || config.hops.is_multi() != datagram.multihop {
+        let hops = entry.config.hops;
+        if !entry.is_from(datagram) || hops.is_multi() != datagram.multihop {
             return Err(Discard::WrongPeer);
         }
-        if datagram.ttl < config.hops.ttl_min() {
+        if datagram.ttl < hops.ttl_min() {
             return Err(Discard::Ttl);
         }
         Ok(number)
@@ -243,24 +249,19 @@ impl Sessions {
         let mut entries = self.entries.iter().map(|(number, entry)| (*number, entry));
         entries.find(|(_, entry)| {
             entry.leaves_at.is_none()
-                && entry.config.peer == datagram.from
+                && entry.is_from(datagram)
                 && entry.config.hops.is_multi() == datagram.multihop
         })
     }
 
-    fn discard(&mut self, from: IpAddr, reason: Discard) {
+    fn discard(&mut self, datagram: &Datagram<'_>, reason: Discard) {
         let mut entries = self.entries.values_mut();
-        let discards = match entries.find(|entry| entry.config.peer == from) {
+        let discards = match entries.find(|entry| entry.is_from(datagram)) {
             Some(entry) => &mut entry.discards,
             None => &mut self.discards,
         };
         *discards.entry(reason).or_default() += 1;
     }
-}
-
-/// Whether a session can go on under another configuration.
-fn same(a: &SessionConfig, b: &SessionConfig) -> bool {
-    a.peer == b.peer && a.local == b.local && a.hops.is_multi() == b.hops.is_multi()
 }
 
 fn named(discards: &BTreeMap<Discard, u64>) -> BTreeMap<String, u64> {
@@ -269,6 +270,17 @@ fn named(discards: &BTreeMap<Discard, u64>) -> BTreeMap<String, u64> {
 }
 
 impl Entry {
+    /// Whether the session can go on under another configuration.
+    fn can_be(&self, config: &SessionConfig) -> bool {
+        self.config.name == config.name
+            && config.ends.as_ref().is_none_or(|ends| *ends == self.ends)
+            && self.config.hops.is_multi() == config.hops.is_multi()
+    }
+
+    fn is_from(&self, datagram: &Datagram<'_>) -> bool {
+        self.ends.peer == datagram.from && self.ends.interface.as_deref() == datagram.interface
+    }
+
     fn handle(&mut self, number: NonZeroU32, input: Input, now: Instant, out: &mut Vec<Output>) {
         for action in self.session.handle(input, now) {
             match action {
@@ -276,7 +288,7 @@ impl Entry {
                 Action::Changed(change) => {
                     self.changed_at = now;
                     self.failures += u64::from(is_failure(&change));
-                    out.push(Output::Changed(self.config.peer, change));
+                    out.push(Output::Changed(number, change));
                 }
             }
         }
@@ -298,7 +310,7 @@ impl Entry {
         let session = &self.session;
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         SessionReport {
-            peer: self.config.peer,
+            name: self.config.name.clone(),
             state: session.state(),
             diagnostic: session.diagnostic(),
             remote_state: session.remote().state,

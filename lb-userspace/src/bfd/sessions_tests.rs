@@ -8,8 +8,8 @@ fn peer(n: u8) -> IpAddr {
 
 fn config(n: u8) -> SessionConfig {
     SessionConfig {
-        peer: peer(n),
-        local: None,
+        name: peer(n).to_string(),
+        ends: Some(Ends::to(peer(n))),
         hops: Hops::Single,
         interval_us: 100_000,
         multiplier: 3,
@@ -39,13 +39,14 @@ impl Bench {
 
     fn number(&self, n: u8) -> NonZeroU32 {
         let mut entries = self.sessions.entries.iter();
-        let found = entries.find(|(_, e)| e.config.peer == peer(n) && e.leaves_at.is_none());
+        let found = entries.find(|(_, e)| e.ends.peer == peer(n) && e.leaves_at.is_none());
         *found.expect("a session with that peer").0
     }
 
     fn hear(&mut self, n: u8, packet: &ControlPacket, ttl: u8, multihop: bool) -> Vec<Output> {
         let datagram = Datagram {
             from: peer(n),
+            interface: None,
             ttl,
             multihop,
             payload: &packet.encode(),
@@ -61,7 +62,7 @@ impl Bench {
 
     fn report(&self, n: u8) -> SessionReport {
         let reports = self.sessions.report(self.now).into_iter();
-        let mut of = reports.filter(|report| report.peer == peer(n));
+        let mut of = reports.filter(|report| report.name == peer(n).to_string());
         of.next().expect("a session with that peer")
     }
 
@@ -160,6 +161,7 @@ fn a_packet_finds_its_session_or_its_reason() {
     assert_eq!(bench.report(1).discards["unknown_discriminator"], 1);
     let datagram = Datagram {
         from: peer(9),
+        interface: None,
         ttl: 255,
         multihop: false,
         payload: &[0; 3],
@@ -223,7 +225,10 @@ fn another_address_of_ours_is_another_session() {
     bench.up(1);
     let before = bench.number(1);
     let moved = SessionConfig {
-        local: Some(peer(200)),
+        ends: Some(Ends {
+            local: Some(peer(200)),
+            ..Ends::to(peer(1))
+        }),
         ..config(1)
     };
     bench.sessions.run(&[moved], bench.now);
@@ -265,4 +270,69 @@ fn a_session_that_begins_while_nothing_is_forwarded_is_held_down() {
         bench.report(1).diagnostic,
         Diagnostic::FORWARDING_PLANE_RESET
     );
+}
+
+/// `name` by `address` on `interface`; or by an address that is not known now.
+fn on_link(name: &str, ends: Option<(&str, &str)>) -> SessionConfig {
+    SessionConfig {
+        name: name.to_owned(),
+        ends: ends.map(|(address, interface)| Ends {
+            interface: Some(interface.to_owned()),
+            ..Ends::to(address.parse().expect("an address"))
+        }),
+        ..config(0)
+    }
+}
+
+#[test]
+fn one_address_on_two_links_is_two_peers() {
+    let wanted = ["eth0", "eth1"].map(|link| on_link(link, Some(("fe80::1", link))));
+    let mut bench = Bench::new(&wanted);
+    let hear = |bench: &mut Bench, interface, packet: &ControlPacket| {
+        let datagram = Datagram {
+            from: "fe80::1".parse().expect("an address"),
+            interface,
+            ttl: 255,
+            multihop: false,
+            payload: &packet.encode(),
+        };
+        bench.sessions.receive(&datagram, bench.now);
+        let reports = bench.sessions.report(bench.now);
+        [reports[0].state, reports[1].state]
+    };
+    let down = packet(State::Down, None);
+    let states = hear(&mut bench, Some("eth1"), &down);
+    assert_eq!(states, [State::Down, State::Init]);
+    assert_eq!(hear(&mut bench, Some("eth2"), &down), states);
+    assert_eq!(hear(&mut bench, None, &down), states);
+    assert_eq!(bench.sessions.discards()["no_session"], 2);
+
+    let mut entries = bench.sessions.entries.iter();
+    let second = entries.find(|(_, entry)| entry.config.name == "eth1");
+    let by_number = packet(State::Up, second.map(|(number, _)| *number));
+    let states = hear(&mut bench, Some("eth0"), &by_number);
+    assert_eq!(states, [State::Down, State::Init]);
+    let report = &bench.sessions.report(bench.now)[0];
+    assert_eq!(report.discards["wrong_peer"], 1, "a router's on its link");
+    let states = hear(&mut bench, Some("eth1"), &by_number);
+    assert_eq!(states, [State::Down, State::Up]);
+}
+
+#[test]
+fn a_peer_that_is_not_known_any_more_keeps_its_session_until_there_is_another() {
+    let mut bench = Bench::new(&[on_link("eth0", None)]);
+    assert!(bench.sessions.is_empty());
+    let mut number = |ends| {
+        bench.sessions.run(&[on_link("eth0", ends)], bench.now);
+        let mut entries = bench.sessions.entries.iter();
+        let found = entries.find(|(_, entry)| entry.leaves_at.is_none());
+        found.map(|(number, entry)| (*number, entry.ends.peer.to_string()))
+    };
+    let first = number(Some(("fe80::1", "eth0")));
+    assert_eq!(first.as_ref().expect("a session").1, "fe80::1");
+    assert_eq!(number(None), first, "an agent that does not know it yet");
+    assert_eq!(number(Some(("fe80::1", "eth0"))), first);
+    let second = number(Some(("fe80::2", "eth0")));
+    assert_eq!(second.as_ref().expect("a session").1, "fe80::2");
+    assert_eq!(number(None), second);
 }

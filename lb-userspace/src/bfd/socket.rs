@@ -1,17 +1,18 @@
 //! UDP as BFD wants it (RFC 5881 sections 4 and 5, RFC 5883 sections 2 and 5).
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::task::{Context, Poll};
 
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::message::SessionConfig;
+use super::message::{Ends, Hops};
 
 /// RFC 5881.
 const PORT_SINGLE_HOP: u16 = 3784;
@@ -40,10 +41,10 @@ pub(super) struct Kind {
 
 impl Kind {
     /// Of the packets of a session.
-    pub fn of(config: &SessionConfig) -> Kind {
+    pub fn of(ends: &Ends, hops: Hops) -> Kind {
         Kind {
-            ipv6: config.peer.is_ipv6(),
-            multihop: config.hops.is_multi(),
+            ipv6: ends.peer.is_ipv6(),
+            multihop: hops.is_multi(),
         }
     }
 
@@ -65,6 +66,8 @@ pub(super) struct Receiver {
 #[derive(Debug)]
 pub(super) struct Received {
     pub from: IpAddr,
+    /// Of a link-local sender.
+    pub interface: Option<String>,
     pub ttl: u8,
     payload: [u8; PAYLOAD_MAX],
     length: usize,
@@ -123,18 +126,27 @@ fn receive(socket: &tokio::net::UdpSocket) -> io::Result<Received> {
     let from = message.address.as_ref().and_then(address);
     let length = message.bytes;
     let known = from.zip(ttl.and_then(|ttl| u8::try_from(ttl).ok()));
-    let (from, ttl) = known.ok_or(io::ErrorKind::InvalidData)?;
+    let ((from, interface), ttl) = known.ok_or(io::ErrorKind::InvalidData)?;
     Ok(Received {
         from,
+        interface,
         ttl,
         payload,
         length,
     })
 }
 
-fn address(storage: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+/// With the interface, which the kernel says of link-local addresses alone.
+fn address(storage: &SockaddrStorage) -> Option<(IpAddr, Option<String>)> {
+    if let Some(v4) = storage.as_sockaddr_in() {
+        return Some((v4.ip().into(), None));
+    }
+    let v6 = storage.as_sockaddr_in6()?;
+    let interface = match v6.scope_id() {
+        0 => None,
+        index => Some(if_indextoname(index).ok()?.into_string().ok()?),
+    };
+    Some((v6.ip().into(), interface))
 }
 
 /// What one session sends with: a source port of its own, which it keeps.
@@ -146,14 +158,16 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Binds it to a free port that `seed` chooses.
-    pub fn bind(config: &SessionConfig, seed: u16) -> io::Result<Sender> {
-        let kind = Kind::of(config);
-        let local = config.local.unwrap_or(unspecified(kind.ipv6));
-        let peer = SocketAddr::new(config.peer, kind.port());
+    pub fn bind(ends: &Ends, hops: Hops, seed: u16) -> io::Result<Sender> {
+        let kind = Kind::of(ends, hops);
+        let interface = ends.interface.as_deref();
+        let scope = interface.map_or(Ok(0), if_nametoindex)?;
+        let local = ends.local.unwrap_or(unspecified(kind.ipv6));
+        let peer = on_link(ends.peer, kind.port(), scope);
         let mut outcome = Err(io::ErrorKind::AddrInUse.into());
         for n in 0..SOURCE_PORT_TRIES {
             let port = SOURCE_PORT_MIN + seed.wrapping_add(n) % (SOURCE_PORTS + 1);
-            outcome = bind(kind, SocketAddr::new(local, port));
+            outcome = bind(kind, on_link(local, port, scope));
             match &outcome {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 _ => break,
@@ -167,6 +181,14 @@ impl Sender {
 
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         self.socket.send_to(packet, self.peer).map(drop)
+    }
+}
+
+/// The address with the index of its interface, which is 0 where it needs none.
+fn on_link(address: IpAddr, port: u16, scope: u32) -> SocketAddr {
+    match address {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), port),
+        IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, scope).into(),
     }
 }
 

@@ -49,6 +49,7 @@ pub use fsm::State;
 pub use interface_name::InterfaceName;
 pub use path::Path;
 pub use peer_name::{PeerName, first_host, is_half_an_address};
+pub use remote::{Absence, Remote};
 pub use route::{Family, Policy, Route, RouteSet};
 pub use speaker::Speaker;
 pub use status::{Discovery, NotificationKey, PeerSettings, PeerStatus, RangeStatus, Strangers};

@@ -19,7 +19,7 @@ use super::notification::Notification;
 use super::path::Path;
 use super::peer_name::PeerName;
 use super::range::Range;
-use super::remote::Absence;
+use super::remote::{Absence, Remote};
 use super::route::RouteSet;
 use super::session::{Session, seed};
 use super::status::{PeerStatus, RangeStatus, Shared, Strangers};
@@ -44,6 +44,7 @@ struct PeerHandle {
     config: PeerConfig,
     commands: mpsc::Sender<Command>,
     path: watch::Sender<Option<Path>>,
+    remote: watch::Receiver<Result<Remote, Absence>>,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
     /// Of a peer that is known by its interface.
@@ -100,7 +101,7 @@ impl Speaker {
             );
             let (session, finder) = match peer.name {
                 PeerName::Interface(interface) => {
-                    doors.found.insert(interface, (door, remote));
+                    doors.found.insert(interface, (door, remote.clone()));
                     let finder = Finder::start(interface, found, shared.clone());
                     (session.found(&sockets), Some(finder))
                 }
@@ -113,6 +114,7 @@ impl Speaker {
                 config: peer.clone(),
                 commands,
                 path,
+                remote,
                 shared,
                 task: tokio::spawn(session.run()),
                 _finder: finder,
@@ -149,6 +151,13 @@ impl Speaker {
             *known = path;
             differs
         });
+    }
+
+    /// Where a peer is, and where it will be, if it is known by its interface.
+    pub fn found(&self, peer: PeerName) -> Option<watch::Receiver<Result<Remote, Absence>>> {
+        let by_interface = matches!(peer, PeerName::Interface(_));
+        let handle = self.peer(peer).filter(|_| by_interface)?;
+        Some(handle.remote.clone())
     }
 
     /// Every peer that has an address, in the order of the configuration; then the members of ranges.

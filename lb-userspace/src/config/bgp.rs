@@ -195,16 +195,11 @@ pub struct PeerDraft {
 impl PeerDraft {
     fn read(fields: &Fields<'_, '_>, secrets: &Secrets<'_>) -> Self {
         let name = name(fields).filter(|name| is_there(name, fields, secrets));
-        let link_local = name.as_ref().and_then(|name| name.value.interface());
-        if let (Some(_), Some(place)) = (link_local, fields.key_place("bfd")) {
-            fields.errors().add(
-                Diagnostic::at(
-                    &place,
-                    "`bfd` over a link-local address is not supported in this version",
-                )
-                .help("remove it, or give the peer a global address"),
-            );
-        }
+        let on_link = name
+            .as_ref()
+            .filter(|name| name.value.interface().is_some());
+        let bfd = fields.table("bfd", &BFD);
+        let bfd = bfd.map(|fields| bfd::read(&fields, on_link));
         let range = fields.key_place("range");
         if range.is_some() {
             refuse_for_range(fields);
@@ -238,7 +233,7 @@ impl PeerDraft {
             next_hop_v6: fields.get("next_hop_v6", value::ipv6),
             policy: PolicyDraft::read(fields),
             services: services(fields),
-            bfd: fields.table("bfd", &BFD).map(|fields| bfd::read(&fields)),
+            bfd,
         }
     }
 

@@ -157,8 +157,7 @@ fn applies(section: &Section, key: &Key, table: &Table, context: &Context<'_>) -
         ("bfd", "min_ttl") => table.get("multihop").and_then(Value::as_bool) == Some(true),
         ("pool", "hops") => !is("mode", &["stateless", "flow-table"]),
         ("bgp.peer", "max_peers") => table.contains_key("range"),
-        ("bgp.peer", "port" | "passive") => !table.contains_key("range"),
-        ("bgp.peer", "bfd") => !table.contains_key("range") && !table.contains_key("interface"),
+        ("bgp.peer", "port" | "passive" | "bfd") => !table.contains_key("range"),
         ("bgp.peer", key) if NAMES.contains(&key) => {
             let mut names = NAMES.into_iter();
             !names.any(|name| name != key && table.contains_key(name))

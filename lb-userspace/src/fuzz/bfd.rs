@@ -10,7 +10,7 @@ use crate::bfd::fsm::watch::Watch;
 use crate::bfd::fsm::{Settings, State};
 use crate::bfd::packet::{ControlPacket, Discard, LENGTH};
 use crate::bfd::sessions::{Datagram, Output, Sessions};
-use crate::bfd::{Hops, SessionConfig};
+use crate::bfd::{Ends, Hops, SessionConfig};
 
 /// Operations of one run of a machine.
 const STEPS_MAX: usize = 500;
@@ -57,6 +57,7 @@ fn to_a_process(how: u8, payload: &[u8], valid: bool) {
     }
     let datagram = Datagram {
         from: peer(how & 3),
+        interface: None,
         ttl: [255, 254, 250, 249][usize::from(how >> 2 & 3)],
         multihop: how & 0x10 != 0,
         payload: &payload,
@@ -69,7 +70,7 @@ fn to_a_process(how: u8, payload: &[u8], valid: bool) {
     assert_eq!(received + discarded, 1);
     assert!(valid || received == 0 || payload.len() >= LENGTH);
     let taken = reports.iter().find(|report| report.received == 1);
-    assert!(out.is_empty() || taken.is_some_and(|report| report.peer == datagram.from));
+    assert!(out.is_empty() || taken.is_some_and(|report| report.name == datagram.from.to_string()));
     assert!(out.len() <= 4, "{out:?}");
     for report in &reports {
         assert!(report.state != State::Up || taken == Some(report));
@@ -90,8 +91,8 @@ fn peer(n: u8) -> IpAddr {
 
 fn config(n: u8, hops: Hops) -> SessionConfig {
     SessionConfig {
-        peer: peer(n),
-        local: None,
+        name: peer(n).to_string(),
+        ends: Some(Ends::to(peer(n))),
         hops,
         interval_us: 100_000,
         multiplier: 3,

@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 26] = [
+const LIMITS: [Limit; 32] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -76,19 +76,55 @@ const LIMITS: [Limit; 26] = [
         kind: Kind::Gobgp,
         scenario: "BFD",
         check: "",
-        why: "GoBGP has no BFD",
+        why: NO_BFD,
     },
     Limit {
         kind: Kind::Exabgp,
         scenario: "BFD",
         check: "",
-        why: "ExaBGP has no BFD",
+        why: NO_BFD,
     },
     Limit {
         kind: Kind::Openbgpd,
         scenario: "BFD",
         check: "",
-        why: "OpenBGPD 7 has no BFD",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "BFD, link-local",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "BFD, unnumbered",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "BFD, link-local",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "BFD, unnumbered",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "BFD, link-local",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "BFD, unnumbered",
+        check: "",
+        why: NO_BFD,
     },
     Limit {
         kind: Kind::Openbgpd,
@@ -177,6 +213,8 @@ const SIGNS_ONLY_ITS_OWN: &str =
 /// the address of the peer, which comes with `neighbor INTERFACE interface` alone. Since FRR pull request 11661.
 const WAITS_FOR_AN_INDEX: &str = "FRR 8.4 never dials `neighbor ADDRESS interface INTERFACE`: its next hop tracking waits for an interface index that it does not \
      look up there (FRR issue 12860); `neighbor INTERFACE interface` it dials, see \"unnumbered, accept\"";
+
+const NO_BFD: &str = "GoBGP, ExaBGP and OpenBGPD 7 have no BFD";
 
 const BY_ADDRESSES_ALONE: &str = "ExaBGP and OpenBGPD know neighbors by addresses alone";
 

@@ -1,5 +1,6 @@
 //! What is tried with each router, and what must come of it.
 
+mod bfd;
 mod unnumbered;
 
 use std::future::Future;
@@ -24,7 +25,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 25] = [
+pub const SCENARIOS: [(&str, Scenario); 27] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -93,7 +94,15 @@ pub const SCENARIOS: [(&str, Scenario); 25] = [
     ("graceful restart", |site, trial| {
         Box::pin(graceful_restart(site, trial))
     }),
-    ("BFD", |site, trial| Box::pin(bfd(site, trial))),
+    ("BFD", |site, trial| {
+        Box::pin(bfd::watched(site, trial, side(0, false)))
+    }),
+    ("BFD, link-local", |site, trial| {
+        Box::pin(bfd::watched(site, trial, on_link(false)))
+    }),
+    ("BFD, unnumbered", |site, trial| {
+        Box::pin(bfd::watched(site, trial, unnumbered::by_interface(false)))
+    }),
     ("graceful shutdown", |site, trial| {
         Box::pin(graceful_shutdown(site, trial))
     }),
@@ -189,6 +198,16 @@ fn side(family: usize, dials: bool) -> Side {
             address(NODE[family]),
             NODE_ASN,
         )
+    }
+}
+
+/// A router of another AS, over the addresses of the link alone.
+fn on_link(dials: bool) -> Side {
+    let [router, node] = LINK_LOCAL.map(address);
+    Side {
+        dials,
+        link: Some(ROUTER_LINK),
+        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
     }
 }
 
@@ -398,13 +417,7 @@ async fn link_local(site: &mut Site, trial: &mut Trial, dials: bool) -> Result<(
     if !matches!(trial.kind, Kind::Frr | Kind::Bird) {
         return Ok(());
     }
-    let [router, node] = LINK_LOCAL.map(address);
-    let side = Side {
-        dials,
-        link: Some(ROUTER_LINK),
-        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
-    };
-    plain(site, trial, side).await
+    plain(site, trial, on_link(dials)).await
 }
 
 /// The node knows the router by a prefix alone, and forgets it with its session.
@@ -636,33 +649,6 @@ async fn graceful_restart(site: &mut Site, trial: &mut Trial) -> Result<()> {
     };
     trial.note("routes kept", found);
     agent.stop(SOON).await.map(drop)
-}
-
-/// A node that falls silent is noticed within three packets' time, long before the hold time of 9 s.
-async fn bfd(site: &mut Site, trial: &mut Trial) -> Result<()> {
-    if trial.is_limited("up") {
-        return Ok(());
-    }
-    let side = Side {
-        bfd: true,
-        ..side(0, false)
-    };
-    let mut file = File::opposite(&side);
-    file.peer += "bfd = { interval = \"100ms\", multiplier = 3 }\n";
-    let mut pair = Pair::start(site, trial, &side, file).await?;
-    let up = poll::until("BFD up", SOON, async || {
-        let peers = pair.agent.status()?.peers;
-        let bfd = peers.first().and_then(|peer| peer.bfd.as_ref());
-        let bfd = bfd.context("a peer with BFD")?;
-        ensure!(bfd.up() && bfd.detection_time_ms == Some(300), "{bfd:?}");
-        Ok(())
-    });
-    trial.took("up", up.await.map(|(_, time)| time));
-    let silent = site.node().silence()?;
-    trial.took("silence noticed", pair.has(&[]).await);
-    drop(silent);
-    trial.took("up again", pair.has(&VIPS).await);
-    pair.stop().await
 }
 
 /// A node that is stopped asks to be avoided before it withdraws (RFC 8326).

@@ -221,7 +221,10 @@ fn bfd_is_said_to_both_sides() {
 
 #[test]
 fn a_peer_on_an_interface_is_said_by_the_routers_own() {
-    let file = EXTERNAL.replace("address = \"10.0.0.1\"", "interface = \"eth0\"");
+    let file = EXTERNAL.replace(
+        "address = \"10.0.0.1\"",
+        "interface = \"eth0\"\nbfd = { interval = \"100ms\" }",
+    );
     let mut wanted = Wanted {
         peers: self::peers(&["eth0"]),
         ..Wanted::default()

@@ -131,7 +131,7 @@ pub static PEER: Section = Section {
             "none",
             "Instead of `address`: the router on the link of this interface, by the link-local address that it advertises (RFC 4861), as \
              `neighbor eth0 interface` has it on routers. We advertise ourselves there as well, and make nobody's default router \
-             of us. The first router that is heard is the peer. Its services and orders name it by the interface. BFD is not possible.",
+             of us. The first router that is heard is the peer. Its services and orders name it by the interface.",
         ),
         optional(
             "max_peers",
@@ -202,7 +202,7 @@ pub static PEER: Section = Section {
             "bfd",
             "inline table",
             "none",
-            "BFD beside the session, see `bfd`.",
+            "BFD beside the session, see `bfd`. Not for a `range`.",
         ),
     ],
 };
@@ -232,7 +232,7 @@ pub static BFD: Section = Section {
             "true or false",
             "false",
             "Whether the peer is behind routers (RFC 5883, UDP port 4784). Without it (RFC 5881, port 3784) packets that have passed \
-             one do not count.",
+             one do not count. Not for a peer by a link-local address or an interface.",
         ),
         optional(
             "min_ttl",

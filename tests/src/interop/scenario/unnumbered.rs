@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{POLICY, Pair, Trial, address};
+use super::{POLICY, Pair, Trial, on_link};
 use crate::harness::{poll, shell};
 use crate::interop::daemon::{Kind, Route, Side};
-use crate::interop::site::{
-    File, LINK_LOCAL, NODE, NODE_ASN, ROUTER, ROUTER_ASN, ROUTER_LINK, SOON, Site, VIPS,
-};
+use crate::interop::site::{File, LINK_LOCAL, NODE, ROUTER, ROUTER_LINK, SOON, Site, VIPS};
 
 /// Neither knows an address of the other; both find it again when their link was down.
 pub(super) async fn by_link(
@@ -24,7 +22,7 @@ pub(super) async fn by_link(
     }
     let side = Side {
         password,
-        ..opposite_by_link(dials)
+        ..by_interface(dials)
     };
     let file = File {
         announce: POLICY,
@@ -54,7 +52,7 @@ pub(super) async fn without_v4(site: &mut Site, trial: &mut Trial) -> Result<()>
         return Ok(());
     }
     let moved = OnLoopback::new(site)?;
-    let side = opposite_by_link(false);
+    let side = by_interface(false);
     let mut pair = Pair::bring_up(site, trial, &side, File::opposite(&side)).await?;
     pair.get_session(trial).await?;
     for (family, expected) in ["IPv4", "IPv6"].iter().zip(pair.expected(&side)) {
@@ -72,13 +70,10 @@ pub(super) async fn without_v4(site: &mut Site, trial: &mut Trial) -> Result<()>
 }
 
 /// Both know the other by the interface.
-fn opposite_by_link(dials: bool) -> Side {
-    let [router, node] = LINK_LOCAL.map(address);
+pub(super) fn by_interface(dials: bool) -> Side {
     Side {
-        dials,
-        link: Some(ROUTER_LINK),
         unnumbered: true,
-        ..Side::plain(router, ROUTER_ASN, node, NODE_ASN)
+        ..on_link(dials)
     }
 }
 

@@ -1,0 +1,77 @@
+//! BFD beside the session.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use anylb::status::BfdStatus;
+
+use super::{Pair, Trial};
+use crate::harness::poll;
+use crate::interop::daemon::Side;
+use crate::interop::site::{File, SOON, Site, VIPS};
+use crate::lab::agent::Agent;
+
+/// FRR makes its session anew once, when it has learnt our address from the first BGP session.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Three packets are missed within 300 ms, and routers take their time to be asked; the hold time is 9 s.
+const GONE: Duration = Duration::from_secs(3);
+
+/// A node that falls silent is noticed long before the hold time; an agent that takes the place of another one is not noticed at all.
+pub(super) async fn watched(site: &mut Site, trial: &mut Trial, side: Side) -> Result<()> {
+    if trial.is_limited("up") {
+        return Ok(());
+    }
+    let side = Side {
+        bfd: true,
+        graceful_restart: true,
+        ..side
+    };
+    let mut file = File::opposite(&side);
+    file.peer += "bfd = { interval = \"100ms\", multiplier = 3 }\n";
+    let mut pair = Pair::start(site, trial, &side, file).await?;
+    trial.took("up", up_for(&pair.agent, Duration::ZERO).await);
+    up_for(&pair.agent, SETTLED).await?;
+
+    let failures = of(&pair.agent)?.failures;
+    pair.agent.kill()?;
+    pair.agent = site.start(&pair.file).await?;
+    pair.established().await?;
+    let kept = of(&pair.agent).and_then(|bfd| {
+        let same = bfd.up() && bfd.since_secs >= SETTLED.as_secs() && bfd.failures == failures;
+        ensure!(same, "{bfd:?}, {failures} failures before");
+        Ok((0.0, "flaps"))
+    });
+    trial.note("up without an agent", kept);
+    trial.took("routes from the next agent", pair.has(&VIPS).await);
+
+    let silent = site.node().silence()?;
+    let noticed = pair.has(&[]).await.and_then(|time| {
+        ensure!(time < GONE, "after {time:?}");
+        Ok(time)
+    });
+    trial.took("silence noticed", noticed);
+    drop(silent);
+    trial.took("up again", up_for(&pair.agent, Duration::ZERO).await);
+    trial.took("routes again", pair.has(&VIPS).await);
+    pair.stop().await
+}
+
+/// Waits until it has been up for so long.
+async fn up_for(agent: &Agent, span: Duration) -> Result<Duration> {
+    let (_, time) = poll::until("BFD up", SOON, async || {
+        let bfd = of(agent)?;
+        ensure!(
+            bfd.up() && bfd.detection_time_ms == Some(300) && bfd.since_secs >= span.as_secs(),
+            "{bfd:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    Ok(time)
+}
+
+fn of(agent: &Agent) -> Result<BfdStatus> {
+    let peers = agent.status()?.peers;
+    let bfd = peers.into_iter().next().and_then(|peer| peer.bfd);
+    bfd.context("a peer with BFD")
+}
