@@ -231,7 +231,7 @@ extern "C" fn aside(context: *mut xdp_md, skipped: u32, task: u32, a: u32, b: u3
 ///
 /// There is a `T` at this address.
 #[inline(always)]
-unsafe fn there<T>(at: usize) -> *mut T {
+pub unsafe fn there<T>(at: usize) -> *mut T {
     // SAFETY: the caller's.
     unsafe { core::hint::assert_unchecked(at != 0) };
     at as *mut T

@@ -14,7 +14,7 @@ use aya_ebpf::programs::TcContext;
 use lb_common::packet::{OFFSET_MASK, Packet, View};
 use lb_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6};
 
-use crate::packet::opaque;
+use crate::packet::{opaque, there};
 use crate::sockets::Arrived;
 
 /// The packet of a TC program.
@@ -94,7 +94,7 @@ impl Packet for SkbPacket {
             return None;
         }
         // SAFETY: the check above proves to the verifier that `T` lies inside the packet; any bytes are a `T`, at any address.
-        Some(unsafe { &*(at as *const T) })
+        Some(unsafe { &*there(at) })
     }
 
     #[inline(always)]
@@ -105,7 +105,7 @@ impl Packet for SkbPacket {
             return None;
         }
         // SAFETY: as in `get`.
-        Some(unsafe { &*(at as *const T) })
+        Some(unsafe { &*there(at) })
     }
 
     #[inline(always)]
@@ -115,7 +115,7 @@ impl Packet for SkbPacket {
             return None;
         }
         // SAFETY: as in `get`; `&mut self` makes this the only reference.
-        Some(unsafe { &mut *(at as *mut T) })
+        Some(unsafe { &mut *there(at) })
     }
 
     #[inline(always)]

@@ -43,10 +43,12 @@ pub enum Gone {
     Here,
 }
 
-/// The number of the VIP that a fragment is for; zero: of none. A function of its own, since the stack of [`run`] leaves no room for
-/// another below it.
-#[inline(never)]
-pub(super) fn vip<P: Packet, T: Tables>(packet: &P, tables: &T) -> u32 {
+/// The number of the VIP that a fragment is for; zero: of none.
+///
+/// A program has this and [`part`] as global functions, which the verifier looks at once and not for every way that leads here. Two,
+/// since the stack of the second leaves no room for another below it.
+#[inline(always)]
+pub fn part_vip<P: Packet, T: Tables>(packet: &P, tables: &T) -> u32 {
     destination(packet, tables).unwrap_or(0)
 }
 
@@ -62,9 +64,9 @@ fn destination<P: Packet, T: Tables>(packet: &P, tables: &T) -> Option<u32> {
     find_vip(tables, config, address)
 }
 
-/// Decides about a packet that [`super::decide`] has left as a fragment, and has not changed. `vip`: see [`vip`].
-#[inline(never)]
-pub(super) fn run<P: Packet, T: Tables, S: Sockets<P>>(
+/// Decides about a packet that [`super::whole`] has left as a fragment. `vip`: see [`part_vip`].
+#[inline(always)]
+pub fn part<P: Packet, T: Tables, S: Sockets<P>>(
     packet: &mut P,
     tables: &T,
     sockets: &S,
@@ -86,14 +88,15 @@ fn decide<P: Packet, T: Tables, S: Sockets<P>>(
     // It was all there before.
     let outer = outer::headers(packet, config)?;
     let part = read(packet, &outer)?;
+    let whole = part.whole(packet, &outer).ok_or(Exit::Malformed)?;
     if vip == 0 {
         return Err(Exit::NotOurVip);
     }
     let (step, ecn) = if part.is_first {
-        first(packet, tables, config, sockets, &outer, &part.whole, vip)?
+        first(packet, tables, config, sockets, &outer, &whole, vip)?
     } else {
         // What has come back with the first part has been remembered as gone, and would go round again.
-        let step = match (flagged(outer.flags), tables.recall(&part.whole)) {
+        let step = match (flagged(outer.flags), tables.recall(&whole)) {
             (Some(exit), _) => Step::Accept(exit),
             (None, Some(Gone::Next)) if outer.hops_left() => Step::PassOn,
             (None, Some(Gone::First)) => Step::Return,
@@ -130,10 +133,32 @@ fn first<P: Packet, T: Tables, S: Sockets<P>>(
     Ok((step, inner.ecn))
 }
 
+/// What its own headers say of a part.
 struct Part {
-    whole: Whole,
+    identification: u32,
+    protocol: u8,
     is_first: bool,
     ecn: u8,
+}
+
+impl Part {
+    /// What it is a part of. Read on its own: as one value the two take more of the stack than there is.
+    #[inline(always)]
+    fn whole<P: Packet>(&self, packet: &P, outer: &Outer) -> Option<Whole> {
+        let (source, destination) = if outer.kind == protocol::IPV4 {
+            let ip = packet.get_at::<Ipv4>(outer.inner)?;
+            (v4_mapped(ip.source), v4_mapped(ip.destination))
+        } else {
+            let ip = packet.get_at::<Ipv6>(outer.inner)?;
+            (ip.source, ip.destination)
+        };
+        Some(Whole {
+            source,
+            destination,
+            identification: self.identification,
+            protocol: u32::from(self.protocol),
+        })
+    }
 }
 
 /// Reads what all parts have.
@@ -147,18 +172,14 @@ fn read<P: Packet>(packet: &P, outer: &Outer) -> Result<Part, Exit> {
             return Err(Exit::Malformed);
         }
         return Ok(Part {
-            whole: Whole {
-                source: v4_mapped(ip.source),
-                destination: v4_mapped(ip.destination),
-                identification: u32::from(ip.identification.value()),
-                protocol: u32::from(ip.protocol),
-            },
+            identification: u32::from(ip.identification.value()),
+            protocol: ip.protocol,
             is_first: fragment & IPV4_FRAGMENT_MASK & !IPV4_MORE_FRAGMENTS == 0,
             ecn: ip.tos & 3,
         });
     }
     let ip = packet.get_at::<Ipv6>(outer.inner).ok_or(Exit::Malformed)?;
-    let (source, destination, first) = (ip.source, ip.destination, ip.next_header);
+    let first = ip.next_header;
     let label = ip.version_class_label.value();
     let behind = outer.inner + size_of::<Ipv6>();
     let end = behind + usize::from(ip.payload_length.value());
@@ -171,12 +192,8 @@ fn read<P: Packet>(packet: &P, outer: &Outer) -> Result<Part, Exit> {
         return Err(Exit::Malformed);
     }
     Ok(Part {
-        whole: Whole {
-            source,
-            destination,
-            identification: part.identification.value(),
-            protocol: u32::from(part.next_header),
-        },
+        identification: part.identification.value(),
+        protocol: part.next_header,
         is_first: part.offset_more.value() & !7 == 0,
         ecn: (label >> 20) as u8 & 3,
     })

@@ -11,7 +11,7 @@
 //! | `accept` | taking the headers off |
 //! | `pass_on` | sending to the next hop |
 //!
-//! One packet goes once through [`run`]. What is no tunnel packet leaves at the first field that says so, untouched.
+//! One packet goes once through [`run`], of which a program has the rare half in functions of its own. What is no tunnel packet leaves at the first field that says so, untouched.
 
 mod accept;
 mod datagram;
@@ -22,7 +22,7 @@ mod outer;
 mod pass_on;
 pub mod verdict;
 
-pub use fragment::{Gone, Whole};
+pub use fragment::{Gone, Whole, part, part_vip};
 pub use inner::{Flow, Segment};
 pub use outer::FIRST_HEADERS;
 pub use verdict::Found;
@@ -141,13 +141,22 @@ impl Exit {
 /// Decides about one packet; takes the tunnel off it, turns it to the next hop, or leaves it alone.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables, S: Sockets<P>>(packet: &mut P, tables: &T, sockets: &S) -> Exit {
+    whole(packet, tables, sockets).unwrap_or_else(|| {
+        let vip = part_vip(packet, tables);
+        part(packet, tables, sockets, vip)
+    })
+}
+
+/// [`run`] for a whole packet; `None`: it is a fragment and unchanged, [`part_vip`] and [`part`] go on.
+#[inline(always)]
+pub fn whole<P: Packet, T: Tables, S: Sockets<P>>(
+    packet: &mut P,
+    tables: &T,
+    sockets: &S,
+) -> Option<Exit> {
     match decide(packet, tables, sockets) {
-        // So far; the first part of its packet may say otherwise.
-        Err(Exit::AcceptedFragment) => {
-            let vip = fragment::vip(packet, tables);
-            fragment::run(packet, tables, sockets, vip)
-        }
-        Ok(exit) | Err(exit) => exit,
+        Err(Exit::AcceptedFragment) => None,
+        Ok(exit) | Err(exit) => Some(exit),
     }
 }
 

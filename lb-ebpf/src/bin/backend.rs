@@ -7,7 +7,7 @@
     reason = "the program macros add an undocumented function"
 )]
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action, xdp_md};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::{btf_map, classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -165,8 +165,18 @@ pub fn backend(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let bytes = packet.bytes();
     let sockets = KernelSockets::<ThisKernel>::new(&packet);
-    let exit = backend::run(&mut packet, &Maps, &sockets);
-    count(exit, bytes);
+    if let Some(exit) = backend::whole(&mut packet, &Maps, &sockets) {
+        count(exit as u32, bytes);
+        verdict_xdp(exit)
+    } else {
+        let (exit, verdict) = left(part_xdp(context.ctx, part_vip_xdp(context.ctx)));
+        count(exit, bytes);
+        verdict
+    }
+}
+
+#[inline(always)]
+const fn verdict_xdp(exit: Exit) -> u32 {
     match exit.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,
@@ -179,36 +189,90 @@ pub fn backend(context: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn backend_tc(context: TcContext) -> i32 {
+    /// Any tunnel, and as much of the inner packet as is looked at: two IP headers, the second in an ICMP error, and options.
+    const HEADERS: usize = 384;
     let mut packet = SkbPacket::new(&context);
     let bytes = packet.len() as u64;
-    let exit = ingress(&mut packet);
-    count(exit, bytes);
+    packet.pull(FIRST_HEADERS);
+    // Others' packets leave before anything is asked of the kernel.
+    if packet.is_tagged() || backend::is_foreign(&packet, &Maps) {
+        count(Exit::NotTunnel as u32, bytes);
+        return TC_ACT_UNSPEC;
+    }
+    packet.pull(HEADERS);
+    let sockets = KernelSockets::<ThisKernel>::new(&packet);
+    if let Some(exit) = backend::whole(&mut packet, &Maps, &sockets) {
+        count(exit as u32, bytes);
+        verdict_tc(&packet, exit)
+    } else {
+        let context = context.skb.skb;
+        let (exit, verdict) = left(part_tc(context, part_vip_tc(context)));
+        count(exit, bytes);
+        verdict as i32
+    }
+}
+
+#[inline(always)]
+fn verdict_tc(packet: &SkbPacket, exit: Exit) -> i32 {
     match exit.action() {
         // "Unspecified" lets the next program on the hook run.
         Action::Pass => TC_ACT_UNSPEC,
         Action::Transmit => packet.send_back(),
-        // As above.
+        // As in `verdict_xdp`.
         Action::Drop | Action::Redirect | Action::Local => TC_ACT_SHOT,
     }
 }
 
-/// Others' packets leave before anything is asked of the kernel.
+// Fragments go through global functions: the verifier looks at one once, and not for each of the ways that lead to it.
+
+/// [`backend::part_vip`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_vip_xdp(context: *mut xdp_md) -> u32 {
+    backend::part_vip(&XdpPacket::new(&XdpContext::new(context)), &Maps)
+}
+
+/// [`backend::part`], and what the program has to return; [`left`] takes them apart.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_xdp(context: *mut xdp_md, vip: u32) -> u64 {
+    let mut packet = XdpPacket::new(&XdpContext::new(context));
+    let sockets = KernelSockets::<ThisKernel>::new(&packet);
+    let exit = backend::part(&mut packet, &Maps, &sockets, vip);
+    leaving(exit, verdict_xdp(exit))
+}
+
+/// [`part_vip_xdp`] for TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_vip_tc(context: *mut __sk_buff) -> u32 {
+    backend::part_vip(&SkbPacket::new(&TcContext::new(context)), &Maps)
+}
+
+/// [`part_xdp`] for TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_tc(context: *mut __sk_buff, vip: u32) -> u64 {
+    let mut packet = SkbPacket::new(&TcContext::new(context));
+    let sockets = KernelSockets::<ThisKernel>::new(&packet);
+    let exit = backend::part(&mut packet, &Maps, &sockets, vip);
+    leaving(exit, verdict_tc(&packet, exit) as u32)
+}
+
+/// Both as one number.
 #[inline(always)]
-fn ingress(packet: &mut SkbPacket) -> Exit {
-    /// Any tunnel, and as much of the inner packet as is looked at: two IP headers, the second in an ICMP error, and options.
-    const HEADERS: usize = 384;
-    packet.pull(FIRST_HEADERS);
-    if packet.is_tagged() || backend::is_foreign(packet, &Maps) {
-        return Exit::NotTunnel;
-    }
-    packet.pull(HEADERS);
-    let sockets = KernelSockets::<ThisKernel>::new(packet);
-    backend::run(packet, &Maps, &sockets)
+fn leaving(exit: Exit, verdict: u32) -> u64 {
+    u64::from(exit as u32) << 32 | u64::from(verdict)
 }
 
 #[inline(always)]
-fn count(exit: Exit, bytes: u64) {
-    bump(EXITS.get_ptr_mut(exit as u32), |count| {
+const fn left(both: u64) -> (u32, u32) {
+    ((both >> 32) as u32, both as u32)
+}
+
+#[inline(always)]
+fn count(exit: u32, bytes: u64) {
+    bump(EXITS.get_ptr_mut(exit), |count| {
         count.packets += 1;
         count.bytes += bytes;
     });
