@@ -160,8 +160,7 @@ async fn a_node_with(
         assert_eq!(reason, Some("the path to the peer failed (BFD)"));
     }
 
-    // A dead agent, and then a program that forwards nothing any more: nobody but the process knows. A session that ends within a
-    // tenth of a second after its start keeps BIRD from looking at BFD, and its routes for the restart time.
+    // A dead agent, and then a program that forwards nothing any more: nobody but the process knows.
     settled(&agent).await?;
     agent.kill()?;
     std::fs::remove_file(lone.node().bpffs.path().join("anylb/links/eth0"))?;

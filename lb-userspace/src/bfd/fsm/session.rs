@@ -60,6 +60,8 @@ pub struct Session {
     remote: Remote,
     timing: Timing,
     forwarding: bool,
+    /// The next packet answers a poll.
+    owes_answer: bool,
     heard_at: Option<Instant>,
     /// The last packet but answers to polls.
     sent_at: Option<Instant>,
@@ -81,6 +83,7 @@ impl Session {
             remote: Remote::UNKNOWN,
             timing: Timing::new(&settings),
             forwarding: true,
+            owes_answer: false,
             heard_at: None,
             sent_at: None,
             send_at: Some(now),
@@ -167,9 +170,18 @@ impl Session {
         if packet.poll {
             self.change(Event::Received(packet.state), actions);
             self.timing.follow(&self.settings, self.state);
-            actions.push(Action::Send(self.answer()));
+            self.answer_poll(actions);
         } else {
             self.step(Event::Received(packet.state), now, actions);
+        }
+    }
+
+    /// At once (section 6.5), but where the session is held down. The peer goes from Up to Down with our first packet and polls at once, and
+    /// to Init with our second: whoever is told of its states a moment later, as BGP in BIRD is, would not hear of Down.
+    fn answer_poll(&mut self, actions: &mut Vec<Action>) {
+        match self.forwarding {
+            true => actions.push(Action::Send(self.answer())),
+            false => self.owes_answer = true,
         }
     }
 
@@ -244,7 +256,11 @@ impl Session {
     }
 
     fn send(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        actions.push(Action::Send(self.packet()));
+        let packet = match std::mem::take(&mut self.owes_answer) {
+            true => self.answer(),
+            false => self.packet(),
+        };
+        actions.push(Action::Send(packet));
         self.sent_at = Some(now);
         self.send_at = None;
         self.interval = None;

@@ -141,6 +141,32 @@ fn answers_polls_at_once() {
     assert!(bench.session.next_deadline() <= deadline);
 }
 
+#[test]
+fn answers_polls_with_the_next_packet_while_held_down() {
+    let mut bench = Bench::up(FAST);
+    bench.sent.clear();
+    bench.feed(Input::Forwarding(false));
+    let said = |sent: &[(Instant, ControlPacket)]| -> Vec<(State, bool)> {
+        let said = sent.iter().map(|(_, sent)| (sent.state, sent.is_final));
+        said.collect()
+    };
+    assert_eq!(said(&bench.sent), [(State::Down, false)], "at once");
+    let poll = ControlPacket {
+        poll: true,
+        ..from_peer(State::Down)
+    };
+    assert_eq!(bench.run(700 * MS, Some(poll)), []);
+    let next = bench.run(350 * MS, Some(poll));
+    assert_eq!((next[0].state, next[0].is_final), (State::Down, true));
+    assert_eq!(next.len(), 1);
+    let last = bench.run(1000 * MS, None);
+    assert!(last.iter().all(|packet| packet.state == State::Down));
+    bench.feed(Input::Forwarding(true));
+    bench.sent.clear();
+    bench.hear(poll);
+    assert_eq!(said(&bench.sent), [(State::Init, true)]);
+}
+
 /// Section 6.8.7: a peer that takes nothing periodic is still told of changes.
 #[test]
 fn a_peer_that_wants_nothing() {

@@ -113,7 +113,7 @@ fn every_event_in_every_state() {
     }
 }
 
-/// The same with packets that are not forwarded: Down is not left.
+/// The same with packets that are not forwarded: Down is not left, and polls wait for their answer.
 #[test]
 fn held_down_while_nothing_is_forwarded() {
     for (name, input, row) in table() {
@@ -121,7 +121,6 @@ fn held_down_while_nothing_is_forwarded() {
         bench.feed(Input::Forwarding(false));
         let actions = bench.feed(input);
         let expected = match input {
-            Input::Received(packet) if packet.poll => "Down 4 send+F",
             Input::Disable => row[1],
             _ => "Down 4",
         };
