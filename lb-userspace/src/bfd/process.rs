@@ -436,11 +436,11 @@ impl<F: Forwarding> Process<F> {
             None => Sender::bind(ends, hops, number.get() as u16),
         };
         let sent = sender.and_then(|sender| sender.send(packet).map(|()| sender));
-        let sent =
-            sent.inspect_err(|error| tracing::debug!(peer, ?ends, %error, "cannot send BFD"));
-        self.sessions.sent(number, sent.is_ok());
-        self.senders
-            .extend(sent.ok().map(|sender| (number, sender)));
+        let sent = sent
+            .inspect_err(|error| tracing::debug!(peer, ?ends, %error, "cannot send BFD"))
+            .ok();
+        self.sessions.sent(number, sent.is_some());
+        self.senders.extend(sent.map(|sender| (number, sender)));
     }
 
     fn publish(&mut self) {

@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 32] = [
+const LIMITS: [Limit; 35] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -123,6 +123,24 @@ const LIMITS: [Limit; 32] = [
     Limit {
         kind: Kind::Openbgpd,
         scenario: "BFD, unnumbered",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Gobgp,
+        scenario: "BFD, unnumbered, another router",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Exabgp,
+        scenario: "BFD, unnumbered, another router",
+        check: "",
+        why: NO_BFD,
+    },
+    Limit {
+        kind: Kind::Openbgpd,
+        scenario: "BFD, unnumbered, another router",
         check: "",
         why: NO_BFD,
     },

@@ -25,7 +25,7 @@ pub type Scenario =
     for<'s> fn(&'s mut Site, &'s mut Trial) -> Pin<Box<dyn Future<Output = Result<()>> + 's>>;
 
 /// All of them by name.
-pub const SCENARIOS: [(&str, Scenario); 27] = [
+pub const SCENARIOS: [(&str, Scenario); 28] = [
     ("dial over IPv4", |site, trial| {
         Box::pin(dial_v4(site, trial))
     }),
@@ -95,13 +95,21 @@ pub const SCENARIOS: [(&str, Scenario); 27] = [
         Box::pin(graceful_restart(site, trial))
     }),
     ("BFD", |site, trial| {
-        Box::pin(bfd::watched(site, trial, side(0, false)))
+        Box::pin(bfd::watched(site, trial, side(0, false), false))
     }),
     ("BFD, link-local", |site, trial| {
-        Box::pin(bfd::watched(site, trial, on_link(false)))
+        Box::pin(bfd::watched(site, trial, on_link(false), true))
     }),
     ("BFD, unnumbered", |site, trial| {
-        Box::pin(bfd::watched(site, trial, unnumbered::by_interface(false)))
+        Box::pin(bfd::watched(
+            site,
+            trial,
+            unnumbered::by_interface(false),
+            false,
+        ))
+    }),
+    ("BFD, unnumbered, another router", |site, trial| {
+        Box::pin(bfd::another_router(site, trial))
     }),
     ("graceful shutdown", |site, trial| {
         Box::pin(graceful_shutdown(site, trial))

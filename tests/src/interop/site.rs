@@ -61,13 +61,25 @@ impl Site {
     /// Pulls the node's cable, or puts it back with the addresses that IPv6 loses at the router meanwhile.
     pub fn set_link(&self, up: bool) -> Result<()> {
         self.lone.star.set_link(self.node(), up)?;
-        if up {
-            for address in [LINK_LOCAL[0], ROUTER[1]] {
-                let r1 = &self.lone.star.r1;
-                r1.ip(&format!(
-                    "address replace {address}/64 dev {ROUTER_LINK} nodad"
-                ))?;
-            }
+        match up {
+            true => self.address_router(LINK_LOCAL[0]),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts the node's cable back into a router with this link-local address and no other.
+    pub fn plug_into(&self, router: &str) -> Result<()> {
+        let r1 = &self.lone.star.r1;
+        r1.ip(&format!("link set {ROUTER_LINK} addrgenmode none"))?;
+        self.lone.star.set_link(self.node(), true)?;
+        self.address_router(router)
+    }
+
+    fn address_router(&self, link_local: &str) -> Result<()> {
+        for address in [link_local, ROUTER[1]] {
+            self.lone.star.r1.ip(&format!(
+                "address replace {address}/64 dev {ROUTER_LINK} nodad"
+            ))?;
         }
         Ok(())
     }
