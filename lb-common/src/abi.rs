@@ -3,11 +3,13 @@
 //! ```text
 //! ROOT -> bank b                          a variable of the programs, the only thing overwritten
 //!   BANKS[b].shared                       seeds, flow key, tunnel source
+//!           .sources                      which packets no client sends
 //!           .vips[hash]       -> VIP id
 //!           .services[hash]   -> table, first backend, counters
 //!           .extras[counter]  -> what a service has beyond the common way
 //!   TABLES[table].row(hash)   -> up to four pool-local backend indexes
 //!   BANKS[b].backends[first + index]      address, next hop
+//! COUNTS[cpu]                             packets and bytes by exit, service, backend
 //! ```
 //!
 //! Everything that must agree in one packet hangs below the root. A bank is one map value: one lookup finds it, and what is in it
@@ -26,6 +28,7 @@ use crate::layout::shaped;
 use crate::packet::{Packet, is_zero};
 use crate::prefix;
 use crate::rate::Rates;
+use crate::sources::Sources;
 
 /// Raised where a map means something else and [`crate::layout`] does not see it. An agent adopts pinned maps of its own layout only.
 pub const ABI_VERSION: u32 = 1;
@@ -150,7 +153,7 @@ values! {
         key: u64,
         /// Index of the rows in the outer map, which the kernel reads here.
         table: u32,
-        /// Counter of the service; the same.
+        /// Counter of the service.
         service_counter: u32,
         /// Counter of the pool's first backend in this service.
         first_counter: u32,
@@ -279,24 +282,27 @@ impl Table {
 
     /// A row.
     #[inline(always)]
-    pub fn row(&self, number: u32) -> u64 {
+    pub fn row(&self, number: u32) -> Row {
         let number = (number & (ROWS - 1)) as usize;
-        u64::from(self.low[number])
-            | u64::from(self.middle[number]) << 16
-            | u64::from(self.high[number]) << 48
+        Row {
+            low: self.low[number].into(),
+            middle: self.middle[number].into(),
+            high: self.high[number].into(),
+        }
     }
 
     /// All rows, in their order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = u64> {
-        (0..ROWS as usize).map(|number| self.row(number as u32))
+        (0..ROWS as usize).map(|number| self.row(number as u32).packed())
     }
 
     /// Replaces a row that no packet reads.
     pub fn set(&mut self, number: u32, row: u64) {
         let number = (number & (ROWS - 1)) as usize;
-        self.low[number] = row as u16;
-        self.middle[number] = (row >> 16) as u32;
-        self.high[number] = (row >> 48) as u16;
+        let Row { low, middle, high } = Row::of(row);
+        self.low[number] = low as u16;
+        self.middle[number] = middle as u32;
+        self.high[number] = high as u16;
     }
 }
 
@@ -316,6 +322,23 @@ impl VipBucket {
         None
     }
 }
+
+shaped! {
+    /// What a CPU counts, and nobody else writes: one lookup for a packet, whatever of it is counted.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    pub struct Counts {
+        /// By [`exit_counter`] and [`error_counter`].
+        pub exits: [ExitCount; (EXIT_BLOCKS * EXITS_MAX) as usize],
+        /// By [`ServiceEntry::service_counter`].
+        pub services: [ServiceCount; SERVICE_COUNTERS_MAX as usize],
+        /// From [`ServiceEntry::first_counter`] on.
+        pub backends: [BackendCount; BACKEND_COUNTERS_MAX as usize],
+    }
+}
+
+/// The agent maps one CPU's at a time, and pages have up to 64 KiB.
+const _: () = assert!(size_of::<Counts>().is_multiple_of(64 << 10));
 
 macro_rules! add {
     ($($name:ident { $($field:ident),* })*) => { $(
@@ -342,15 +365,16 @@ shaped! {
     pub struct Bank {
         /// Key, seeds, tunnel source.
         pub shared: Shared,
-        /// A bit for every bucket of the VIP index that is not empty, so that the addresses of clients, which are in none, cost
-        /// no cache miss each.
+        /// Where the sources are that no client has.
+        pub sources: Sources,
+        /// A bit for every bucket of the VIP index that is not empty, so that looking for what is in none costs no cache miss.
         pub occupied: [u64; VIP_BUCKETS as usize / 64],
+        /// Backends, pool by pool. So far in front their place is a part of an instruction that reads them: a packet reads up to five.
+        pub backends: [Backend; BACKENDS_MAX as usize],
         /// VIPs and own addresses, by [`vip_bucket`] of their [`prefix::place`].
         pub vips: [VipBucket; VIP_BUCKETS as usize],
         /// Services, by [`service_bucket`].
         pub services: [ServiceBucket; SERVICE_BUCKETS as usize],
-        /// Backends, pool by pool.
-        pub backends: [Backend; BACKENDS_MAX as usize],
         /// By the number of the service's counter.
         pub extras: [ServiceExtra; SERVICE_COUNTERS_MAX as usize],
         /// Lengths of VIPs that are prefixes.
@@ -620,17 +644,54 @@ pub const fn pack_row([first, second, third, fourth]: [u16; 4]) -> u64 {
     low as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
 }
 
-/// Hops of a row that has any.
-#[inline(always)]
-pub const fn hop_count(row: u64) -> u32 {
-    ((row >> INDEX_BITS) as u32 & 3) + 1
+/// A row in the parts that a [`Table`] has it in. Wider than they are: the compiler puts small parts together, and a packet would
+/// pay for taking them apart again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    low: u64,
+    middle: u64,
+    high: u64,
 }
 
-/// A hop of a row that has it: the index of a backend in the pool.
-#[inline(always)]
-pub const fn hop(row: u64, number: u32) -> u32 {
-    let mask = if number == 0 { INDEXES_MAX } else { 0xffff };
-    (row >> (16 * number)) as u32 & mask as u32
+impl Row {
+    /// A [`pack_row`]ed one.
+    #[inline(always)]
+    pub const fn of(packed: u64) -> Self {
+        Self {
+            low: packed & 0xffff,
+            middle: packed >> 16 & 0xffff_ffff,
+            high: packed >> 48,
+        }
+    }
+
+    /// As [`pack_row`] makes it.
+    #[inline(always)]
+    pub const fn packed(self) -> u64 {
+        self.low | self.middle << 16 | self.high << 48
+    }
+
+    /// Whether it has no hop.
+    #[inline(always)]
+    pub const fn is_absent(self) -> bool {
+        self.low == ABSENT as u64
+    }
+
+    /// Hops of a row that has any.
+    #[inline(always)]
+    pub const fn hop_count(self) -> u32 {
+        (self.low as u32 >> INDEX_BITS) + 1
+    }
+
+    /// A hop of a row that has it: the index of a backend in the pool.
+    #[inline(always)]
+    pub const fn hop(self, number: u32) -> u32 {
+        match number {
+            0 => self.low as u32 & INDEXES_MAX as u32,
+            1 => self.middle as u32 & 0xffff,
+            2 => (self.middle >> 16) as u32,
+            _ => self.high as u32,
+        }
+    }
 }
 
 /// Metadata before a packet that marks it as a node's own probe. Nothing on the wire can set it.
@@ -650,14 +711,15 @@ mod tests {
             ([5, 0, 7, ABSENT], 3),
             ([INDEXES_MAX - 1, 6, 7, INDEXES_MAX - 1], 4),
         ] {
-            let row = pack_row(hops);
-            assert_ne!(row as u16, ABSENT);
-            assert_eq!(hop_count(row), count);
+            let row = Row::of(pack_row(hops));
+            assert!(!row.is_absent());
+            assert_eq!(row.hop_count(), count);
             for number in 0..count {
-                assert_eq!(hop(row, number), u32::from(hops[number as usize]));
+                assert_eq!(row.hop(number), u32::from(hops[number as usize]));
             }
         }
         assert_eq!(pack_row([ABSENT; 4]), u64::MAX);
+        assert!(Row::of(u64::MAX).is_absent());
     }
 
     #[test]

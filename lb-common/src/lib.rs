@@ -18,6 +18,7 @@
 //! | [`flow_table`] | which backend a flow has, remembered per CPU |
 //! | [`prefix`] | VIPs that are prefixes |
 //! | [`rate`] | a token bucket that all CPUs share |
+//! | [`sources`] | which sources no client has |
 //! | [`generator`] | the load of `anylb bench` |
 //! | [`mss`] | lowering the MSS in SYN-ACKs |
 //! | [`quote`] | what an ICMP error quotes |
@@ -51,5 +52,6 @@ pub mod prefix;
 pub mod quote;
 pub mod rate;
 pub mod siphash;
+pub mod sources;
 pub mod tunnel;
 pub mod wire;

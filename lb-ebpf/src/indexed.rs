@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 
 /// A value of an array.
@@ -16,15 +16,6 @@ pub fn value<T, const N: usize, const F: usize>(
 ) -> Option<&'static T> {
     // SAFETY: values of an array stay while the program runs.
     lookup(map, index).map(|value| unsafe { value.as_ref() })
-}
-
-/// This CPU's value of a per-CPU array.
-#[inline(always)]
-pub fn own_value<T, const N: usize, const F: usize>(
-    map: &'static PerCpuArray<T, N, F>,
-    index: &u32,
-) -> Option<*mut T> {
-    lookup(map, index).map(NonNull::as_ptr)
 }
 
 /// A map of an array of maps.

@@ -192,8 +192,9 @@ fn run(mode: XdpMode, words: &str) -> Result<()> {
         (count(Exit::Redirected), count(Exit::Sent)),
         (Some(4), Some(2))
     );
-    assert!(counters.received["eth0"].packets >= 6, "{counters:?}");
-    assert!(counters.received.contains_key("eth1"), "{counters:?}");
+    let received = &counters.received;
+    assert!(received["eth0"].packets >= 6, "{received:?}");
+    assert!(received.contains_key("eth1"), "{received:?}");
     plane.remove()?;
     Ok(())
 }

@@ -19,7 +19,7 @@ mod remembered;
 pub use remembered::{Known, known};
 
 use super::{Exit, Mark, Tables};
-use crate::abi::{self, Bank, ServiceEntry, options, unpinned_values};
+use crate::abi::{self, Bank, Row, ServiceEntry, options, unpinned_values};
 use crate::exit::leave;
 use crate::flow::Flow;
 use crate::wire::{Be16, Ports};
@@ -156,7 +156,7 @@ fn by_hash<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> u64 {
     };
     let row = hash as u32 & (abi::ROWS - 1);
     match tables.row(&case.table, row) {
-        Some(row) => row,
+        Some(row) => row.packed(),
         None => NO_ROW,
     }
 }
@@ -172,9 +172,10 @@ const fn refusal(exit: Exit) -> u64 {
 
 /// The row of a case, wherever [`run`] is.
 #[inline(always)]
-pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64, Exit> {
-    let row = tables.extra(bank, case);
-    if row as u16 != abi::ABSENT {
+pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<Row, Exit> {
+    let packed = tables.extra(bank, case);
+    let row = Row::of(packed);
+    if !row.is_absent() {
         return Ok(row);
     }
     const DENIED: u16 = Exit::Denied as u16;
@@ -184,7 +185,7 @@ pub(super) fn row<T: Tables>(tables: &T, bank: &Bank, case: &Case) -> Result<u64
     const ATTACK_SYN: u16 = Exit::AttackSyn as u16;
     const ATTACK_FRAGMENT: u16 = Exit::AttackFragment as u16;
     const ATTACK_UNKNOWN: u16 = Exit::AttackUnknown as u16;
-    match (row >> 16) as u16 {
+    match (packed >> 16) as u16 {
         DENIED => leave(Exit::Denied),
         NOT_ALLOWED => leave(Exit::NotAllowed),
         RATE_LIMITED => leave(Exit::RateLimited),

@@ -37,13 +37,14 @@ pub mod trace;
 
 pub use headers::outer_checksum;
 
-use crate::abi::{self, Backend, Bank, ServiceEntry, VipEntry, backend_flags, encap, kind};
+use crate::abi::{self, Backend, Bank, Row, ServiceEntry, VipEntry, backend_flags, encap, kind};
 use crate::exit::{OrLeave as _, exits, leave};
 use crate::filter::Element;
 use crate::flow::Flow;
 use crate::flow_table::{Bucket, Outcome};
 use crate::packet::{Transit, is_zero};
 use crate::rate::Rate;
+use crate::sources::{is_special_v4, is_special_v6};
 use crate::wire::{
     Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
     Tcp, Udp, protocol, v4_mapped,
@@ -58,8 +59,8 @@ pub trait Tables {
     const BACKEND: bool;
     /// The bank in use.
     fn bank(&self) -> Option<&Bank>;
-    /// A packed row. `table` lies in the bank or in a case.
-    fn row(&self, table: &u32, row: u32) -> Option<u64>;
+    /// A row. `table` lies in the bank or in a case.
+    fn row(&self, table: &u32, row: u32) -> Option<Row>;
     /// Elements of the filter in this slot, by their index.
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>>;
     /// Takes one packet from a bucket of the service with this counter; true as well where there is no bucket.
@@ -77,7 +78,7 @@ pub trait Tables {
     /// Counts what became of a packet there.
     fn count_flow(&self, outcome: Outcome);
     /// Counts one packet of a service; `new_flow`: one where it opens a flow.
-    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64);
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64);
     /// Counts one packet of a backend as first hop.
     fn count_backend(&self, counter: u32, bytes: u32);
     /// Counts one ICMP error for a VIP that was sent to a backend; `error`: its place in [`icmp::ERRORS`].
@@ -399,7 +400,7 @@ fn find_vip<T: Tables>(tables: &T, bank: &Bank, address: [u64; 2]) -> Result<Vip
 /// Where a packet goes.
 struct Choice<'b> {
     service: &'b ServiceEntry,
-    row: u64,
+    row: Row,
     /// Of the flow itself, for the outer source port.
     hash: u64,
 }
@@ -431,26 +432,22 @@ fn choose<'b, P: Transit, T: Tables>(
 /// No client has an address that only this host may use, or that the datapath knows.
 #[inline(always)]
 fn check_source_v4(bank: &Bank, source: u32) -> Result<(), Exit> {
-    let first = source & u32::from_be(0xff00_0000);
-    if first == u32::from_be(0x7f00_0000)
-        || first == 0
-        || source & u32::from_be(0xe000_0000) == u32::from_be(0xe000_0000)
-    {
+    if !bank.sources.may_hold_v4(source) {
+        return Ok(());
+    }
+    if is_special_v4(source) {
         return leave(Exit::BadSource);
     }
     check_source(bank, v4_mapped(source))
-}
-
-/// Of `::/64`: unspecified, loopback, and IPv4 addresses in their IPv6 form, which are on no wire. The tables hold those for IPv4.
-#[inline(always)]
-const fn is_special_v6(address: [u64; 2]) -> bool {
-    address[0] == 0
 }
 
 #[inline(always)]
 fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
     if is_special_v6(source) || source[0].to_be() >> 56 == 0xff {
         return leave(Exit::BadSource);
+    }
+    if !bank.sources.may_hold_v6(source) {
+        return Ok(());
     }
     check_source(bank, source)
 }
@@ -498,10 +495,10 @@ fn forward<P: Transit, T: Tables>(
     mark: Mark,
 ) -> Result<Exit, Exit> {
     let &Choice { service, row, .. } = choice;
-    if row as u16 == abi::ABSENT {
+    if row.is_absent() {
         return leave(Exit::NoBackend);
     }
-    let first = bank.backend(u32::from(service.first_backend) + abi::hop(row, 0));
+    let first = bank.backend(u32::from(service.first_backend) + row.hop(0));
     if first.flags & backend_flags::REACHABLE == 0 {
         return leave(if first.address[1] == 0 {
             Exit::NoBackend
@@ -530,8 +527,8 @@ fn forward<P: Transit, T: Tables>(
     if mark.is_probe() {
         return Ok(Exit::Sent);
     }
-    tables.count_service(&service.service_counter, inner.length, new_flow);
-    tables.count_backend(service.first_counter + abi::hop(row, 0), inner.length);
+    tables.count_service(service.service_counter, inner.length, new_flow);
+    tables.count_backend(service.first_counter + row.hop(0), inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)
     } else if packet.leaves_by(first.ifindex) {

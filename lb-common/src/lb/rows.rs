@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
 use super::inner::Inner;
 use super::{Choice, Exit, Mark};
-use crate::abi::{self, Backend, Bank};
+use crate::abi::{Backend, Bank, Row};
 use crate::exit::OrLeave as _;
 use crate::packet::{Transit, View};
 use crate::tunnel::{self, Header, Words};
@@ -28,7 +28,7 @@ pub(super) fn encapsulate<P: Transit>(
         row,
         base: u32::from(service.first_backend),
     };
-    let count = abi::hop_count(row);
+    let count = row.hop_count();
     let mut header = tunnel::First {
         kind: inner.kind,
         count: count as u8,
@@ -78,14 +78,14 @@ pub(super) const fn overhead(first: &Backend) -> u16 {
 
 #[derive(Clone, Copy)]
 struct Hops {
-    row: u64,
+    row: Row,
     base: u32,
 }
 
 impl Hops {
     #[inline(always)]
     fn backend(self, bank: &Bank, hop: u32) -> &Backend {
-        bank.backend(self.base + abi::hop(self.row, hop))
+        bank.backend(self.base + self.row.hop(hop))
     }
 }
 

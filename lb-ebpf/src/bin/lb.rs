@@ -10,13 +10,14 @@
 mod watch;
 
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount, Table, TableWords};
+use lb_common::abi::{self, Bank, Counts, Root, Row, Table, TableWords};
 use lb_common::budget::Budget;
 use lb_common::exit::Action;
 use lb_common::filter::{Element, Words};
@@ -28,7 +29,7 @@ use lb_common::rate::Rate;
 use lb_common::wire::Ethernet;
 use lb_ebpf::given::{jiffies, setting};
 use lb_ebpf::indexed;
-use lb_ebpf::packet::XdpPacket;
+use lb_ebpf::packet::{XdpPacket, opaque};
 use lb_ebpf::percpu::bump;
 use lb_ebpf::shared::atomic_add;
 
@@ -49,15 +50,9 @@ static BANK: Array<Bank, BANKS, MAPPABLE> = Array::new();
 #[btf_map]
 static TABLES: ArrayOfMaps<Array<TableWords, 1, MAPPABLE>, { abi::TABLES_MAX as usize + 1 }> =
     ArrayOfMaps::new();
+/// For each CPU; the agent says how many. Not a per-CPU array, whose values are 32 KiB at most.
 #[btf_map]
-static EXITS: PerCpuArray<ExitCount, { (abi::EXIT_BLOCKS * abi::EXITS_MAX) as usize }> =
-    PerCpuArray::new();
-#[btf_map]
-static BY_SERVICE: PerCpuArray<ServiceCount, { abi::SERVICE_COUNTERS_MAX as usize }> =
-    PerCpuArray::new();
-#[btf_map]
-static BY_BACKEND: PerCpuArray<BackendCount, { abi::BACKEND_COUNTERS_MAX as usize }> =
-    PerCpuArray::new();
+static COUNTS: Array<Counts, 1, MAPPABLE> = Array::new();
 
 /// Each has the size of its tree. Of words: Linux 6.1 takes no map that was made without type information, as the agent makes them,
 /// for one of a struct.
@@ -97,7 +92,62 @@ static BACKEND_PROGRAM: ProgramArray<1> = ProgramArray::new();
 #[btf_map(name = "NEXT")]
 static NEXT_PROGRAM: ProgramArray<1> = ProgramArray::new();
 
-struct Maps<N>(PhantomData<N>);
+struct Maps<N> {
+    /// Functions of their own count none of that.
+    counts: Option<OwnCounts>,
+    next: PhantomData<N>,
+}
+
+impl<N> Maps<N> {
+    #[inline(always)]
+    fn new(counts: Option<OwnCounts>) -> Self {
+        Self {
+            counts,
+            next: PhantomData,
+        }
+    }
+}
+
+/// What this CPU counts.
+#[derive(Clone, Copy)]
+struct OwnCounts(NonNull<Counts>);
+
+impl OwnCounts {
+    #[inline(always)]
+    fn find() -> Option<Self> {
+        // SAFETY: takes nothing.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        NonNull::new(COUNTS.get_ptr_mut(cpu)?).map(Self)
+    }
+
+    /// Its counts, to be changed at once.
+    #[inline(always)]
+    fn get(&mut self) -> &mut Counts {
+        // SAFETY: the pointer comes from an array and stays valid while the program runs; the part of a CPU is written by nobody else,
+        // and programs of packets do not preempt each other.
+        unsafe { self.0.as_mut() }
+    }
+
+    #[inline(always)]
+    fn exit(&mut self, packet: &XdpPacket, exit: Exit, bytes: u64) {
+        // Hidden: the compiler knows that the mask changes nothing, and the verifier does not.
+        let counter = opaque(abi::exit_counter(packet.ingress(), exit as u32) as usize);
+        let count = one(&mut self.get().exits[counter & (EXITS - 1)]);
+        count.packets += 1;
+        count.bytes += bytes;
+    }
+}
+
+/// The place, found once: the compiler would find it anew for each of its fields.
+#[inline(always)]
+fn one<T>(count: &mut T) -> &mut T {
+    // SAFETY: the same address.
+    unsafe { &mut *(opaque(core::ptr::from_mut(count).expose_provenance()) as *mut T) }
+}
+
+const EXITS: usize = (abi::EXIT_BLOCKS * abi::EXITS_MAX) as usize;
+const SERVICES: usize = abi::SERVICE_COUNTERS_MAX as usize;
+const BACKENDS: usize = abi::BACKEND_COUNTERS_MAX as usize;
 
 impl<N: Next> Tables for Maps<N> {
     const BACKEND: bool = N::BACKEND;
@@ -110,7 +160,7 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
-    fn row(&self, table: &u32, row: u32) -> Option<u64> {
+    fn row(&self, table: &u32, row: u32) -> Option<Row> {
         let words = indexed::map(&TABLES, table)?.get(0)?;
         Some(Table::of(words).row(row))
     }
@@ -187,26 +237,30 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
-    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64) {
-        bump(indexed::own_value(&BY_SERVICE, counter), |count| {
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
+        if let Some(mut counts) = self.counts {
+            let count = one(&mut counts.get().services[counter as usize & (SERVICES - 1)]);
             count.packets += 1;
             count.bytes += u64::from(bytes);
             count.new_flows += new_flow;
-        });
+        }
     }
 
     #[inline(always)]
     fn count_backend(&self, counter: u32, bytes: u32) {
-        bump(BY_BACKEND.get_ptr_mut(counter), |count| {
+        if let Some(mut counts) = self.counts {
+            let count = one(&mut counts.get().backends[counter as usize & (BACKENDS - 1)]);
             count.packets += 1;
             count.bytes += u64::from(bytes);
-        });
+        }
     }
 
     #[inline(always)]
     fn count_error(&self, ingress: u32, error: u32) {
-        let counter = abi::error_counter(ingress, error);
-        bump(EXITS.get_ptr_mut(counter), |count| count.packets += 1);
+        if let Some(mut counts) = self.counts {
+            let counter = abi::error_counter(ingress, error) as usize;
+            counts.get().exits[counter & (EXITS - 1)].packets += 1;
+        }
     }
 
     #[inline(always)]
@@ -229,7 +283,7 @@ extern "C" fn beyond(bank: u32) -> u64 {
     let (Some(bank), Some(case)) = (BANK.get(bank), CASE.get(0)) else {
         return extra::NO_ROW;
     };
-    extra::run(&Maps::<Kernel>(PhantomData), bank, case)
+    extra::run(&Maps::<Kernel>::new(None), bank, case)
 }
 
 /// [`prefix::number`], a global function like [`beyond`].
@@ -303,6 +357,9 @@ impl Next for Other {
 
 #[inline(always)]
 fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
+    let Some(mut counts) = OwnCounts::find() else {
+        return xdp_action::XDP_PASS;
+    };
     let mut packet = XdpPacket::new(context);
     let bytes = packet.bytes();
     let mark = packet.mark();
@@ -313,14 +370,14 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         .copied()
         .unwrap_or_default();
     let told = WATCHED && !mark.is_probe() && watch::arrived(context.ctx) != 0;
-    let exit = lb::run(&mut packet, &Maps::<N>(PhantomData), mark);
+    let exit = lb::run(&mut packet, &Maps::<N>::new(Some(counts)), mark);
     // Of all ways the one that most packets take, by itself.
     if !WATCHED && exit == Exit::Sent && !mark.is_probe() {
-        count(&packet, Exit::Sent, bytes);
+        counts.exit(&packet, Exit::Sent, bytes);
         return xdp_action::XDP_TX;
     }
     let counted = if mark.is_probe() { Exit::Probe } else { exit };
-    count(&packet, counted, bytes);
+    counts.exit(&packet, counted, bytes);
     if told {
         watch::left(exit as u32);
     }
@@ -342,7 +399,7 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         // SAFETY: nothing that must be dropped is alive. Where there is no program, this one goes on.
         unsafe { program.tail_call(context, 0) };
         if N::BACKEND && exit.action() == Action::Local {
-            count(&packet, Exit::NoLocalBackend, bytes);
+            counts.exit(&packet, Exit::NoLocalBackend, bytes);
         }
     }
     match exit.action() {
@@ -352,15 +409,6 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         // SAFETY: takes numbers only; the agent gives out indexes of interfaces that there are.
         Action::Redirect => unsafe { bpf_redirect(packet.egress(), 0) as u32 },
     }
-}
-
-#[inline(always)]
-fn count(packet: &XdpPacket, exit: Exit, bytes: u64) {
-    let counter = abi::exit_counter(packet.ingress(), exit as u32);
-    bump(EXITS.get_ptr_mut(counter), |count| {
-        count.packets += 1;
-        count.bytes += bytes;
-    });
 }
 
 #[unsafe(link_section = "license")]

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lb_common::abi::{self, Bank, kind};
+use lb_common::abi::{self, Bank, Row, kind};
 use lb_common::exit::Action;
 use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, Outcome};
@@ -16,6 +16,7 @@ use lb_common::lb::extra::{self, Case};
 use lb_common::lb::{self, Exit, Mark, Tables, prefix};
 use lb_common::prefix::{lengths, place};
 use lb_common::rate::Rate;
+use lb_common::sources::Sources;
 use zerocopy::FromZeros as _;
 
 pub use scene::Scene;
@@ -143,8 +144,9 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
         self.0.bank.as_deref()
     }
 
-    fn row(&self, table: &u32, row: u32) -> Option<u64> {
-        self.0.rows.get(table)?.get(row as usize).copied()
+    fn row(&self, table: &u32, row: u32) -> Option<Row> {
+        let packed = self.0.rows.get(table)?.get(row as usize)?;
+        Some(Row::of(*packed))
     }
 
     fn filter<'t>(&'t self, slot: u32) -> Option<impl Fn(u32) -> Option<&'t Element>> {
@@ -180,9 +182,9 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, counter: &u32, bytes: u32, new_flow: u64) {
+    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
         let mut counted = self.0.counted.borrow_mut();
-        let count = counted.services.entry(*counter).or_default();
+        let count = counted.services.entry(counter).or_default();
         count.0 += 1;
         count.1 += u64::from(bytes);
         count.2 += new_flow;
@@ -227,6 +229,7 @@ fn try_bank(scene: &Scene, seed: u64) -> Option<Box<Bank>> {
         service_seed: seed,
         ..scene.shared
     };
+    bank.sources = Sources::of(&scene.vips);
     bank.prefixes = lengths(&scene.vips);
     let mut mixed = BTreeMap::new();
     for vip in &scene.vips {

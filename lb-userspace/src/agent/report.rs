@@ -12,7 +12,7 @@ use super::core::Core;
 use super::pool::World;
 use super::serving::{Standing, Vips};
 use crate::dataplane::probe::{ProbeResult, Remembered};
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::dataplane::{DatapathCounters, Dataplane, DataplaneError};
 use crate::filter::{Decides, PrefixList};
 use crate::health::{Stats, Target, Verdicts};
 use crate::model::{AdminState, Backend, Encap, Mode, Pool, PoolName, Service};
@@ -212,7 +212,7 @@ pub fn counters(
         return Ok(counters);
     };
     let counted = plane.counters()?;
-    for (exit, count) in counted.exits {
+    for (exit, count) in &counted.exits {
         let advice = exit.advice();
         counters.exits.push(ExitCount {
             name: exit.name().into(),
@@ -221,15 +221,15 @@ pub fn counters(
             advice: (!advice.is_empty()).then(|| advice.into()),
         });
     }
-    let errors = ERRORS.iter().zip(counted.icmp_errors);
+    let errors = ERRORS.iter().zip(&counted.icmp_errors);
     counters.icmp_errors = errors
         .map(|((family, kind), packets)| IcmpErrorCount {
             family: (*family).into(),
             kind: (*kind).into(),
-            packets,
+            packets: *packets,
         })
         .collect();
-    let flows = counted.flows;
+    let flows = &counted.flows;
     counters.flow_table = Some(FlowTableCount {
         entries: flows.entered,
         capacity_entries: plane.flow_capacity(),
@@ -239,12 +239,12 @@ pub fn counters(
         expirations: flows.expired,
         releases: flows.released,
     });
-    let received = counted.received.into_iter().map(|(name, count)| {
+    let received = counted.received.iter().map(|(name, count)| {
         let count = Count {
             packets: count.packets,
             bytes: count.bytes,
         };
-        (name, count)
+        (name.clone(), count)
     });
     counters.received.extend(received);
     for service in &core.settings.services {
@@ -253,7 +253,7 @@ pub fn counters(
         else {
             continue;
         };
-        let count = plane.service_count(counter)?;
+        let count = counted.service(counter);
         let all = Count {
             packets: count.packets,
             bytes: count.bytes,
@@ -265,29 +265,24 @@ pub fn counters(
                 new_flows: count.new_flows,
             },
         );
-        counters.backends.extend(backend_counts(
-            core,
-            plane,
-            &service.name,
-            pool,
-            block.first,
-        )?);
+        let backends = backend_counts(core, &counted, &service.name, pool, block.first);
+        counters.backends.extend(backends);
     }
     Ok(counters)
 }
 
 fn backend_counts(
     core: &Core,
-    plane: &Dataplane,
+    counted: &DatapathCounters,
     service: &str,
     pool: &PoolName,
     first: u32,
-) -> Result<Vec<BackendCount>, DataplaneError> {
+) -> Vec<BackendCount> {
     let Some(slots) = core.state.slots.of_pool(pool) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let length = slots.values().max().map_or(0, |&last| u32::from(last) + 1);
-    let counts = plane.backend_counts(first, length)?;
+    let counts = counted.backends(first, length);
     let of = |(&backend, &slot): (&IpAddr, &u16)| {
         let count = counts[usize::from(slot)];
         let count = Count {
@@ -300,7 +295,7 @@ fn backend_counts(
             count,
         }
     };
-    Ok(slots.iter().map(of).collect())
+    slots.iter().map(of).collect()
 }
 
 fn checks(stats: &Stats) -> BTreeMap<String, CheckCount> {

@@ -1,20 +1,25 @@
 //! Counters of the programs, summed over CPUs.
 
 use std::collections::BTreeMap;
-use std::ops::Add;
+use std::fs;
+use std::mem::offset_of;
+use std::ops::{Add, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::Pod;
 use aya::maps::PerCpuValues;
-use lb_common::abi::{self, BackendCount, ExitCount, ServiceCount};
+use lb_common::abi::{self, BackendCount, Counts, ExitCount, ServiceCount};
 use lb_common::flow_table::FlowCount;
 use lb_common::lb::Exit;
 use lb_common::lb::icmp::ERRORS;
+use zerocopy::{FromZeros as _, transmute_mut};
 
+use super::memory::Mappable;
 use super::{DataplaneError, PerCpu, maps};
+use crate::plan::Op;
 
 /// What the program has counted.
-#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DatapathCounters {
     /// Packets and bytes of every exit, in the order of [`Exit::ALL`].
     pub exits: Vec<(Exit, ExitCount)>,
@@ -24,6 +29,19 @@ pub struct DatapathCounters {
     pub flows: FlowCount,
     /// All exits of the packets that came in by an interface; several whose numbers share a block are told together.
     pub received: BTreeMap<String, ExitCount>,
+    sum: Box<Counts>,
+}
+
+impl DatapathCounters {
+    /// Packets and bytes of one service counter.
+    pub fn service(&self, counter: u32) -> ServiceCount {
+        self.sum.services[counter as usize]
+    }
+
+    /// Packets and bytes of `count` backend counters from `first` on.
+    pub fn backends(&self, first: u32, count: u32) -> &[BackendCount] {
+        &self.sum.backends[first as usize..][..count as usize]
+    }
 }
 
 /// A value of a map.
@@ -34,33 +52,28 @@ pub(crate) struct Cell<T>(pub(super) T);
 // SAFETY: the counts are plain integers without padding (zerocopy's `IntoBytes` proves it in lb-common).
 unsafe impl Pod for Cell<ExitCount> {}
 // SAFETY: as above.
-unsafe impl Pod for Cell<ServiceCount> {}
-// SAFETY: as above.
-unsafe impl Pod for Cell<BackendCount> {}
-// SAFETY: as above.
 unsafe impl Pod for Cell<FlowCount> {}
+
+/// The map of what each CPU counts.
+pub(super) const MAP: &str = "COUNTS";
 
 /// Test runs come in by the loopback interface.
 const PROBE_INTERFACE: u32 = 1;
 
 pub(super) struct Maps {
-    exits: PerCpu<Cell<ExitCount>>,
-    services: PerCpu<Cell<ServiceCount>>,
-    backends: PerCpu<Cell<BackendCount>>,
+    counts: Mappable<Counts>,
     outcomes: PerCpu<Cell<FlowCount>>,
 }
 
 impl Maps {
     pub(super) fn new(object: &mut Ebpf) -> Result<Self, DataplaneError> {
         Ok(Self {
-            exits: maps::of(object, "EXITS")?,
-            services: maps::of(object, "BY_SERVICE")?,
-            backends: maps::of(object, "BY_BACKEND")?,
+            counts: Mappable::new(maps::take_array(object, MAP)?, MAP),
             outcomes: maps::of(object, "BY_OUTCOME")?,
         })
     }
 
-    /// The exits of these interfaces, by name and index, and of probes.
+    /// With the exits of these interfaces, by name and index, and of probes.
     pub(super) fn read<'a>(
         &self,
         interfaces: impl Iterator<Item = (&'a str, u32)>,
@@ -78,18 +91,18 @@ impl Maps {
             icmp_errors: [0; ERRORS.len()],
             flows: sum(&self.outcomes, 0, "BY_OUTCOME")?,
             received: BTreeMap::new(),
+            sum: self.sum()?,
         };
+        let by_exit = &counters.sum.exits;
         for (block, names) in blocks {
             let mut received = ExitCount::default();
             for (exit, all) in &mut counters.exits {
-                let counter = abi::exit_counter(block, *exit as u32);
-                let count = sum(&self.exits, counter, "EXITS")?;
+                let count = by_exit[abi::exit_counter(block, *exit as u32) as usize];
                 *all = *all + count;
                 received = received + count;
             }
-            for (error, all) in counters.icmp_errors.iter_mut().enumerate() {
-                let counter = abi::error_counter(block, error as u32);
-                *all += sum(&self.exits, counter, "EXITS")?.packets;
+            for (error, all) in (0..).zip(&mut counters.icmp_errors) {
+                *all += by_exit[abi::error_counter(block, error) as usize].packets;
             }
             if !names.is_empty() {
                 counters.received.insert(names.join("+"), received);
@@ -98,28 +111,53 @@ impl Maps {
         Ok(counters)
     }
 
-    pub(super) fn service(&self, counter: u32) -> Result<ServiceCount, DataplaneError> {
-        sum(&self.services, counter, "BY_SERVICE")
+    /// Of all CPUs, with one's in memory at a time.
+    fn sum(&self) -> Result<Box<Counts>, DataplaneError> {
+        let mut sum = Counts::new_box_zeroed()
+            .map_err(|_| DataplaneError::Object("there is no memory for the counters"))?;
+        for own in self.counts.entries()? {
+            let all: &mut [u64; size_of::<Counts>() / 8] = transmute_mut!(&mut *sum);
+            for (all, count) in all.iter_mut().zip(own?.words()) {
+                *all += count.load(Ordering::Relaxed);
+            }
+        }
+        Ok(sum)
     }
 
-    pub(super) fn backends(
-        &self,
-        first: u32,
-        count: u32,
-    ) -> Result<Vec<BackendCount>, DataplaneError> {
-        (first..first + count)
-            .map(|counter| sum(&self.backends, counter, "BY_BACKEND"))
-            .collect()
+    /// Begins counters anew that `ops` give to others.
+    pub(super) fn zero(&self, ops: &[Op]) -> Result<(), DataplaneError> {
+        let words = |op: &Op| match *op {
+            Op::ZeroServiceCounter { counter } => Some(words_of::<ServiceCount>(
+                offset_of!(Counts, services),
+                counter,
+                1,
+            )),
+            Op::ZeroBackendCounters { first, count } => Some(words_of::<BackendCount>(
+                offset_of!(Counts, backends),
+                first,
+                count,
+            )),
+            _ => None,
+        };
+        let ranges: Vec<_> = ops.iter().filter_map(words).collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        for own in self.counts.entries()? {
+            let own = own?;
+            for range in &ranges {
+                let zero = |word: &AtomicU64| word.store(0, Ordering::Relaxed);
+                own.words()[range.clone()].iter().for_each(zero);
+            }
+        }
+        Ok(())
     }
+}
 
-    pub(super) fn zero_service(&mut self, counter: u32) -> Result<(), DataplaneError> {
-        zero(&mut self.services, counter, "BY_SERVICE")
-    }
-
-    pub(super) fn zero_backends(&mut self, first: u32, count: u32) -> Result<(), DataplaneError> {
-        (first..first + count)
-            .try_for_each(|counter| zero(&mut self.backends, counter, "BY_BACKEND"))
-    }
+/// Where in [`Counts`] the counters from `first` on are, of those that begin at so many bytes.
+fn words_of<T>(start: usize, first: u32, count: u32) -> Range<usize> {
+    let word = |counter: u32| (start + counter as usize * size_of::<T>()) / size_of::<u64>();
+    word(first)..word(first + count)
 }
 
 /// A count of all CPUs together.
@@ -137,18 +175,23 @@ where
         .fold(T::default(), |sum, Cell(cell)| sum + *cell))
 }
 
-fn zero<T: Pod + Default>(
-    map: &mut PerCpu<T>,
-    counter: u32,
-    name: &'static str,
-) -> Result<(), DataplaneError> {
-    set(map, counter, vec![T::default(); possible_cpus()?], name)
-}
-
 /// As many values as a per-CPU map has in an entry.
 pub(super) fn possible_cpus() -> Result<usize, DataplaneError> {
-    aya::util::nr_cpus().map_err(|_| DataplaneError::Object("the number of CPUs cannot be read"))
+    aya::util::nr_cpus().map_err(|_| NO_CPUS)
 }
+
+/// Entries of an array in which each possible CPU has the one of its number.
+pub(super) fn cpu_entries() -> Result<u32, DataplaneError> {
+    let possible = fs::read_to_string("/sys/devices/system/cpu/possible").map_err(|_| NO_CPUS)?;
+    last_cpu(&possible).map(|last| last + 1).ok_or(NO_CPUS)
+}
+
+/// Of a list of ranges, in their order.
+fn last_cpu(ranges: &str) -> Option<u32> {
+    ranges.trim_end().rsplit(['-', ',']).next()?.parse().ok()
+}
+
+const NO_CPUS: DataplaneError = DataplaneError::Object("the number of CPUs cannot be read");
 
 /// Sets an entry; `values`: one for every possible CPU.
 pub(super) fn set<T: Pod>(
@@ -160,4 +203,38 @@ pub(super) fn set<T: Pod>(
     let values = PerCpuValues::try_from(values)
         .map_err(|_| DataplaneError::Object("wrong number of CPUs"))?;
     map.set(index, values, 0).map_err(DataplaneError::map(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cpu_of_a_list() {
+        for (ranges, last) in [
+            ("0\n", Some(0)),
+            ("0-3\n", Some(3)),
+            ("0-3,8,16-127\n", Some(127)),
+            ("0,2\n", Some(2)),
+            ("\n", None),
+        ] {
+            assert_eq!(last_cpu(ranges), last, "{ranges}");
+        }
+    }
+
+    #[test]
+    fn counters_are_found_as_words() {
+        let start = offset_of!(Counts, services);
+        assert_eq!(
+            words_of::<ServiceCount>(start, 0, 1),
+            start / 8..start / 8 + 3
+        );
+        let start = offset_of!(Counts, backends);
+        let all = words_of::<BackendCount>(start, 0, abi::BACKEND_COUNTERS_MAX);
+        assert_eq!(all.end * 8, size_of::<Counts>());
+        assert_eq!(
+            words_of::<BackendCount>(start, 7, 2),
+            all.start + 14..all.start + 18
+        );
+    }
 }

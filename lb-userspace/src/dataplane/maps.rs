@@ -7,10 +7,11 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
-use lb_common::abi::{self, BackendCount, Bank, ExitCount, Root, ServiceCount};
+use lb_common::abi::{self, Bank, Counts, Root};
 use lb_common::flow_table::FlowCount;
 
 use super::DataplaneError;
+use super::counters::{self, cpu_entries};
 
 /// `BPF_F_MMAPABLE` of the kernel's uapi.
 pub(super) const MAPPABLE: u32 = 1 << 10;
@@ -20,7 +21,8 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 pub(super) struct Shape {
     pub(super) name: &'static str,
     value_size: usize,
-    max_entries: u32,
+    /// None: one for each CPU.
+    max_entries: Option<u32>,
 }
 
 impl Shape {
@@ -29,7 +31,16 @@ impl Shape {
         Self {
             name,
             value_size: size_of::<T>(),
-            max_entries,
+            max_entries: Some(max_entries),
+        }
+    }
+
+    /// A map of a value of this type for each CPU.
+    const fn of_each_cpu<T>(name: &'static str) -> Self {
+        Self {
+            name,
+            value_size: size_of::<T>(),
+            max_entries: None,
         }
     }
 
@@ -37,9 +48,13 @@ impl Shape {
     pub(super) fn check(&self, pin_dir: &Path, path: &Path) -> Result<(), DataplaneError> {
         let map = MapData::from_pin(path).map_err(DataplaneError::map(self.name))?;
         let info = map.info().map_err(DataplaneError::map(self.name))?;
+        let max_entries = match self.max_entries {
+            Some(max_entries) => max_entries,
+            None => cpu_entries()?,
+        };
         let same = info.key_size() == 4
             && info.value_size() as usize == self.value_size
-            && info.max_entries() == self.max_entries;
+            && info.max_entries() == max_entries;
         if same {
             return Ok(());
         }
@@ -49,7 +64,7 @@ impl Shape {
                 "{} entries of {} bytes, expected {} of {}",
                 info.max_entries(),
                 info.value_size(),
-                self.max_entries,
+                max_entries,
                 self.value_size
             ),
             pin_dir: pin_dir.into(),
@@ -58,15 +73,13 @@ impl Shape {
 }
 
 /// Every map of the object that is pinned by its name; the flow table has a pin for every size.
-pub(super) static SHAPES: [Shape; 9] = [
+pub(super) static SHAPES: [Shape; 7] = [
     Shape::of::<Root>("ROOT", 1),
     Shape::of::<Bank>("BANKS", abi::BANKS),
     Shape::of::<u32>("TABLES", abi::TABLES_MAX + 1),
     Shape::of::<u32>("FILTERS", abi::FILTERS_MAX),
     Shape::of::<u32>("BUCKETS", abi::SERVICE_COUNTERS_MAX),
-    Shape::of::<ExitCount>("EXITS", abi::EXIT_BLOCKS * abi::EXITS_MAX),
-    Shape::of::<ServiceCount>("BY_SERVICE", abi::SERVICE_COUNTERS_MAX),
-    Shape::of::<BackendCount>("BY_BACKEND", abi::BACKEND_COUNTERS_MAX),
+    Shape::of_each_cpu::<Counts>(counters::MAP),
     Shape::of::<FlowCount>("BY_OUTCOME", 1),
 ];
 

@@ -4,6 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use aya::maps::MapData;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -30,6 +31,15 @@ impl<T: FromBytes + IntoBytes + Immutable> Mappable<T> {
     pub(super) fn map(&self) -> Result<Memory<T>, DataplaneError> {
         Memory::of_map(&self.map, self.name)
     }
+
+    /// Every entry by itself, one after the other. Of whole pages, each: others cannot be mapped.
+    pub(super) fn entries(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Memory<T>, DataplaneError>>, DataplaneError> {
+        let entries = Memory::<T>::entries_of(&self.map, self.name)?;
+        let entry = |index| Memory::of_entries(&self.map, self.name, index, 1);
+        Ok((0..entries).map(entry))
+    }
 }
 
 /// A `BPF_F_MMAPABLE` array of `T` in our address space, shared with the kernel.
@@ -48,6 +58,12 @@ unsafe impl<T: Sync> Sync for Memory<T> {}
 impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
     /// Maps the whole array.
     pub(super) fn of_map(map: &MapData, name: &'static str) -> Result<Self, DataplaneError> {
+        let entries = Self::entries_of(map, name)?;
+        Self::of_entries(map, name, 0, entries)
+    }
+
+    /// How many entries there are, and whether they are such.
+    fn entries_of(map: &MapData, name: &'static str) -> Result<u32, DataplaneError> {
         let info = map.info().map_err(DataplaneError::map(name))?;
         let fits = info.value_size() as usize == size_of::<T>() && size_of::<T>().is_multiple_of(8);
         if !fits {
@@ -55,7 +71,18 @@ impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
                 "an array's values have another size than the agent's",
             ));
         }
-        let bytes = info.max_entries() as usize * size_of::<T>();
+        Ok(info.max_entries())
+    }
+
+    /// Maps `entries` of them from `first` on.
+    fn of_entries(
+        map: &MapData,
+        name: &'static str,
+        first: u32,
+        entries: u32,
+    ) -> Result<Self, DataplaneError> {
+        let bytes = entries as usize * size_of::<T>();
+        let offset = first as usize * size_of::<T>();
         // SAFETY: a fresh shared mapping of `bytes` at an address of the kernel's choice; the result is checked.
         let start = unsafe {
             libc::mmap(
@@ -64,7 +91,7 @@ impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 map.fd().as_fd().as_raw_fd(),
-                0,
+                offset as libc::off_t,
             )
         };
         if start == libc::MAP_FAILED {
@@ -78,14 +105,14 @@ impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
         ))?;
         Ok(Self {
             start,
-            entries: info.max_entries(),
+            entries,
             bytes,
             _entries: PhantomData,
         })
     }
 
-    /// The entry at `index`, in place; none where it is not in the array. The kernel only reads these arrays, and who
-    /// writes takes `&mut self`: nothing changes under the reference.
+    /// The entry at `index`, in place; none where it is not in the array. Of an array that the kernel only reads;
+    /// who writes takes `&mut self`: nothing changes under the reference.
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         // SAFETY: inside the mapping, aligned, and any bytes are a `T`.
         (index < self.entries).then(|| unsafe { &*self.entry(index) })
@@ -95,6 +122,12 @@ impl<T: FromBytes + IntoBytes + Immutable> Memory<T> {
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         // SAFETY: as in `get`, and `&mut self` makes this the only reference.
         (index < self.entries).then(|| unsafe { &mut *self.entry(index) })
+    }
+
+    /// All entries as words, which the kernel may be writing.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: all of the mapping, which is aligned to pages and of whole words (see `entries_of`).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 8) }
     }
 
     fn entry(&self, index: u32) -> *mut T {

@@ -76,6 +76,7 @@ use aya_obj::programs::XdpAttachType;
 use lb_common::abi::{self, Backend, Bank, Root, ServiceExtra, Shared, VipBucket};
 use lb_common::lb::trace::{Asked, Untold};
 use lb_common::prefix;
+use lb_common::sources::Sources;
 
 pub use counters::DatapathCounters;
 pub use error::DataplaneError;
@@ -318,9 +319,10 @@ impl Dataplane {
         })
     }
 
-    /// Carries out `ops` in order. On an error the bank in use is unchanged, or already the new one: plan again from
+    /// Carries out `ops` in order, counters first. On an error the bank in use is unchanged, or already the new one: plan again from
     /// [`Dataplane::observed`].
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
+        self.counters.zero(ops)?;
         for op in ops {
             match op {
                 Op::CreateTable { index } => self.create_table(*index)?,
@@ -329,10 +331,7 @@ impl Dataplane {
                 Op::DropFilter { slot } => self.filters.drop(*slot)?,
                 Op::MakeBuckets { service, buckets } => self.buckets.make(*service, *buckets)?,
                 Op::DropBuckets { service } => self.buckets.drop(*service)?,
-                Op::ZeroServiceCounter { counter } => self.counters.zero_service(*counter)?,
-                Op::ZeroBackendCounters { first, count } => {
-                    self.counters.zero_backends(*first, *count)?
-                }
+                Op::ZeroServiceCounter { .. } | Op::ZeroBackendCounters { .. } => {}
                 Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds)?,
                 Op::Switch { bank } => self.switch(*bank)?,
                 Op::Barrier => self.barrier()?,
@@ -353,20 +352,6 @@ impl Dataplane {
                 let link = link.as_ref()?;
                 Some((name.as_str(), link.ifindex()))
             }))
-    }
-
-    /// Packets and bytes of one service counter.
-    pub fn service_count(&self, counter: u32) -> Result<abi::ServiceCount, DataplaneError> {
-        self.counters.service(counter)
-    }
-
-    /// Packets and bytes of `count` backend counters from `first` on.
-    pub fn backend_counts(
-        &self,
-        first: u32,
-        count: u32,
-    ) -> Result<Vec<abi::BackendCount>, DataplaneError> {
-        self.counters.backends(first, count)
     }
 
     /// From now on packets are told of; that ends by itself after `lease_ns` without [`Dataplane::traced`].
@@ -457,6 +442,7 @@ impl Dataplane {
     ) -> Result<(), DataplaneError> {
         let mut banks = self.banks.map()?;
         let bank = banks.get_mut(number).ok_or(NO_BANK)?;
+        bank.sources = Sources::of(&image.vips);
         let vips = seeds.vip_buckets(&image.vips);
         for (word, buckets) in bank.occupied.iter_mut().zip(vips.chunks(64)) {
             *word = occupied(buckets);
@@ -592,6 +578,7 @@ fn load_object(
     }
     loader.map_pin_path(flows::MAP, flows.path(&pins.flows()));
     loader.map_max_entries(flows::MAP, flows.max_entries());
+    loader.map_max_entries(counters::MAP, counters::cpu_entries()?);
     loader.override_global("FLOW_BUCKETS", &flows.buckets, true);
     loader.override_global("TICK_SHIFT", &flows.tick_shift, true);
     let level = log.level();

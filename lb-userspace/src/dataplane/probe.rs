@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use lb_common::abi::{self, Bank, PROBE_MARK, Table};
+use lb_common::abi::{self, Bank, PROBE_MARK, Row, Table};
 use lb_common::exit::Action;
 use lb_common::filter::Element;
 use lb_common::flow_table::{Bucket, Outcome};
@@ -135,9 +135,9 @@ impl Prober<'_> {
     fn plain_hop(&self, packet: &[u8], sent: &[u8]) -> Option<IpAddr> {
         let Asked { case, row } = &self.tables.asked;
         if let (Some(case), Some((_, hops))) = (case.get(), row.get())
-            && hops as u16 != abi::ABSENT
+            && !hops.is_absent()
         {
-            let first = case.first_backend + abi::hop(hops, 0);
+            let first = case.first_backend + hops.hop(0);
             return Some(to_ip(self.tables.bank()?.backend(first).address));
         }
         (sent.len() > packet.len()).then(|| outer_destination(sent))?
@@ -313,7 +313,7 @@ struct Asked {
     /// Of a service with options.
     case: Cell<Option<Case>>,
     /// Its number and its hops.
-    row: Cell<Option<(u32, u64)>>,
+    row: Cell<Option<(u32, Row)>>,
 }
 
 impl Asked {
@@ -347,7 +347,7 @@ impl Tables for HostTables<'_> {
         self.banks.get(root.bank)
     }
 
-    fn row(&self, table: &u32, row: u32) -> Option<u64> {
+    fn row(&self, table: &u32, row: u32) -> Option<Row> {
         let mut tables = self.tables.borrow_mut();
         let table = match tables.entry(*table) {
             Entry::Occupied(mapped) => mapped.into_mut(),
@@ -391,7 +391,7 @@ impl Tables for HostTables<'_> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, _: &u32, _: u32, _: u64) {}
+    fn count_service(&self, _: u32, _: u32, _: u64) {}
 
     fn count_backend(&self, _: u32, _: u32) {}
 

@@ -91,12 +91,13 @@ impl Loaded {
     /// Counters of services and backends, as the kernel has them.
     fn by_service(&self) -> Result<Counted> {
         let mut all = Counted::default();
+        let counted = self.plane.counters()?;
         for counter in 0..self.counters.0 {
-            let count = self.plane.service_count(counter)?;
+            let count = counted.service(counter);
             let count = (count.packets, count.bytes, count.new_flows);
             all.services.insert(counter, count);
         }
-        let backends = self.plane.backend_counts(0, self.counters.1)?;
+        let backends = counted.backends(0, self.counters.1);
         let backends = backends.iter().map(|count| (count.packets, count.bytes));
         all.backends = (0..).zip(backends).collect();
         all.services.retain(|_, count| count.0 > 0);

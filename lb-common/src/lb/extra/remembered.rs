@@ -12,7 +12,7 @@
 //! | any other | goes where the flow goes, and is remembered |
 
 use super::{Case, about};
-use crate::abi::{self, Backend, Bank, backend_flags, options};
+use crate::abi::{self, Backend, Bank, Row, backend_flags, options};
 use crate::flow_table::{Bucket, Member, Outcome, Place, Sight, Unknown, identity};
 use crate::lb::Tables;
 use crate::wire::protocol;
@@ -55,10 +55,11 @@ pub(super) fn find<T: Tables>(
 /// verifier refuses to copy that.
 #[inline(always)]
 pub(super) fn meet<T: Tables>(tables: &T, bank: &Bank, case: &Case, unknown: Unknown, row: u64) {
-    if row as u16 == abi::ABSENT {
+    let row = Row::of(row);
+    if row.is_absent() {
         return;
     }
-    let first = abi::hop(row, 0) as u16;
+    let first = row.hop(0) as u16;
     let place = Place::new(bank.shared.flow.place(case.hash), tables.flow_buckets());
     let sight = sight(bank, case, place, tables.tick());
     let member = Member {

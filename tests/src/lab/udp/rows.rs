@@ -76,10 +76,10 @@ impl ServiceRows<'_> {
         let table =
             Table::ref_from_bytes(&self.table).map_err(|error| anyhow!("a table: {error}"))?;
         let hops = table.row(row);
-        ensure!(hops as u16 != abi::ABSENT, "row {row} has no hop");
+        ensure!(!hops.is_absent(), "row {row} has no hop");
         let backend = self
             .bank
-            .backend(u32::from(self.entry.first_backend) + abi::hop(hops, 0));
+            .backend(u32::from(self.entry.first_backend) + hops.hop(0));
         Ok(address_of(backend.address))
     }
 }

@@ -1,0 +1,146 @@
+//! Which sources no client has: addresses that the datapath knows, and those that only a host itself may use.
+//!
+//! Every packet is asked for its source and hardly any has such a one. So the answer is a bit of a kilobyte that stays in the
+//! first-level cache; only where it is set does a packet go on to the index of addresses.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::abi::VipEntry;
+use crate::layout::shaped;
+use crate::wire::v4_of;
+
+shaped! {
+    /// A bit for each part of the addresses, set where a refused source may be in it.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    pub struct Sources {
+        /// IPv4, by the first twelve bits.
+        v4: [u64; 64],
+        /// IPv6, by a hash of the first 64.
+        v6: [u64; 64],
+    }
+}
+
+impl Sources {
+    /// Of all addresses that the datapath knows.
+    pub fn of<'v>(known: impl IntoIterator<Item = &'v VipEntry>) -> Self {
+        let mut sources = Self {
+            v4: [0; 64],
+            v6: [0; 64],
+        };
+        for part in 0..1 << 12 {
+            sources.enter_v4(u32::to_be(part << 20), is_special_v4);
+        }
+        for VipEntry { address, .. } in known {
+            if is_special_v6(*address) {
+                sources.enter_v4(v4_of(*address), |_| true);
+            } else {
+                let (word, bit) = place_v6(*address);
+                sources.v6[word] |= 1 << bit;
+            }
+        }
+        sources
+    }
+
+    fn enter_v4(&mut self, address: u32, refused: impl Fn(u32) -> bool) {
+        let (word, bit) = place_v4(address);
+        self.v4[word] |= u64::from(refused(address)) << bit;
+    }
+
+    /// Whether an IPv4 address, as it lies on the wire, may be one.
+    #[inline(always)]
+    pub const fn may_hold_v4(&self, address: u32) -> bool {
+        let (word, bit) = place_v4(address);
+        self.v4[word] >> bit & 1 != 0
+    }
+
+    /// Whether an IPv6 address that is not special may be one.
+    #[inline(always)]
+    pub const fn may_hold_v6(&self, address: [u64; 2]) -> bool {
+        let (word, bit) = place_v6(address);
+        self.v6[word] >> bit & 1 != 0
+    }
+}
+
+#[inline(always)]
+const fn place_v4(address: u32) -> (usize, u32) {
+    let address = u32::from_be(address);
+    ((address >> 26) as usize, address >> 20 & 63)
+}
+
+#[inline(always)]
+const fn place_v6([high, _]: [u64; 2]) -> (usize, u32) {
+    let mixed = high.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 58) as usize, (mixed >> 52) as u32 & 63)
+}
+
+/// Unspecified, loopback, multicast and reserved (RFC 1122, section 3.2.1.3), as it lies on the wire.
+#[inline(always)]
+pub const fn is_special_v4(address: u32) -> bool {
+    let [first, ..] = address.to_ne_bytes();
+    first == 0 || first == 127 || first >= 224
+}
+
+/// Of `::/64`: unspecified, loopback, and IPv4 addresses in their IPv6 form, which are on no wire. The tables hold those for IPv4.
+#[inline(always)]
+pub const fn is_special_v6(address: [u64; 2]) -> bool {
+    address[0] == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv6Addr;
+
+    use super::*;
+    use crate::abi::kind;
+    use crate::wire::{address_words, v4_mapped};
+
+    fn v4(octets: [u8; 4]) -> u32 {
+        u32::from_ne_bytes(octets)
+    }
+
+    #[test]
+    fn what_is_special_may_be_one_always() {
+        let none = Sources::of(&[]);
+        for first in 0..=255 {
+            for rest in [[0, 0, 0], [17, 3, 9], [255, 255, 255]] {
+                let address = v4([first, rest[0], rest[1], rest[2]]);
+                assert_eq!(none.may_hold_v4(address), is_special_v4(address));
+                assert_eq!(
+                    is_special_v4(address),
+                    [0, 127].contains(&first) || first > 223
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_known_address_may_be_one_and_few_others_are() {
+        let mut known = std::vec::Vec::new();
+        for number in 0..100_u8 {
+            for address in [
+                v4_mapped(v4([10, number, 7, 1])),
+                address_words(Ipv6Addr::new(0x2001, 0xdb8, number.into(), 7, 0, 0, 0, 1).octets()),
+            ] {
+                known.push(VipEntry {
+                    address,
+                    kind: kind::OWN,
+                    id: 0,
+                });
+            }
+        }
+        let sources = Sources::of(&known);
+        for VipEntry { address, .. } in &known {
+            assert!(match is_special_v6(*address) {
+                true => sources.may_hold_v4(v4_of(*address)),
+                false => sources.may_hold_v6(*address),
+            });
+        }
+        assert!(!sources.may_hold_v4(v4([11, 1, 7, 1])));
+        let clients = (0..10_000_u64).map(|client| [(0x2a00 + client).to_be(), 1]);
+        let taken = clients
+            .filter(|client| sources.may_hold_v6(*client))
+            .count();
+        assert!(taken < 500, "{taken} of 10,000");
+    }
+}
