@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::abi::VipEntry;
+use crate::abi::{VipEntry, kind};
 use crate::layout::shaped;
 use crate::wire::v4_of;
 
@@ -21,21 +21,35 @@ shaped! {
     }
 }
 
+/// Bits of an IPv4 address that say which part it is in.
+const PARTS: u32 = 12;
+
 impl Sources {
-    /// Of all addresses that the datapath knows.
+    /// Of all addresses and prefixes that the datapath knows.
     pub fn of<'v>(known: impl IntoIterator<Item = &'v VipEntry>) -> Self {
         let mut sources = Self {
             v4: [0; 64],
             v6: [0; 64],
         };
-        for part in 0..1 << 12 {
-            sources.enter_v4(u32::to_be(part << 20), is_special_v4);
+        for part in 0..1 << PARTS {
+            sources.enter_v4(u32::to_be(part << (32 - PARTS)), is_special_v4);
         }
-        for VipEntry { address, .. } in known {
-            if is_special_v6(*address) {
-                sources.enter_v4(v4_of(*address), |_| true);
+        for entry in known {
+            let bits = if kind::is_prefix(entry.kind) {
+                kind::length(entry.kind)
             } else {
-                let (word, bit) = place_v6(*address);
+                128
+            };
+            if is_special_v6(entry.address) {
+                let parts = 1 << PARTS.saturating_sub(bits - 96);
+                let first = u32::from_be(v4_of(entry.address)) >> (32 - PARTS);
+                for part in first..first + parts {
+                    sources.enter_v4(u32::to_be(part << (32 - PARTS)), |_| true);
+                }
+            } else if bits < 64 {
+                sources.v6 = [u64::MAX; 64];
+            } else {
+                let (word, bit) = place_v6(entry.address);
                 sources.v6[word] |= 1 << bit;
             }
         }
@@ -92,7 +106,6 @@ mod tests {
     use core::net::Ipv6Addr;
 
     use super::*;
-    use crate::abi::kind;
     use crate::wire::{address_words, v4_mapped};
 
     fn v4(octets: [u8; 4]) -> u32 {
@@ -142,5 +155,37 @@ mod tests {
             .filter(|client| sources.may_hold_v6(*client))
             .count();
         assert!(taken < 500, "{taken} of 10,000");
+    }
+
+    #[test]
+    fn all_of_a_prefix_may_be() {
+        let of = |address: [u64; 2], bits: u32| {
+            Sources::of(&[VipEntry {
+                address,
+                kind: kind::prefix(bits),
+                id: 1,
+            }])
+        };
+        let wide = of(v4_mapped(v4([10, 0, 0, 0])), 96 + 8);
+        for second in 0..=255 {
+            assert!(wide.may_hold_v4(v4([10, second, 3, 3])));
+        }
+        assert!(!wide.may_hold_v4(v4([11, 0, 0, 0])) && !wide.may_hold_v4(v4([9, 255, 0, 0])));
+        let narrow = of(v4_mapped(v4([203, 0, 113, 0])), 96 + 24);
+        assert!(narrow.may_hold_v4(v4([203, 0, 113, 255])));
+        assert!(!narrow.may_hold_v4(v4([203, 16, 113, 0])));
+
+        let v6 = |third: u16, fourth: u16| {
+            address_words(Ipv6Addr::new(0x2001, 0xdb8, third, fourth, 0, 0, 0, 9).octets())
+        };
+        assert!((0..999).all(|fourth| of(v6(7, 0), 48).may_hold_v6(v6(7, fourth))));
+        let one = of(v6(7, 8), 64);
+        assert!(one.may_hold_v6(v6(7, 8)));
+        assert!(
+            (9..999)
+                .filter(|fourth| one.may_hold_v6(v6(7, *fourth)))
+                .count()
+                < 9
+        );
     }
 }

@@ -182,7 +182,6 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
         let vip = find_vip(tables, bank, v4_mapped(ip.destination))?;
-        prefix::check_source(tables, bank, v4_mapped(ip.source))?;
         let inner = inner::ipv4(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
@@ -194,7 +193,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
-        check_source_v4(bank, ip.source)?;
+        check_source_v4(tables, bank, ip.source)?;
         (bank, vip, inner)
     } else if ethertype == ETHERTYPE_IPV6 {
         let ip = packet.get::<Ipv6>(L3).or_leave(Exit::NotIp)?;
@@ -203,7 +202,6 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
             return leave(Exit::NotVip);
         }
         let vip = find_vip(tables, bank, ip.destination)?;
-        prefix::check_source(tables, bank, ip.source)?;
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
         if inner.protocol == protocol::TCP {
@@ -213,7 +211,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         } else if inner.protocol != protocol::ICMPV6 && inner.protocol != protocol::FRAGMENT {
             return leave(Exit::NoService);
         }
-        check_source_v6(bank, addresses.0)?;
+        check_source_v6(tables, bank, addresses.0)?;
         (bank, vip, inner)
     } else {
         return leave(Exit::NotIp);
@@ -320,7 +318,7 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
         Case::new(service, &flow, hash, inner::about(flags), mark)
     };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
-    check_source_v4(bank, source)?;
+    check_source_v4(tables, bank, source)?;
     age_ipv4(packet)?;
     forward(
         packet,
@@ -359,7 +357,7 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
         Case::new(service, &flow, hash, inner::about(flags), mark)
     };
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
-    check_source_v6(bank, source)?;
+    check_source_v6(tables, bank, source)?;
     age_ipv6(packet)?;
     forward(
         packet,
@@ -431,30 +429,31 @@ fn choose<'b, P: Transit, T: Tables>(
 
 /// No client has an address that only this host may use, or that the datapath knows.
 #[inline(always)]
-fn check_source_v4(bank: &Bank, source: u32) -> Result<(), Exit> {
+fn check_source_v4<T: Tables>(tables: &T, bank: &Bank, source: u32) -> Result<(), Exit> {
     if !bank.sources.may_hold_v4(source) {
         return Ok(());
     }
     if is_special_v4(source) {
         return leave(Exit::BadSource);
     }
-    check_source(bank, v4_mapped(source))
+    check_source(tables, bank, v4_mapped(source))
 }
 
 #[inline(always)]
-fn check_source_v6(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+fn check_source_v6<T: Tables>(tables: &T, bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
     if is_special_v6(source) || source[0].to_be() >> 56 == 0xff {
         return leave(Exit::BadSource);
     }
     if !bank.sources.may_hold_v6(source) {
         return Ok(());
     }
-    check_source(bank, source)
+    check_source(tables, bank, source)
 }
 
 #[inline(always)]
-fn check_source(bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
-    if bank.find_address(source, bank.mix(source)).is_some() {
+fn check_source<T: Tables>(tables: &T, bank: &Bank, source: [u64; 2]) -> Result<(), Exit> {
+    if bank.find_address(source, bank.mix(source)).is_some() || prefix::holds(tables, bank, source)
+    {
         return leave(Exit::BadSource);
     }
     Ok(())

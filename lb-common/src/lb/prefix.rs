@@ -28,15 +28,8 @@ pub(super) fn find<T: Tables>(tables: &T, bank: &Bank, address: [u64; 2]) -> Res
     }
 }
 
-/// No client has an address inside one. Asked once for both transports, before what else is wrong with the packet.
+/// Whether an address is inside one.
 #[inline(always)]
-pub(super) fn check_source<T: Tables>(
-    tables: &T,
-    bank: &Bank,
-    source: [u64; 2],
-) -> Result<(), Exit> {
-    if bank.shared.prefixes != 0 && tables.prefix(bank, source) != 0 {
-        return leave(Exit::BadSource);
-    }
-    Ok(())
+pub(super) fn holds<T: Tables>(tables: &T, bank: &Bank, address: [u64; 2]) -> bool {
+    bank.shared.prefixes != 0 && tables.prefix(bank, address) != 0
 }
