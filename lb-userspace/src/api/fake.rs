@@ -640,7 +640,7 @@ pub(crate) fn bpf() -> BpfState {
         maps: vec![
             map("ROOT", "array", 1, 8, 4_096),
             map("BANKS", "array", 2, 3_409_008, 6_819_840),
-            map("EXITS", "percpu_array", 64, 16, 2_560),
+            map("COUNTS", "array", 4, 2_359_296, 9_437_184),
             map("table 0", "array", 1, 524_288, 528_384),
             map("table 1", "array", 1, 524_288, 528_384),
         ],
