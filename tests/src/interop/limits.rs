@@ -11,7 +11,7 @@ struct Limit {
     why: &'static str,
 }
 
-const LIMITS: [Limit; 35] = [
+const LIMITS: [Limit; 15] = [
     Limit {
         kind: Kind::Gobgp,
         scenario: "dial over IPv4",
@@ -73,78 +73,6 @@ const LIMITS: [Limit; 35] = [
         why: "FRR is one of two octets only without capabilities, and then of IPv4 alone",
     },
     Limit {
-        kind: Kind::Gobgp,
-        scenario: "BFD",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "BFD",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "BFD",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Gobgp,
-        scenario: "BFD, link-local",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Gobgp,
-        scenario: "BFD, unnumbered",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "BFD, link-local",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "BFD, unnumbered",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "BFD, link-local",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "BFD, unnumbered",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Gobgp,
-        scenario: "BFD, unnumbered, another router",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "BFD, unnumbered, another router",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "BFD, unnumbered, another router",
-        check: "",
-        why: NO_BFD,
-    },
-    Limit {
         kind: Kind::Openbgpd,
         scenario: "bandwidth and aggregate",
         check: "IPv4 route with its bandwidth",
@@ -169,59 +97,25 @@ const LIMITS: [Limit; 35] = [
         why: WAITS_FOR_AN_INDEX,
     },
     Limit {
-        kind: Kind::Exabgp,
-        scenario: "unnumbered",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "unnumbered",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "unnumbered, accept",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "unnumbered, accept",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "unnumbered, TCP MD5",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "unnumbered, TCP MD5",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Exabgp,
-        scenario: "unnumbered, no IPv4 there",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
-        kind: Kind::Openbgpd,
-        scenario: "unnumbered, no IPv4 there",
-        check: "",
-        why: BY_ADDRESSES_ALONE,
-    },
-    Limit {
         kind: Kind::Bird,
         scenario: "unnumbered, accept",
         check: "",
         why: "BIRD learns no neighbor from router advertisements: it takes one that connects, and cannot dial it",
     },
+];
+
+/// What routers have nothing of, in every scenario whose name begins so, and why that is.
+const MISSING: [(&[Kind], &str, &str); 2] = [
+    (
+        &[Kind::Gobgp, Kind::Exabgp, Kind::Openbgpd],
+        "BFD",
+        "GoBGP, ExaBGP and OpenBGPD 7 have no BFD",
+    ),
+    (
+        &[Kind::Exabgp, Kind::Openbgpd],
+        "unnumbered",
+        "ExaBGP and OpenBGPD know neighbors by addresses alone",
+    ),
 ];
 
 const SIGNS_ONLY_ITS_OWN: &str =
@@ -232,10 +126,6 @@ const SIGNS_ONLY_ITS_OWN: &str =
 const WAITS_FOR_AN_INDEX: &str = "FRR 8.4 never dials `neighbor ADDRESS interface INTERFACE`: its next hop tracking waits for an interface index that it does not \
      look up there (FRR issue 12860); `neighbor INTERFACE interface` it dials, see \"unnumbered, accept\"";
 
-const NO_BFD: &str = "GoBGP, ExaBGP and OpenBGPD 7 have no BFD";
-
-const BY_ADDRESSES_ALONE: &str = "ExaBGP and OpenBGPD know neighbors by addresses alone";
-
 const FROM_OTHER_ASES: &str =
     "OpenBGPD drops extended communities from other ASes that are not transitive";
 
@@ -244,5 +134,9 @@ pub fn of(kind: Kind, scenario: &str, check: &str) -> Option<&'static str> {
     let concerned = |limit: &&Limit| {
         limit.kind == kind && limit.scenario == scenario && check.starts_with(limit.check)
     };
-    LIMITS.iter().find(concerned).map(|limit| limit.why)
+    let of_check = LIMITS.iter().find(concerned).map(|limit| limit.why);
+    let is_missing = |(kinds, feature, _): &&(&[Kind], &str, _)| {
+        kinds.contains(&kind) && scenario.starts_with(feature)
+    };
+    of_check.or_else(|| MISSING.iter().find(is_missing).map(|(_, _, why)| *why))
 }
