@@ -353,8 +353,6 @@ macro_rules! add {
 
 add! {
     ExitCount { packets, bytes }
-    ServiceCount { packets, bytes, new_flows }
-    BackendCount { packets, bytes }
     FlowCount { known, noted, entered, replaced, evicted, expired, released }
 }
 

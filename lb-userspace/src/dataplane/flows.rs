@@ -12,7 +12,7 @@ use lb_common::flow_table::{Bucket, ENTRIES, tick_shift};
 use lb_common::layout;
 use zerocopy::transmute;
 
-use super::counters::possible_cpus;
+use super::counters::cpu_entries;
 use super::maps::Shape;
 use super::pins::remove_pin;
 use super::{DataplaneError, jiffies};
@@ -36,7 +36,7 @@ impl Flows {
         Ok(Self {
             buckets: entries.div_ceil(ENTRIES as u32).max(1),
             tick_shift: tick_shift(jiffies::per_second()),
-            cpus: u32::try_from(possible_cpus()?).unwrap_or(u32::MAX),
+            cpus: cpu_entries()?,
         })
     }
 
