@@ -114,18 +114,16 @@ values! {
         service_seed: u64,
         /// Tunnel source, IPv6, as it lies on the wire.
         source_v6: [u64; 2],
+        /// Goes into the tunnel header: [`crate::tunnel::common`].
+        header: u64,
         /// Tunnel source, IPv4, as it lies on the wire.
         source_v4: u32,
-        /// Goes into the tunnel header: [`crate::tunnel::common`].
-        header: u32,
-        /// UDP destination port of the tunnel, as it lies on the wire.
-        tunnel_port: u16,
-        /// Goes into the tunnel header, as it lies on the wire.
-        generation: u16,
+        /// Goes into the tunnel header, with two bytes that are zero, as they lie on the wire.
+        generation: u32,
         /// Packets that one CPU may answer by itself per jiffy.
         answers_per_jiffy: u16,
         /// Zero.
-        reserved: [u16; 3],
+        reserved: u16,
         /// The same after a pause.
         answers_max: u32,
         /// Number of the bank that this is in.
@@ -183,24 +181,29 @@ values! {
     Backend = 64 {
         /// Its address, v4-mapped, as it lies on the wire.
         address: [u64; 2],
-        /// MAC addresses, destination first, as they lie on the wire.
+        /// The first eight bytes of MAC addresses, destination first, as they lie on the wire.
         macs_low: u64,
-        /// The rest of them.
-        macs_high: u32,
-        /// One's complement sum of the outer IPv4 header's constant words, unfolded.
-        checksum: u32,
+        /// What follows in its frames, as a number in the order of the wire: the rest of the MAC addresses, EtherType, and the first
+        /// two bytes of the outer IP header, without DSCP and ECN.
+        head: u64,
+        /// Of an IPv4 address, as such a number: the end of the outer header, from the checksum on, which is all ones, to the first
+        /// half of the destination.
+        ends: u64,
+        /// As such a number, what follows: of an IPv4 address the other half of the destination; the ports, of the source's what all
+        /// flows share; length, zero; and of an IPv6 address the checksum, zero.
+        udp: u64,
         /// Where the frame leaves.
         ifindex: u32,
-        /// See [`backend_flags`].
-        flags: u32,
-        /// MTU of the way.
-        mtu: u32,
         /// VLAN tag of its frames, EtherType first, as it lies on the wire; zero: none.
         vlan: u32,
-        /// Bytes of that: [`TAG`] or none.
-        tag_bytes: u32,
-        /// Zero.
-        reserved: [u32; 3],
+        /// One's complement sum of the outer IPv4 header's words that no packet changes.
+        checksum: u16,
+        /// See [`backend_flags`].
+        flags: u16,
+        /// MTU of the way.
+        mtu: u16,
+        /// Bytes of its VLAN tag: [`TAG`] or none.
+        tag_bytes: u16,
     }
     /// What a service has beyond the common way, where its [`ServiceEntry::options`] say so.
     ServiceExtra = 56 {
@@ -220,16 +223,16 @@ values! {
         /// Bytes.
         bytes: u64,
     }
-    /// Traffic of a service.
+    /// What a service has had beside what the counters of its backends say: those are its own too, so that a packet is counted once.
     ServiceCount = 24 {
-        /// Packets.
-        packets: u64,
-        /// Bytes from the IP header on.
-        bytes: u64,
         /// SYNs.
         new_flows: u64,
+        /// Packets to backends whose counters are another's by now. The agent keeps that, programs do not touch it.
+        retired_packets: u64,
+        /// Their bytes.
+        retired_bytes: u64,
     }
-    /// Traffic of a backend as first hop.
+    /// Traffic of a service and its backend as first hop.
     BackendCount = 16 {
         /// Packets.
         packets: u64,
@@ -253,10 +256,16 @@ impl Backend {
         let words: &[u32; 4] = zerocopy::transmute_ref!(&self.address);
         words[3]
     }
+
+    /// The last four bytes of MAC addresses, as they lie on the wire.
+    #[inline(always)]
+    pub const fn macs_high(&self) -> u32 {
+        ((self.head >> 32) as u32).to_be()
+    }
 }
 
 shaped! {
-    /// The rows of a pool, [`pack_row`]ed and laid in planes.
+    /// The rows of a pool, [`pack_row`]ed.
     ///
     /// What a packet waits for is the low part of its row: it says where the headers go, and how long they are. An eighth of a
     /// megabyte of those stays in the caches that are near; the other hops, written last, may come from afar.
@@ -264,8 +273,7 @@ shaped! {
     #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
     pub struct Table {
         low: [u16; ROWS as usize],
-        middle: [u32; ROWS as usize],
-        high: [u16; ROWS as usize],
+        all: [u64; ROWS as usize],
     }
 }
 
@@ -286,23 +294,20 @@ impl Table {
         let number = (number & (ROWS - 1)) as usize;
         Row {
             low: self.low[number].into(),
-            middle: self.middle[number].into(),
-            high: self.high[number].into(),
+            all: self.all[number],
         }
     }
 
     /// All rows, in their order.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = u64> {
-        (0..ROWS as usize).map(|number| self.row(number as u32).packed())
+    pub fn rows(&self) -> &[u64] {
+        &self.all
     }
 
     /// Replaces a row that no packet reads.
     pub fn set(&mut self, number: u32, row: u64) {
         let number = (number & (ROWS - 1)) as usize;
-        let Row { low, middle, high } = Row::of(row);
-        self.low[number] = low as u16;
-        self.middle[number] = middle as u32;
-        self.high[number] = high as u16;
+        self.low[number] = row as u16;
+        self.all[number] = row;
     }
 }
 
@@ -353,6 +358,7 @@ macro_rules! add {
 
 add! {
     ExitCount { packets, bytes }
+    BackendCount { packets, bytes }
     FlowCount { known, noted, entered, replaced, evicted, expired, released }
 }
 
@@ -551,17 +557,17 @@ pub mod options {
 /// Bits of [`Backend::flags`].
 pub mod backend_flags {
     /// The next hop is resolved: packets can be sent.
-    pub const REACHABLE: u32 = 0x01;
+    pub const REACHABLE: u16 = 0x01;
     /// Verdict of the health checks.
-    pub const UP: u32 = 0x02;
+    pub const UP: u16 = 0x02;
     /// A verdict was given at all.
-    pub const JUDGED: u32 = 0x04;
+    pub const JUDGED: u16 = 0x04;
     /// It is this box itself.
-    pub const LOCAL: u32 = 0x08;
+    pub const LOCAL: u16 = 0x08;
     /// It is on the link, with no router between.
-    pub const ON_LINK: u32 = 0x10;
+    pub const ON_LINK: u16 = 0x10;
     /// It has been unreachable as a host for long, or the operator has disabled it: no flow can live there.
-    pub const GONE: u32 = 0x20;
+    pub const GONE: u16 = 0x20;
 }
 
 /// Key of a service: VIP number, protocol, port.
@@ -642,30 +648,27 @@ pub const fn pack_row([first, second, third, fourth]: [u16; 4]) -> u64 {
     low as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
 }
 
-/// A row in the parts that a [`Table`] has it in. Wider than they are: the compiler puts small parts together, and a packet would
-/// pay for taking them apart again.
+/// A row, and its low part by itself, as a [`Table`] has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     low: u64,
-    middle: u64,
-    high: u64,
+    all: u64,
 }
 
 impl Row {
-    /// A [`pack_row`]ed one.
+    /// Of a [`pack_row`]ed one.
     #[inline(always)]
     pub const fn of(packed: u64) -> Self {
         Self {
             low: packed & 0xffff,
-            middle: packed >> 16 & 0xffff_ffff,
-            high: packed >> 48,
+            all: packed,
         }
     }
 
     /// As [`pack_row`] makes it.
     #[inline(always)]
     pub const fn packed(self) -> u64 {
-        self.low | self.middle << 16 | self.high << 48
+        self.all
     }
 
     /// Whether it has no hop.
@@ -685,9 +688,7 @@ impl Row {
     pub const fn hop(self, number: u32) -> u32 {
         match number {
             0 => self.low as u32 & INDEXES_MAX as u32,
-            1 => self.middle as u32 & 0xffff,
-            2 => (self.middle >> 16) as u32,
-            _ => self.high as u32,
+            _ => (self.all >> (16 * number)) as u32 & 0xffff,
         }
     }
 }
@@ -725,7 +726,7 @@ mod tests {
         let mut table = Table::new_zeroed();
         let row = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (0..ROWS).for_each(|number| table.set(number, row(number)));
-        assert!(table.rows().eq((0..ROWS).map(row)));
-        assert_eq!(size_of::<Table>(), 8 * ROWS as usize);
+        assert!(table.rows().iter().copied().eq((0..ROWS).map(row)));
+        assert!((0..ROWS).all(|number| table.row(number) == Row::of(row(number))));
     }
 }

@@ -245,7 +245,7 @@ mod tests {
     /// write the new numbers here.
     #[test]
     fn a_change_of_the_layout_is_deliberate() {
-        assert_eq!(core::str::from_utf8(&NAME), Ok("fc95de0bb9f65b96"));
+        assert_eq!(core::str::from_utf8(&NAME), Ok("c374cc3db6c0909f"));
         assert_eq!(FLOW_TABLE, 16_486_501_105_579_125_965);
     }
 }

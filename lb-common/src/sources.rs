@@ -1,7 +1,9 @@
 //! Which sources no client has: addresses that the datapath knows, and those that only a host itself may use.
 //!
-//! Every packet is asked for its source and hardly any has such a one. So the answer is a bit of a kilobyte that stays in the
+//! Every packet is asked for its source and hardly any has such a one. So the answer is a byte of a few kilobytes that stay in the
 //! first-level cache; only where it is set does a packet go on to the index of addresses.
+
+use core::ops::RangeInclusive;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,31 +11,29 @@ use crate::abi::{VipEntry, kind};
 use crate::layout::shaped;
 use crate::wire::v4_of;
 
+/// Parts of the addresses of a family.
+const PARTS: usize = 4096;
+
 shaped! {
-    /// A bit for each part of the addresses, set where a refused source may be in it.
+    /// A byte for each part of the addresses, set where a refused source may be in it.
     #[repr(C)]
     #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
     pub struct Sources {
-        /// IPv4, by the first twelve bits.
-        v4: [u64; 64],
-        /// IPv6, by a hash of the first 64.
-        v6: [u64; 64],
+        /// IPv4, by the twelve bits that are found without any computation: the first octet and half of the second.
+        v4: [u8; PARTS],
+        /// IPv6, by a hash of the first 64 bits.
+        v6: [u8; PARTS],
     }
 }
-
-/// Bits of an IPv4 address that say which part it is in.
-const PARTS: u32 = 12;
 
 impl Sources {
     /// Of all addresses and prefixes that the datapath knows.
     pub fn of<'v>(known: impl IntoIterator<Item = &'v VipEntry>) -> Self {
         let mut sources = Self {
-            v4: [0; 64],
-            v6: [0; 64],
+            v4: [0; PARTS],
+            v6: [0; PARTS],
         };
-        for part in 0..1 << PARTS {
-            sources.enter_v4(u32::to_be(part << (32 - PARTS)), is_special_v4);
-        }
+        sources.enter_v4(0..=u16::MAX, is_special_v4);
         for entry in known {
             let bits = if kind::is_prefix(entry.kind) {
                 kind::length(entry.kind)
@@ -41,51 +41,47 @@ impl Sources {
                 128
             };
             if is_special_v6(entry.address) {
-                let parts = 1 << PARTS.saturating_sub(bits - 96);
-                let first = u32::from_be(v4_of(entry.address)) >> (32 - PARTS);
-                for part in first..first + parts {
-                    sources.enter_v4(u32::to_be(part << (32 - PARTS)), |_| true);
-                }
+                let first = (u32::from_be(v4_of(entry.address)) >> 16) as u16;
+                let last = first | u16::MAX.checked_shr(bits - 96).unwrap_or(0);
+                sources.enter_v4(first..=last, |_| true);
             } else if bits < 64 {
-                sources.v6 = [u64::MAX; 64];
+                sources.v6 = [1; PARTS];
             } else {
-                let (word, bit) = place_v6(entry.address);
-                sources.v6[word] |= 1 << bit;
+                sources.v6[place_v6(entry.address)] = 1;
             }
         }
         sources
     }
 
-    fn enter_v4(&mut self, address: u32, refused: impl Fn(u32) -> bool) {
-        let (word, bit) = place_v4(address);
-        self.v4[word] |= u64::from(refused(address)) << bit;
+    /// `halves`: the first ones of the addresses.
+    fn enter_v4(&mut self, halves: RangeInclusive<u16>, refused: impl Fn(u32) -> bool) {
+        for half in halves {
+            let address = u32::to_be(u32::from(half) << 16);
+            self.v4[place_v4(address)] |= u8::from(refused(address));
+        }
     }
 
     /// Whether an IPv4 address, as it lies on the wire, may be one.
     #[inline(always)]
     pub const fn may_hold_v4(&self, address: u32) -> bool {
-        let (word, bit) = place_v4(address);
-        self.v4[word] >> bit & 1 != 0
+        self.v4[place_v4(address)] != 0
     }
 
     /// Whether an IPv6 address that is not special may be one.
     #[inline(always)]
     pub const fn may_hold_v6(&self, address: [u64; 2]) -> bool {
-        let (word, bit) = place_v6(address);
-        self.v6[word] >> bit & 1 != 0
+        self.v6[place_v6(address)] != 0
     }
 }
 
 #[inline(always)]
-const fn place_v4(address: u32) -> (usize, u32) {
-    let address = u32::from_be(address);
-    ((address >> 26) as usize, address >> 20 & 63)
+const fn place_v4(address: u32) -> usize {
+    u32::from_le(address) as usize & (PARTS - 1)
 }
 
 #[inline(always)]
-const fn place_v6([high, _]: [u64; 2]) -> (usize, u32) {
-    let mixed = high.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((mixed >> 58) as usize, (mixed >> 52) as u32 & 63)
+const fn place_v6([high, _]: [u64; 2]) -> usize {
+    (high.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize & (PARTS - 1)
 }
 
 /// Unspecified, loopback, multicast and reserved (RFC 1122, section 3.2.1.3), as it lies on the wire.
@@ -173,7 +169,14 @@ mod tests {
         assert!(!wide.may_hold_v4(v4([11, 0, 0, 0])) && !wide.may_hold_v4(v4([9, 255, 0, 0])));
         let narrow = of(v4_mapped(v4([203, 0, 113, 0])), 96 + 24);
         assert!(narrow.may_hold_v4(v4([203, 0, 113, 255])));
-        assert!(!narrow.may_hold_v4(v4([203, 16, 113, 0])));
+        assert!(!narrow.may_hold_v4(v4([203, 1, 113, 0])));
+        let between = of(v4_mapped(v4([203, 64, 0, 0])), 96 + 10);
+        assert!((64..128).all(|second| between.may_hold_v4(v4([203, second, 7, 7]))));
+        assert!(
+            (0..=255).all(
+                |first| of([0, 0xffff_u64.to_be() << 32], 96).may_hold_v4(v4([first, 9, 9, 9]))
+            )
+        );
 
         let v6 = |third: u16, fourth: u16| {
             address_words(Ipv6Addr::new(0x2001, 0xdb8, third, fourth, 0, 0, 0, 9).octets())

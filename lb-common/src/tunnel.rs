@@ -17,7 +17,7 @@
 //! `protocol` is 4 or 41: what the tunnel carries. `index` is the hop that the packet is on its way to; `hop[0]` is in the list.
 //! A receiver drops an unknown version and ignores unknown flags. The generation is diagnostic only.
 
-use crate::wire::{Be16, wire};
+use crate::wire::{Be16, Be64, wire};
 
 /// UDP destination port of the tunnel, unless configured.
 pub const PORT: u16 = 6080;
@@ -70,10 +70,10 @@ wire! {
     }
     /// A [`Header`] to be written: a byte at a time takes longer.
     Words {
-        /// All up to the site.
-        low: u64,
-        /// The rest.
-        high: u32,
+        /// All up to the site: see [`start`].
+        start: Be64,
+        /// The generation and two bytes that are zero, as they lie.
+        rest: u32,
     }
     /// The GUE header without private data, which any host's decapsulation understands.
     PlainHeader {
@@ -109,36 +109,30 @@ impl Header {
     }
 }
 
-/// What of a [`Header`] differs between packets of a bank, on their way to the first hop.
-#[derive(Clone, Copy)]
-pub struct First {
-    /// 4 or 41.
-    pub kind: u8,
-    /// Addresses.
-    pub count: u8,
-    /// Words of each.
-    pub address_words: u8,
-    /// Flags beside those of the bank.
-    pub flags: u8,
-}
+/// The first eight bytes of a [`Header`] on its way to the first hop, as a number in the order of the wire: a sum of what all
+/// headers of a bank share ([`common`]) and of these.
+pub mod start {
+    /// An IPv4 address in the list.
+    pub const ADDRESS_V4: u64 = 1 << 56 | 1 << 16;
+    /// An IPv6 address in the list, of which all are.
+    pub const ADDRESS_V6: u64 = 4 << 56 | 1 << 16;
 
-impl First {
-    /// The header, with a bank's [`common`] bytes and generation, as they lie.
+    /// What the tunnel carries: 4 or 41.
     #[inline(always)]
-    pub const fn words(&self, common: u32, generation: u16) -> Words {
-        let private = u32::from_le(common) | (self.count as u32) << 8 | (self.flags as u32) << 16;
-        let length = Header::length_words(self.count, self.address_words);
-        let low = (private as u64) << 32 | (self.kind as u64) << 8 | length as u64;
-        Words {
-            low: low.to_le(),
-            high: (u16::from_le(generation) as u32).to_le(),
-        }
+    pub const fn protocol(protocol: u8) -> u64 {
+        (protocol as u64) << 48
+    }
+
+    /// Flags that no other part of the sum has.
+    #[inline(always)]
+    pub const fn flags(flags: u8) -> u64 {
+        (flags as u64) << 8
     }
 }
 
-/// What all headers of a bank share of the private data's first word, as it lies: version, flags and site.
-pub const fn common(flags: u8, site: u8) -> u32 {
-    u32::from_ne_bytes([VERSION, 0, flags, site])
+/// What all headers of a bank share: version, flags and site; and that there are as many words as without addresses.
+pub const fn common(flags: u8, site: u8) -> u64 {
+    2 << 56 | (VERSION as u64) << 24 | start::flags(flags) | site as u64
 }
 
 #[cfg(test)]
@@ -169,13 +163,14 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_as_a_header() {
-        let first = First {
-            kind: 41,
-            count: 3,
-            address_words: 4,
-            flags: flags::V6,
+        let start = common(flags::SETTLING, 7)
+            + start::protocol(41)
+            + start::flags(flags::V6)
+            + 3 * start::ADDRESS_V6;
+        let words = Words {
+            start: Be64::new(start),
+            rest: u32::from_ne_bytes([0x12, 0x34, 0, 0]),
         };
-        let words = first.words(common(flags::SETTLING, 7), 0x1234_u16.to_be());
         let header = Header::read_from_bytes(words.as_bytes()).unwrap();
         let expected = Header {
             variant_length: Header::length_words(3, 4),

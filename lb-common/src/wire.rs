@@ -1,6 +1,6 @@
 //! Headers as they lie in a packet.
 //!
-//! Byte order lives in the type: [`Be16`] and [`Be32`] are big-endian on the wire; addresses are opaque words, loaded as
+//! Byte order lives in the type: [`Be16`] to [`Be64`] are big-endian on the wire; addresses are opaque words, loaded as
 //! they lie and only compared, hashed and copied.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -41,6 +41,8 @@ big_endian! {
     Be16(u16);
     /// 32 bits, big-endian on the wire.
     Be32(u32);
+    /// 64 bits, big-endian on the wire.
+    Be64(u64);
 }
 
 /// Headers as they lie in a packet, at any address.
@@ -104,29 +106,6 @@ wire! {
         source: [u64; 2],
         /// Destination address, as it lies.
         destination: [u64; 2],
-    }
-    /// An [`Ipv4`] header to be written: a field at a time takes longer.
-    Ipv4Words {
-        /// All up to the fragment offset.
-        first: u64,
-        /// TTL, protocol, checksum and source address.
-        second: u64,
-        /// Destination address.
-        destination: u32,
-    }
-    /// The same of an [`Ipv6`] header.
-    Ipv6Words {
-        /// All up to the addresses.
-        first: u64,
-        /// Source address.
-        source: Address6,
-        /// Destination address.
-        destination: Address6,
-    }
-    /// The same of a [`Udp`] header.
-    UdpWord {
-        /// All of it.
-        all: u64,
     }
     /// The addresses of Ethernet II with a VLAN tag behind them (IEEE 802.1Q): the EtherType of what follows comes after it.
     Tagged {
@@ -211,6 +190,13 @@ wire! {
 }
 
 impl Ethernet {
+    /// Whether a VLAN tag follows.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        let ethertype = self.ethertype;
+        ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ
+    }
+
     /// Both addresses in each other's place.
     #[inline(always)]
     pub const fn swapped(&self) -> (u64, u32) {
@@ -230,54 +216,7 @@ impl Address6 {
     }
 }
 
-impl Ipv4 {
-    /// The same bytes.
-    #[inline(always)]
-    pub const fn words(&self) -> Ipv4Words {
-        let first = self.version_ihl as u64
-            | (self.tos as u64) << 8
-            | (u16::from_le(self.total_length.raw()) as u64) << 16
-            | (u16::from_le(self.identification.raw()) as u64) << 32
-            | (u16::from_le(self.fragment.raw()) as u64) << 48;
-        let second = self.ttl as u64
-            | (self.protocol as u64) << 8
-            | (u16::from_le(self.checksum) as u64) << 16
-            | (u32::from_le(self.source) as u64) << 32;
-        Ipv4Words {
-            first: first.to_le(),
-            second: second.to_le(),
-            destination: self.destination,
-        }
-    }
-}
-
-impl Udp {
-    /// The same bytes.
-    #[inline(always)]
-    pub const fn word(&self) -> UdpWord {
-        let all = u16::from_le(self.ports.source.raw()) as u64
-            | (u16::from_le(self.ports.destination.raw()) as u64) << 16
-            | (u16::from_le(self.length.raw()) as u64) << 32
-            | (u16::from_le(self.checksum) as u64) << 48;
-        UdpWord { all: all.to_le() }
-    }
-}
-
 impl Ipv6 {
-    /// The same bytes.
-    #[inline(always)]
-    pub const fn words(&self) -> Ipv6Words {
-        let first = u32::from_le(self.version_class_label.raw()) as u64
-            | (u16::from_le(self.payload_length.raw()) as u64) << 32
-            | (self.next_header as u64) << 48
-            | (self.hop_limit as u64) << 56;
-        Ipv6Words {
-            first: first.to_le(),
-            source: Address6::of(self.source),
-            destination: Address6::of(self.destination),
-        }
-    }
-
     /// Sets both addresses, word by word: the assignment of an array in a packed structure copies bytes.
     #[inline(always)]
     pub fn set_addresses(&mut self, source: [u64; 2], destination: [u64; 2]) {

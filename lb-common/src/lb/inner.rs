@@ -5,13 +5,14 @@ use super::{Exit, L3, L4_V6};
 use crate::exit::{OrLeave as _, leave};
 use crate::ipv6::upper_layer;
 use crate::packet::{Packet, View};
-use crate::wire::{IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags};
+use crate::wire::{Be16, IPV4_FRAGMENT_MASK, Ipv4, Ipv6, Ports, Tcp, Udp, protocol, tcp_flags};
 
 /// A packet for a VIP, as far as the parser has come.
 #[derive(Clone, Copy)]
 pub(super) struct Inner {
-    /// Of a fragment [`protocol::FRAGMENT`], in both families.
-    pub protocol: u8,
+    /// Of an IPv6 fragment [`protocol::FRAGMENT`], of one of IPv4 [`FRAGMENT_V4`] or more: so one comparison tells that a packet is
+    /// none, and of which protocol.
+    pub protocol: u32,
     /// DSCP and ECN.
     pub tos: u8,
     /// Offset of the transport header; of an IPv6 fragment, of the fragment header.
@@ -20,6 +21,22 @@ pub(super) struct Inner {
     pub length: u32,
     /// 4 or 41, as the tunnel header names it.
     pub kind: u8,
+}
+
+/// From here on, [`Inner::protocol`] is that of an IPv4 fragment.
+const FRAGMENT_V4: u32 = 1 << 8;
+
+impl Inner {
+    /// Whether the packet is a whole one of this protocol.
+    #[inline(always)]
+    pub const fn is(&self, protocol: u8) -> bool {
+        self.protocol == protocol as u32
+    }
+
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        self.is(protocol::FRAGMENT) || self.protocol >= FRAGMENT_V4
+    }
 }
 
 #[inline(always)]
@@ -35,13 +52,9 @@ pub(super) fn ipv4<P: Packet>(packet: &P, ip: &Ipv4) -> Result<Inner, Exit> {
     if !packet.holds(L3 + length) {
         return leave(Exit::Malformed);
     }
-    let is_fragment = ip.fragment.value() & IPV4_FRAGMENT_MASK != 0;
+    let fragment = ip.fragment.raw() & Be16::new(IPV4_FRAGMENT_MASK).raw();
     Ok(Inner {
-        protocol: if is_fragment {
-            protocol::FRAGMENT
-        } else {
-            ip.protocol
-        },
+        protocol: u32::from(ip.protocol) | u32::from(fragment) << 8,
         tos: ip.tos,
         transport: L3 + header,
         length: length as u32,
@@ -71,7 +84,7 @@ pub(super) fn ipv6<P: Packet>(packet: &P, ip: &Ipv6) -> Result<Inner, Exit> {
     let (protocol, transport) =
         upper_layer(packet, ip.next_header, L4_V6).or_leave(Exit::Malformed)?;
     Ok(Inner {
-        protocol,
+        protocol: protocol.into(),
         tos: (label >> 20) as u8,
         transport,
         length: length as u32,
@@ -120,6 +133,12 @@ impl Transport for Udp {
 pub(super) const fn opens(flags: u64) -> u64 {
     const { assert!(tcp_flags::SYN == 1 << 1 && tcp_flags::ACK == 1 << 4) };
     (flags >> 1) & !(flags >> 4) & 1
+}
+
+/// The same, to go two ways.
+#[inline(always)]
+pub(super) const fn is_opening(flags: u64) -> bool {
+    flags & (tcp_flags::SYN | tcp_flags::ACK) as u64 == tcp_flags::SYN as u64
 }
 
 /// Whether they open or close it, of [`about`].

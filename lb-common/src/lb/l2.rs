@@ -25,11 +25,10 @@ pub(super) fn readdress<P: Transit>(
     }
     let ethertype = frame.ethertype;
     make_room(packet, 0, inner.length, mtu, first)?;
-    super::headers::ethernet(
-        packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?,
-        first,
-        ethertype,
-    );
+    let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
+    frame.macs_low = first.macs_low;
+    frame.macs_high = first.macs_high();
+    frame.ethertype = ethertype;
     Ok(())
 }
 

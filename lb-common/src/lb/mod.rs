@@ -35,7 +35,7 @@ mod rows;
 mod too_big;
 pub mod trace;
 
-pub use headers::outer_checksum;
+pub use headers::prepare;
 
 use crate::abi::{self, Backend, Bank, Row, ServiceEntry, VipEntry, backend_flags, encap, kind};
 use crate::exit::{OrLeave as _, exits, leave};
@@ -46,8 +46,8 @@ use crate::packet::{Transit, is_zero};
 use crate::rate::Rate;
 use crate::sources::{is_special_v4, is_special_v6};
 use crate::wire::{
-    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
-    Tcp, Udp, protocol, v4_mapped,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6, Tcp, Udp, protocol,
+    v4_mapped, wire,
 };
 use extra::Case;
 use inner::{Inner, Transport};
@@ -77,9 +77,9 @@ pub trait Tables {
     fn tick(&self) -> u16;
     /// Counts what became of a packet there.
     fn count_flow(&self, outcome: Outcome);
-    /// Counts one packet of a service; `new_flow`: one where it opens a flow.
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64);
-    /// Counts one packet of a backend as first hop.
+    /// Counts a flow of a service that a packet opens.
+    fn count_new_flow(&self, service: u32);
+    /// Counts one packet of a service and its first hop.
     fn count_backend(&self, counter: u32, bytes: u32);
     /// Counts one ICMP error for a VIP that was sent to a backend; `error`: its place in [`icmp::ERRORS`].
     fn count_error(&self, ingress: u32, error: u32);
@@ -95,7 +95,7 @@ exits! {
     /// No agent has applied anything yet.
     NoRoot = "no_root", Pass, "start the agent";
     /// A node's own probe; its real exit went to the prober.
-    Probe = "probe", Pass, "";
+    Probe = "probe", Transmit, "";
     /// Sent to the first hop, by the interface that the packet came in by.
     Sent = "sent", Transmit, "";
     /// Sent to the first hop by another interface.
@@ -162,6 +162,17 @@ exits! {
 
 const _: () = assert!(Exit::ALL.len() <= (abi::EXITS_MAX - abi::ERRORS_MAX) as usize);
 
+impl Exit {
+    /// Where a client's packet would have left whose probe has left here.
+    #[must_use]
+    pub const fn of_client(self) -> Self {
+        match self {
+            Self::Probe => Self::Sent,
+            exit => exit,
+        }
+    }
+}
+
 /// Decides about one packet and, where it is ours, puts the tunnel headers before it.
 #[inline(always)]
 pub fn run<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Exit {
@@ -176,21 +187,28 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 
 #[inline(always)]
 fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Result<Exit, Exit> {
-    let ethertype = packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype;
-    let ethertype = untagged(packet, ethertype)?;
+    // Views of their own: seen through one, every packet would be checked a second time behind the tags.
+    let (plain, untagged) = (*packet, &mut { *packet });
+    let mut front = plain.get::<Front>(0).or_leave(Exit::NotIp)?;
+    if front.ethernet.is_tagged() {
+        skip_tags(packet)?;
+        *untagged = *packet;
+        front = untagged.get(0).or_leave(Exit::NotIp)?;
+    }
+    let Front { ethernet, ip } = front;
+    let ethertype = ethernet.ethertype;
     let (bank, vip, inner) = if ethertype == ETHERTYPE_IPV4 {
-        let ip = packet.get::<Ipv4>(L3).or_leave(Exit::NotIp)?;
         let bank = tables.bank().or_leave(Exit::NoRoot)?;
         let vip = find_vip(tables, bank, v4_mapped(ip.destination))?;
         let inner = inner::ipv4(packet, ip)?;
         let addresses = (ip.source, ip.destination);
-        if inner.protocol == protocol::TCP {
+        if inner.is(protocol::TCP) {
             return flow_v4::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
-        } else if inner.protocol == protocol::UDP {
+        } else if inner.is(protocol::UDP) {
             return flow_v4::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
         }
         inner::check_length(&inner)?;
-        if inner.protocol != protocol::ICMP && inner.protocol != protocol::FRAGMENT {
+        if !inner.is(protocol::ICMP) && !inner.is_fragment() {
             return leave(Exit::NoService);
         }
         check_source_v4(tables, bank, ip.source)?;
@@ -204,11 +222,11 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         let vip = find_vip(tables, bank, ip.destination)?;
         let inner = inner::ipv6(packet, ip)?;
         let addresses = (ip.source, ip.destination);
-        if inner.protocol == protocol::TCP {
+        if inner.is(protocol::TCP) {
             return flow_v6::<Tcp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
-        } else if inner.protocol == protocol::UDP {
+        } else if inner.is(protocol::UDP) {
             return flow_v6::<Udp, _, _>(packet, tables, bank, vip, &inner, addresses, mark);
-        } else if inner.protocol != protocol::ICMPV6 && inner.protocol != protocol::FRAGMENT {
+        } else if !inner.is(protocol::ICMPV6) && !inner.is_fragment() {
             return leave(Exit::NoService);
         }
         check_source_v6(tables, bank, addresses.0)?;
@@ -217,7 +235,7 @@ fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Resu
         return leave(Exit::NotIp);
     };
     // Of both families and kinds, so that there are no more copies of what follows.
-    let errand = if inner.protocol == protocol::FRAGMENT {
+    let errand = if inner.is_fragment() {
         fragment::read(packet, bank, vip, &inner)?
     } else {
         match icmp::read(packet, bank, vip, &inner)? {
@@ -277,17 +295,24 @@ impl Errand<'_> {
     }
 }
 
-/// The EtherType behind at most two VLAN tags (IEEE 802.1Q); from here on, offsets count from the Ethernet header that the
-/// frame would have without them.
-#[inline(always)]
-fn untagged<P: Transit>(packet: &mut P, ethertype: Be16) -> Result<Be16, Exit> {
-    if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
-        return Ok(ethertype);
+wire! {
+    /// As much as every frame has that is ours: one check against the end of the packet.
+    Front {
+        /// Its EtherType says what follows.
+        ethernet: Ethernet,
+        /// So far it is IPv4.
+        ip: Ipv4,
     }
+}
+
+/// Skips at most two VLAN tags (IEEE 802.1Q): from here on, offsets count from the Ethernet header that the frame would have
+/// without them.
+#[inline(always)]
+fn skip_tags<P: Transit>(packet: &mut P) -> Result<(), Exit> {
     let behind = packet.get::<Ethernet>(TAG).or_leave(Exit::NotIp)?.ethertype;
     let second = is_zero::<P>(u64::from(behind.raw() ^ ETHERTYPE_VLAN.raw())) as usize;
     packet.skip(TAG + TAG * second);
-    Ok(packet.get::<Ethernet>(0).or_leave(Exit::NotIp)?.ethertype)
+    Ok(())
 }
 
 const TAG: usize = abi::TAG as usize;
@@ -320,15 +345,7 @@ fn flow_v4<H: Transport, P: Transit, T: Tables>(
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v4(tables, bank, source)?;
     age_ipv4(packet)?;
-    forward(
-        packet,
-        tables,
-        bank,
-        inner,
-        &choice,
-        inner::opens(flags),
-        mark,
-    )
+    forward(packet, tables, bank, inner, &choice, flags, mark)
 }
 
 #[inline(always)]
@@ -359,15 +376,7 @@ fn flow_v6<H: Transport, P: Transit, T: Tables>(
     let choice = choose::<P, T>(tables, bank, vip, key, hash, case)?;
     check_source_v6(tables, bank, source)?;
     age_ipv6(packet)?;
-    forward(
-        packet,
-        tables,
-        bank,
-        inner,
-        &choice,
-        inner::opens(flags),
-        mark,
-    )
+    forward(packet, tables, bank, inner, &choice, flags, mark)
 }
 
 /// A VIP of the bank.
@@ -490,7 +499,7 @@ fn forward<P: Transit, T: Tables>(
     bank: &Bank,
     inner: &Inner,
     choice: &Choice<'_>,
-    new_flow: u64,
+    flags: u64,
     mark: Mark,
 ) -> Result<Exit, Exit> {
     let &Choice { service, row, .. } = choice;
@@ -524,9 +533,11 @@ fn forward<P: Transit, T: Tables>(
         headers::tag(packet, first)?;
     }
     if mark.is_probe() {
-        return Ok(Exit::Sent);
+        return Ok(Exit::Probe);
     }
-    tables.count_service(service.service_counter, inner.length, new_flow);
+    if inner::is_opening(flags) {
+        tables.count_new_flow(service.service_counter);
+    }
     tables.count_backend(service.first_counter + row.hop(0), inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)

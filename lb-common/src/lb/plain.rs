@@ -1,16 +1,13 @@
 //! Tunnels that any host can end: GUE without private data, and IP in IP of both families.
 
-use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
+use super::headers::{FrontIpv4, FrontIpv6, UdpIpv4, UdpIpv6, make_room};
 use super::inner::Inner;
-use super::{Choice, Exit, L3, L4_V4, L4_V6};
+use super::{Choice, Exit};
 use crate::abi::{Backend, Bank, ServiceEntry, encap};
 use crate::exit::OrLeave as _;
 use crate::packet::Transit;
 use crate::tunnel::PlainHeader;
-use crate::wire::{
-    Be16, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv4Words, Ipv6, Ipv6Words, Udp, UdpWord,
-    protocol,
-};
+use crate::wire::{Be16, Ipv4, Ipv6, Udp, protocol, wire};
 
 /// Puts the headers before the packet.
 #[inline(always)]
@@ -71,12 +68,6 @@ impl Task<'_> {
         if self.gue { GUE as u32 } else { 0 }
     }
 
-    /// What the outer IP header says follows.
-    #[inline(always)]
-    const fn payload(&self) -> u8 {
-        if self.gue { protocol::UDP } else { self.kind }
-    }
-
     #[inline(always)]
     fn make_room<P: Transit>(&self, packet: &mut P, ip: usize) -> Result<(), Exit> {
         make_room(
@@ -89,19 +80,29 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn gue<P: Transit>(&self, packet: &mut P, at: usize) -> Result<(), Exit> {
-        let source_port = source_port(self.hash);
-        let length = self.shim() + self.length;
-        let header = packet.get_mut::<UdpWord>(at).or_leave(Exit::NoHeadroom)?;
-        udp(header, &self.bank.shared, source_port, length);
-        *packet
-            .get_mut::<PlainHeader>(at + size_of::<Udp>())
-            .or_leave(Exit::NoHeadroom)? = PlainHeader {
+    const fn gue(&self) -> PlainHeader {
+        PlainHeader {
             variant_length: 0,
             protocol: self.kind,
             flags: Be16::new(0),
-        };
-        Ok(())
+        }
+    }
+}
+
+wire! {
+    OverIpv4 {
+        front: FrontIpv4,
+        destination: Be16,
+    }
+    GueOverIpv4 {
+        front: FrontIpv4,
+        udp: UdpIpv4,
+        header: PlainHeader,
+    }
+    GueOverIpv6 {
+        front: FrontIpv6,
+        udp: UdpIpv6,
+        header: PlainHeader,
     }
 }
 
@@ -109,37 +110,43 @@ impl Task<'_> {
 fn over_ipv4<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     const IP: usize = size_of::<Ipv4>();
     task.make_room(packet, IP)?;
-    let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
-    ethernet(frame, task.first, ETHERTYPE_IPV4);
-    let length = IP as u32 + task.shim() + task.length;
-    outer_ipv4(
-        packet.get_mut::<Ipv4Words>(L3).or_leave(Exit::NoHeadroom)?,
-        task.bank,
-        task.first,
-        length,
-        task.tos,
-        task.payload(),
-    );
+    let Task { first, tos, .. } = *task;
+    let udp_length = task.shim() + task.length;
+    let length = IP as u32 + udp_length;
     if task.gue {
-        task.gue(packet, L4_V4)
+        let outer = packet.get_mut::<GueOverIpv4>(0);
+        let outer = outer.or_leave(Exit::NoHeadroom)?;
+        outer.front.put(first, length, tos, protocol::UDP);
+        outer.udp.put(first, task.hash, udp_length);
+        outer.header = task.gue();
     } else {
-        Ok(())
+        let outer = packet.get_mut::<OverIpv4>(0).or_leave(Exit::NoHeadroom)?;
+        outer.front.put(first, length, tos, task.kind);
+        outer.destination = Be16::new((first.udp >> 48) as u16);
     }
+    Ok(())
 }
 
 #[inline(always)]
 fn over_ipv6<P: Transit>(packet: &mut P, task: &Task<'_>) -> Result<(), Exit> {
     task.make_room(packet, size_of::<Ipv6>())?;
-    let frame = packet.get_mut::<Ethernet>(0).or_leave(Exit::NoHeadroom)?;
-    ethernet(frame, task.first, ETHERTYPE_IPV6);
+    let Task {
+        bank, first, tos, ..
+    } = *task;
     // Routers spread by the flow label where there are no ports (RFC 6438).
-    let label = u32::from(task.tos) << 20 | (task.hash >> 48) as u32;
+    let label = (task.hash >> 48) as u32;
     let length = task.shim() + task.length;
-    let ip = packet.get_mut::<Ipv6Words>(L3).or_leave(Exit::NoHeadroom)?;
-    outer_ipv6(ip, task.bank, task.first, length, label, task.payload());
     if task.gue {
-        task.gue(packet, L4_V6)
+        let outer = packet.get_mut::<GueOverIpv6>(0);
+        let outer = outer.or_leave(Exit::NoHeadroom)?;
+        outer
+            .front
+            .put(first, bank, length, tos, label, protocol::UDP);
+        outer.udp.put(first, task.hash, length);
+        outer.header = task.gue();
     } else {
-        Ok(())
+        let front = packet.get_mut::<FrontIpv6>(0).or_leave(Exit::NoHeadroom)?;
+        front.put(first, bank, length, tos, label, task.kind);
     }
+    Ok(())
 }

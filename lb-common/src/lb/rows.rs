@@ -1,18 +1,13 @@
 //! The tunnel of rows: GUE with every hop of the row.
 
-use core::mem::offset_of;
-
-use super::headers::{ethernet, make_room, outer_ipv4, outer_ipv6, source_port, udp};
+use super::headers::{FrontIpv4, FrontIpv6, UdpIpv4, UdpIpv6, make_room};
 use super::inner::Inner;
 use super::{Choice, Exit, Mark};
 use crate::abi::{Backend, Bank, Row};
 use crate::exit::OrLeave as _;
-use crate::packet::{Transit, View};
-use crate::tunnel::{self, Header, Words};
-use crate::wire::{
-    Address6, Be16, Be32, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv4Words, Ipv6,
-    Ipv6Words, Udp, UdpWord, protocol, wire,
-};
+use crate::packet::Transit;
+use crate::tunnel::{self, HOPS_MAX, Header, Words, flags, start};
+use crate::wire::{Address6, Be32, Be64, Ipv4, Ipv6, Udp, protocol, wire};
 
 /// Puts the headers before the packet.
 #[inline(always)]
@@ -29,40 +24,15 @@ pub(super) fn encapsulate<P: Transit>(
         base: u32::from(service.first_backend),
     };
     let count = row.hop_count();
-    let mut header = tunnel::First {
-        kind: inner.kind,
-        count: count as u8,
-        address_words: 1,
-        flags: service.tunnel_flags | mark.bits(tunnel::flags::PROBE),
-    };
-    let source_port = source_port(hash);
+    let start = bank.shared.header
+        + start::protocol(inner.kind)
+        + start::flags(service.tunnel_flags | mark.bits(flags::PROBE));
     let mtu = service.tunnel_mtu;
     if first.address[0] == 0 {
-        over_ipv4(
-            packet,
-            bank,
-            first,
-            inner,
-            &header,
-            count,
-            source_port,
-            hops,
-            mtu,
-        )
+        over_ipv4(packet, bank, first, inner, start, count, hash, hops, mtu)
     } else {
-        header.address_words = 4;
-        header.flags |= tunnel::flags::V6;
-        over_ipv6(
-            packet,
-            bank,
-            first,
-            inner,
-            &header,
-            count,
-            source_port,
-            hops,
-            mtu,
-        )
+        let start = start + start::flags(flags::V6);
+        over_ipv6(packet, bank, first, inner, start, count, hash, hops, mtu)
     }
 }
 
@@ -90,23 +60,24 @@ impl Hops {
 }
 
 wire! {
-    /// All that is constant in length, over IPv4: one check against the end of the packet.
+    /// All headers over IPv4. Where there are fewer hops, the packet goes on there: shorter than the other hops it is not.
     OverIpv4 {
-        ethernet: Ethernet,
-        ip: Ipv4Words,
-        udp: UdpWord,
+        front: FrontIpv4,
+        udp: UdpIpv4,
         header: Words,
-        first: Be32,
+        hops: [Be32; HOPS_MAX],
     }
-    /// The same over IPv6.
+    /// All that is constant in length, over IPv6.
     OverIpv6 {
-        ethernet: Ethernet,
-        ip: Ipv6Words,
-        udp: UdpWord,
+        front: FrontIpv6,
+        udp: UdpIpv6,
         header: Words,
         first: Address6,
     }
 }
+
+/// Of the private data's header, UDP and GUE.
+const SHIM: u32 = (size_of::<Udp>() + Header::LENGTH) as u32;
 
 #[inline(always)]
 #[expect(
@@ -118,26 +89,32 @@ fn over_ipv4<P: Transit>(
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
-    header: &tunnel::First,
+    start: u64,
     count: u32,
-    source_port: Be16,
+    hash: u64,
     hops: Hops,
     mtu: u16,
 ) -> Result<(), Exit> {
-    let udp_length = inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 4 * count;
+    let udp_length = inner.length + SHIM + 4 * count;
     let length = udp_length + size_of::<Ipv4>() as u32;
     make_room(packet, length - inner.length, inner.length, mtu, first)?;
     let outer = packet.get_mut::<OverIpv4>(0).or_leave(Exit::NoHeadroom)?;
-    ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV4);
-    outer_ipv4(&mut outer.ip, bank, first, length, inner.tos, protocol::UDP);
-    udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = header.words(bank.shared.header, bank.shared.generation);
-    outer.first = Be32::from_raw(first.v4());
-    const REST: usize = offset_of!(OverIpv4, first) + 4;
-    put_rest(packet, REST, count, |hop| {
-        Be32::from_raw(hops.backend(bank, hop).v4())
-    })
+    outer.front.put(first, length, inner.tos, protocol::UDP);
+    outer.udp.put(first, hash, udp_length);
+    outer.header = words(bank, start + u64::from(count) * start::ADDRESS_V4);
+    let hop = |hop| Be32::from_raw(hops.backend(bank, hop).v4());
+    outer.hops[0] = Be32::from_raw(first.v4());
+    if count == 4 {
+        (outer.hops[1], outer.hops[2], outer.hops[3]) = (hop(1), hop(2), hop(3));
+    } else if count == 3 {
+        (outer.hops[1], outer.hops[2]) = (hop(1), hop(2));
+    } else if count == 2 {
+        outer.hops[1] = hop(1);
+    }
+    Ok(())
 }
+
+const _: () = assert!(size_of::<Ipv4>() >= (HOPS_MAX - 1) * size_of::<Be32>());
 
 #[inline(always)]
 #[expect(
@@ -149,44 +126,53 @@ fn over_ipv6<P: Transit>(
     bank: &Bank,
     first: &Backend,
     inner: &Inner,
-    header: &tunnel::First,
+    start: u64,
     count: u32,
-    source_port: Be16,
+    hash: u64,
     hops: Hops,
     mtu: u16,
 ) -> Result<(), Exit> {
-    let udp_length = inner.length + (size_of::<Udp>() + Header::LENGTH) as u32 + 16 * count;
+    let udp_length = inner.length + SHIM + 16 * count;
     let length = udp_length + size_of::<Ipv6>() as u32;
     make_room(packet, length - inner.length, inner.length, mtu, first)?;
     let outer = packet.get_mut::<OverIpv6>(0).or_leave(Exit::NoHeadroom)?;
-    ethernet(&mut outer.ethernet, first, ETHERTYPE_IPV6);
-    let label = u32::from(inner.tos) << 20;
-    outer_ipv6(&mut outer.ip, bank, first, udp_length, label, protocol::UDP);
-    udp(&mut outer.udp, &bank.shared, source_port, udp_length);
-    outer.header = header.words(bank.shared.header, bank.shared.generation);
+    let tos = inner.tos;
+    outer
+        .front
+        .put(first, bank, udp_length, tos, 0, protocol::UDP);
+    outer.udp.put(first, hash, udp_length);
+    outer.header = words(bank, start + u64::from(count) * start::ADDRESS_V6);
     outer.first = Address6::of(first.address);
-    const REST: usize = offset_of!(OverIpv6, first) + 16;
-    put_rest(packet, REST, count, |hop| {
+    put_rest(packet, count, |hop| {
         Address6::of(hops.backend(bank, hop).address)
     })
 }
 
+#[inline(always)]
+const fn words(bank: &Bank, start: u64) -> Words {
+    Words {
+        start: Be64::new(start),
+        rest: bank.shared.generation,
+    }
+}
+
 /// The hops but the first: one check against the end of the packet.
 #[inline(always)]
-fn put_rest<P: Transit, A: View>(
+fn put_rest<P: Transit>(
     packet: &mut P,
-    rest: usize,
     count: u32,
-    hop: impl Fn(u32) -> A,
+    hop: impl Fn(u32) -> Address6,
 ) -> Result<(), Exit> {
+    const REST: usize = size_of::<OverIpv6>();
     if count == 4 {
-        let place = packet.get_mut::<[A; 3]>(rest).or_leave(Exit::NoHeadroom)?;
-        *place = [hop(1), hop(2), hop(3)];
+        let place = packet.get_mut::<[Address6; 3]>(REST);
+        *place.or_leave(Exit::NoHeadroom)? = [hop(1), hop(2), hop(3)];
     } else if count == 3 {
-        let place = packet.get_mut::<[A; 2]>(rest).or_leave(Exit::NoHeadroom)?;
-        *place = [hop(1), hop(2)];
+        let place = packet.get_mut::<[Address6; 2]>(REST);
+        *place.or_leave(Exit::NoHeadroom)? = [hop(1), hop(2)];
     } else if count == 2 {
-        *packet.get_mut::<A>(rest).or_leave(Exit::NoHeadroom)? = hop(1);
+        let place = packet.get_mut::<Address6>(REST);
+        *place.or_leave(Exit::NoHeadroom)? = hop(1);
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) fn answer<P: Transit, T: Tables>(
     fits: u16,
 ) -> Result<Exit, Exit> {
     // Never about an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4 (e)).
-    if inner.protocol == protocol::ICMP || inner.protocol == protocol::ICMPV6 {
+    if inner.is(protocol::ICMP) || inner.is(protocol::ICMPV6) {
         return leave(Exit::TooBig);
     }
     let v4 = inner.kind == protocol::IPV4;

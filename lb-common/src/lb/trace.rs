@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{L3, untagged};
+use super::{L3, skip_tags};
 use crate::abi::unpinned_values;
 use crate::budget::Budget;
 use crate::packet::Transit;
@@ -116,8 +116,10 @@ impl Desk {
 /// Source and destination, v4-mapped.
 #[inline(always)]
 fn addresses<P: Transit>(packet: &mut P) -> Option<([u64; 2], [u64; 2])> {
+    if packet.get::<Ethernet>(0)?.is_tagged() {
+        skip_tags(packet).ok()?;
+    }
     let ethertype = packet.get::<Ethernet>(0)?.ethertype;
-    let ethertype = untagged(packet, ethertype).ok()?;
     if ethertype == ETHERTYPE_IPV4 {
         let ip = packet.get::<Ipv4>(L3)?;
         Some((v4_mapped(ip.source), v4_mapped(ip.destination)))

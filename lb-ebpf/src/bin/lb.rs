@@ -237,12 +237,9 @@ impl<N: Next> Tables for Maps<N> {
     }
 
     #[inline(always)]
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
+    fn count_new_flow(&self, service: u32) {
         if let Some(mut counts) = self.counts {
-            let count = one(&mut counts.get().services[counter as usize & (SERVICES - 1)]);
-            count.packets += 1;
-            count.bytes += u64::from(bytes);
-            count.new_flows += new_flow;
+            counts.get().services[service as usize & (SERVICES - 1)].new_flows += 1;
         }
     }
 
@@ -371,8 +368,8 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         .unwrap_or_default();
     let told = WATCHED && !mark.is_probe() && watch::arrived(context.ctx) != 0;
     let exit = lb::run(&mut packet, &Maps::<N>::new(Some(counts)), mark);
-    // Of all ways the one that most packets take, by itself.
-    if !WATCHED && exit == Exit::Sent && !mark.is_probe() {
+    // Of all ways the one that most packets take, by itself; no probe does.
+    if !WATCHED && exit == Exit::Sent {
         counts.exit(&packet, Exit::Sent, bytes);
         return xdp_action::XDP_TX;
     }

@@ -39,8 +39,8 @@ const FLOW_BUCKETS: usize = 256;
 /// What a node has counted, by counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Packets, bytes, new flows.
-    pub services: BTreeMap<u32, (u64, u64, u64)>,
+    /// New flows.
+    pub services: BTreeMap<u32, u64>,
     /// Packets, bytes.
     pub backends: BTreeMap<u32, (u64, u64)>,
 }
@@ -182,12 +182,9 @@ impl<const BACKEND: bool> Tables for View<'_, BACKEND> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, counter: u32, bytes: u32, new_flow: u64) {
+    fn count_new_flow(&self, service: u32) {
         let mut counted = self.0.counted.borrow_mut();
-        let count = counted.services.entry(counter).or_default();
-        count.0 += 1;
-        count.1 += u64::from(bytes);
-        count.2 += new_flow;
+        *counted.services.entry(service).or_default() += 1;
     }
 
     fn count_backend(&self, counter: u32, bytes: u32) {

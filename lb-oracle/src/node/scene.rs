@@ -13,7 +13,7 @@ use lb_common::abi::{
 use lb_common::filter::Element;
 use lb_common::flow::FlowKey;
 use lb_common::flow_table;
-use lb_common::lb::outer_checksum;
+use lb_common::lb::prepare;
 use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
 use lb_common::wire::v4_of;
@@ -465,8 +465,7 @@ fn shared() -> Shared {
         flow: FlowKey::new(*b"0123456789abcdef"),
         source_v4: v4_of(words(ip(NODES[0]))),
         source_v6: words(ip(NODES[2])),
-        tunnel_port: tunnel::PORT.to_be(),
-        generation: 7_u16.to_be(),
+        generation: 0x0007_0000_u32.to_be(),
         header: tunnel::common(0, 3),
         prefixes: 1,
         // More than any test asks for.
@@ -536,34 +535,29 @@ impl Pool {
             Way::Local => backend_flags::REACHABLE | backend_flags::LOCAL,
             _ => backend_flags::REACHABLE,
         };
-        Backend {
+        let mut backend = Backend {
             address,
-            macs_low: if self.way == Way::Sender {
-                let [a, b, c, d, e, f] = SENDER;
-                u64::from_ne_bytes([a, b, c, d, e, f, 2, 0])
-            } else {
-                u64::from_ne_bytes([2, 0, 0, 1, place as u8, i as u8, 2, 0])
-            },
-            macs_high: u32::from_ne_bytes([0, 2, 0xfe, 0xed]),
-            checksum: if self.over_v4 {
-                outer_checksum(source, v4_of(address))
-            } else {
-                0
-            },
             ifindex: if other { OTHER_INTERFACE } else { 1 },
             flags: flags | backend_flags::JUDGED | backend_flags::UP,
-            mtu: self.mtu.into(),
+            mtu: self.mtu,
             vlan: match self.way {
                 Way::Tagged => u32::from_ne_bytes([0x81, 0, 0x20, 0x64]),
                 Way::OtherTagged => u32::from_ne_bytes([0x88, 0xa8, 0x0f, 0xff]),
                 _ => 0,
             },
             tag_bytes: match self.way {
-                Way::Tagged | Way::OtherTagged => TAG,
+                Way::Tagged | Way::OtherTagged => TAG as u16,
                 _ => 0,
             },
-            reserved: [0; 3],
-        }
+            ..Backend::default()
+        };
+        let [a, b, c, d, e, f] = match self.way {
+            Way::Sender => SENDER,
+            _ => [2, 0, 0, 1, place as u8, i as u8],
+        };
+        let macs = [a, b, c, d, e, f, 2, 0, 0, 2, 0xfe, 0xed];
+        prepare(&mut backend, macs, source, tunnel::PORT);
+        backend
     }
 
     fn rows(&self) -> Arc<[u64]> {

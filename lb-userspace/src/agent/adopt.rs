@@ -136,10 +136,10 @@ fn ways(image: &Image) -> Ways {
 
 fn next_hop(backend: &Backend) -> NextHop {
     let [d0, d1, d2, d3, d4, d5, s0, s1] = backend.macs_low.to_ne_bytes();
-    let [s2, s3, s4, s5] = backend.macs_high.to_ne_bytes();
+    let [s2, s3, s4, s5] = backend.macs_high().to_ne_bytes();
     NextHop {
         ifindex: backend.ifindex,
-        mtu: backend.mtu,
+        mtu: backend.mtu.into(),
         source_mac: [s0, s1, s2, s3, s4, s5],
         destination_mac: [d0, d1, d2, d3, d4, d5],
         vlan: Vlan::from_wire(backend.vlan),

@@ -253,7 +253,7 @@ pub fn counters(
         else {
             continue;
         };
-        let count = counted.service(counter);
+        let count = counted.service(counter, block);
         let all = Count {
             packets: count.packets,
             bytes: count.bytes,
@@ -262,7 +262,7 @@ pub fn counters(
             service.name.clone(),
             ServiceCount {
                 count: all,
-                new_flows: count.new_flows,
+                new_flows: counted.new_flows(counter),
             },
         );
         let backends = backend_counts(core, &counted, &service.name, pool, block.first);

@@ -17,7 +17,7 @@ use zerocopy::{FromZeros as _, transmute_mut};
 
 use super::memory::Mappable;
 use super::{DataplaneError, PerCpu, maps};
-use crate::plan::Op;
+use crate::plan::{Block, Op};
 
 /// What the program has counted.
 pub struct DatapathCounters {
@@ -33,9 +33,20 @@ pub struct DatapathCounters {
 }
 
 impl DatapathCounters {
-    /// Packets and bytes of one service counter.
-    pub fn service(&self, counter: u32) -> ServiceCount {
-        self.sum.services[counter as usize]
+    /// All packets and bytes of a service with this counter and these of its backends.
+    pub fn service(&self, counter: u32, backends: Block) -> BackendCount {
+        let ServiceCount {
+            retired_packets: packets,
+            retired_bytes: bytes,
+            ..
+        } = self.sum.services[counter as usize];
+        let backends = self.backends(backends.first, backends.count).iter();
+        backends.fold(BackendCount { packets, bytes }, |sum, one| sum + *one)
+    }
+
+    /// Flows of a service.
+    pub fn new_flows(&self, counter: u32) -> u64 {
+        self.sum.services[counter as usize].new_flows
     }
 
     /// Packets and bytes of `count` backend counters from `first` on.
@@ -139,16 +150,58 @@ impl Maps {
             )),
             _ => None,
         };
-        let ranges: Vec<_> = ops.iter().filter_map(words).collect();
-        if ranges.is_empty() {
+        self.change(
+            &ops.iter().filter_map(words).collect::<Vec<_>>(),
+            |range, words| {
+                let zero = |word: &AtomicU64| word.store(0, Ordering::Relaxed);
+                words[range.clone()].iter().for_each(zero);
+            },
+        )
+    }
+
+    /// What counters hold that `ops` take away from a service's backends becomes its own. Not before every packet counts by the new
+    /// bank: nothing is lost.
+    pub(super) fn retire(&self, ops: &[Op]) -> Result<(), DataplaneError> {
+        let words = |op: &Op| match *op {
+            Op::RetireBackendCounters {
+                service,
+                first,
+                count,
+            } => Some((
+                words_of::<ServiceCount>(offset_of!(Counts, services), service, 1),
+                words_of::<BackendCount>(offset_of!(Counts, backends), first, count),
+            )),
+            _ => None,
+        };
+        self.change(
+            &ops.iter().filter_map(words).collect::<Vec<_>>(),
+            |(service, backends), words| {
+                let [packets, bytes] = [
+                    offset_of!(ServiceCount, retired_packets),
+                    offset_of!(ServiceCount, retired_bytes),
+                ]
+                .map(|field| &words[service.start + field / size_of::<u64>()]);
+                let (taken, _) = words[backends.clone()].as_chunks();
+                for [of_packets, of_bytes] in taken {
+                    packets.fetch_add(of_packets.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                    bytes.fetch_add(of_bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                }
+            },
+        )
+    }
+
+    /// Changes the counts of each CPU.
+    fn change<C>(
+        &self,
+        changes: &[C],
+        change: impl Fn(&C, &[AtomicU64]),
+    ) -> Result<(), DataplaneError> {
+        if changes.is_empty() {
             return Ok(());
         }
         for own in self.counts.entries()? {
             let own = own?;
-            for range in &ranges {
-                let zero = |word: &AtomicU64| word.store(0, Ordering::Relaxed);
-                own.words()[range.clone()].iter().for_each(zero);
-            }
+            changes.iter().for_each(|one| change(one, own.words()));
         }
         Ok(())
     }

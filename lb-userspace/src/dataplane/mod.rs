@@ -305,7 +305,7 @@ impl Dataplane {
                 && !image.tables.contains_key(&index)
             {
                 let memory = table.rows.map()?;
-                let rows = memory.get(0).ok_or(NO_TABLE)?.rows().collect();
+                let rows = memory.get(0).ok_or(NO_TABLE)?.rows().into();
                 image.tables.insert(index, rows);
             }
         }
@@ -319,7 +319,7 @@ impl Dataplane {
         })
     }
 
-    /// Carries out `ops` in order, counters first. On an error the bank in use is unchanged, or already the new one: plan again from
+    /// Carries out `ops` in order, but zeroes counters first and retires others last. On an error the bank in use is unchanged, or already the new one: plan again from
     /// [`Dataplane::observed`].
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
         self.counters.zero(ops)?;
@@ -331,13 +331,15 @@ impl Dataplane {
                 Op::DropFilter { slot } => self.filters.drop(*slot)?,
                 Op::MakeBuckets { service, buckets } => self.buckets.make(*service, *buckets)?,
                 Op::DropBuckets { service } => self.buckets.drop(*service)?,
-                Op::ZeroServiceCounter { .. } | Op::ZeroBackendCounters { .. } => {}
+                Op::ZeroServiceCounter { .. }
+                | Op::ZeroBackendCounters { .. }
+                | Op::RetireBackendCounters { .. } => {}
                 Op::FillBank { bank, image, seeds } => self.fill_bank(*bank, image, seeds)?,
                 Op::Switch { bank } => self.switch(*bank)?,
                 Op::Barrier => self.barrier()?,
             }
         }
-        Ok(())
+        self.counters.retire(ops)
     }
 
     /// Flows that the flow table can remember.

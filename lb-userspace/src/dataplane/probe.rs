@@ -111,7 +111,7 @@ impl Prober<'_> {
         let mut frame =
             Frame::new(packet).ok_or(DataplaneError::Object("a probe packet is too long"))?;
         self.tables.asked.clear();
-        let exit = lb::run(&mut frame, &self.tables, Mark::PROBE);
+        let exit = lb::run(&mut frame, &self.tables, Mark::PROBE).of_client();
         let action = action(result.return_value);
         // A dropped packet may have been changed on its way; nobody sees it.
         let same_bytes = action == Action::Drop || frame.bytes() == output;
@@ -391,7 +391,7 @@ impl Tables for HostTables<'_> {
 
     fn count_flow(&self, _: Outcome) {}
 
-    fn count_service(&self, _: u32, _: u32, _: u64) {}
+    fn count_new_flow(&self, _: u32) {}
 
     fn count_backend(&self, _: u32, _: u32) {}
 

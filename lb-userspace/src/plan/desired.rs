@@ -10,10 +10,10 @@ use lb_common::abi::{
 };
 use lb_common::flow::FlowKey;
 use lb_common::flow_table;
-use lb_common::lb::outer_checksum;
+use lb_common::lb::prepare;
 use lb_common::rate::{Rate, Rates, counts};
 use lb_common::tunnel;
-use lb_common::wire::{address_words, v4_mapped, v4_of};
+use lb_common::wire::{address_words, v4_mapped};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{Image, Op, PlanError, Slots, vips};
@@ -203,7 +203,7 @@ const ANSWERS_PER_SEC: u32 = 10_000;
 const MTU_DEFAULT: u32 = 1500;
 
 impl Desired {
-    /// The image of this state. Takes and gives up numbers in `slots`; the operations returned zero counters that start anew.
+    /// The image of this state. Takes and gives up numbers in `slots`; the operations returned are about counters that start anew.
     pub fn image(&self, slots: &mut Slots) -> Result<(Image, Vec<Op>), PlanError> {
         let services: BTreeSet<_> = self
             .services
@@ -333,8 +333,7 @@ impl Desired {
                 .source_v6
                 .map_or([0; 2], |address| address_words(address.octets())),
             header: tunnel::common(0, 0),
-            tunnel_port: tunnel::PORT.to_be(),
-            generation: (self.generation as u16).to_be(),
+            generation: (u32::from(self.generation as u16) << 16).to_be(),
             answers_per_jiffy: (ANSWERS_PER_SEC.div_ceil(self.jiffies_per_sec.max(1))) as u16,
             answers_max: ANSWERS_PER_SEC,
             prefixes: self
@@ -380,17 +379,8 @@ impl Desired {
                 ..Backend::default()
             };
         };
-        let [d0, d1, d2, d3, d4, d5] = hop.destination_mac;
-        let [s0, s1, s2, s3, s4, s5] = hop.source_mac;
-        Backend {
+        let mut backend = Backend {
             address,
-            macs_low: u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]),
-            macs_high: u32::from_ne_bytes([s2, s3, s4, s5]),
-            checksum: if member.address.is_ipv4() {
-                outer_checksum(source, v4_of(address))
-            } else {
-                0
-            },
             ifindex: hop.ifindex,
             flags: verdict
                 | backend_flags::REACHABLE
@@ -400,11 +390,16 @@ impl Desired {
                 } else {
                     0
                 },
-            mtu: hop.mtu,
+            mtu: u16::try_from(hop.mtu).unwrap_or(u16::MAX),
             vlan: hop.vlan.map_or(0, Vlan::to_wire),
-            tag_bytes: if hop.vlan.is_some() { abi::TAG } else { 0 },
-            reserved: [0; 3],
-        }
+            tag_bytes: hop.vlan.map_or(0, |_| abi::TAG as u16),
+            ..Backend::default()
+        };
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&hop.destination_mac);
+        macs[6..].copy_from_slice(&hop.source_mac);
+        prepare(&mut backend, macs, source, tunnel::PORT);
+        backend
     }
 }
 

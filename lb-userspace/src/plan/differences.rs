@@ -239,9 +239,8 @@ fn shared_fields(a: &Shared, b: &Shared) -> Fields {
             "tunnel sources",
             (a.source_v4, a.source_v6) == (b.source_v4, b.source_v6),
         ),
-        ("tunnel port", a.tunnel_port == b.tunnel_port),
         ("generation", a.generation == b.generation),
-        ("tunnel flags", a.header == b.header),
+        ("tunnel header", a.header == b.header),
         (
             "rate of answers",
             (a.answers_per_jiffy, a.answers_max) == (b.answers_per_jiffy, b.answers_max),
@@ -285,9 +284,12 @@ fn backend_fields(a: &Backend, b: &Backend) -> Fields {
         ("address", a.address == b.address),
         (
             "MAC addresses",
-            (a.macs_low, a.macs_high) == (b.macs_low, b.macs_high),
+            (a.macs_low, a.macs_high()) == (b.macs_low, b.macs_high()),
         ),
-        ("outer checksum", a.checksum == b.checksum),
+        (
+            "outer headers",
+            (a.head, a.ends, a.udp, a.checksum) == (b.head, b.ends, b.udp, b.checksum),
+        ),
         ("interface", a.ifindex == b.ifindex),
         ("verdict or reachability", a.flags == b.flags),
         ("MTU", a.mtu == b.mtu),

@@ -29,7 +29,7 @@ use lb_common::filter::Element;
 pub use desired::{Desired, DesiredBackend, DesiredPool, DesiredService, ServiceOptions};
 pub use differences::{Difference, differences};
 pub use image::{Image, Observed, Seeds};
-pub use slots::Slots;
+pub use slots::{Block, Slots};
 
 /// One operation on the datapath.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,15 @@ pub enum Op {
     },
     /// A block of counters is used for another service from now on.
     ZeroBackendCounters {
+        /// First index.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Counters of a service's backends begin anew, and what they hold stays with the service.
+    RetireBackendCounters {
+        /// Counter of the service.
+        service: u32,
         /// First index.
         first: u32,
         /// How many.

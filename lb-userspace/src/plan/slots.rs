@@ -87,8 +87,8 @@ impl Slots {
             .find_map(|(pool, pair)| owns(pair).then_some(pool))
     }
 
-    /// Counters of a service whose pool has `members` indexes, `taken` of them given out now; those that start anew are zeroed
-    /// first.
+    /// Counters of a service whose pool has `members` indexes, `taken` of them given out now; those that start anew are zeroed, or handed
+    /// over to the service.
     pub fn counters(
         &mut self,
         service: &str,
@@ -115,14 +115,20 @@ impl Slots {
         };
         let block = match self.blocks.get(service) {
             Some(&block) if block.count as usize >= members => {
-                ops.extend(taken.iter().map(|&slot| Op::ZeroBackendCounters {
+                ops.extend(taken.iter().map(|&slot| Op::RetireBackendCounters {
+                    service: counter,
                     first: block.first + u32::from(slot),
                     count: 1,
                 }));
                 block
             }
-            _ => {
-                self.blocks.remove(service);
+            former => {
+                ops.extend(former.map(|block| Op::RetireBackendCounters {
+                    service: counter,
+                    first: block.first,
+                    count: block.count,
+                }));
+                // Beside the former one, in which packets are counted until the new bank is live.
                 let block = self.free_block(members.next_power_of_two().max(16) as u32)?;
                 ops.push(Op::ZeroBackendCounters {
                     first: block.first,

@@ -150,7 +150,10 @@ fn after(ops: &[Op], mut observed: Observed) -> Observed {
             Op::DropBuckets { service } => {
                 assert!(observed.buckets.remove(service).is_some());
             }
-            Op::ZeroServiceCounter { .. } | Op::ZeroBackendCounters { .. } | Op::Barrier => {}
+            Op::ZeroServiceCounter { .. }
+            | Op::ZeroBackendCounters { .. }
+            | Op::RetireBackendCounters { .. }
+            | Op::Barrier => {}
         }
     }
     observed
@@ -419,21 +422,42 @@ fn a_number_given_to_another_backend_counts_from_zero() {
         &mut slots,
         Observed::default(),
     );
-    let (_, block) = slots.of_service("service of a").expect("counters");
-    let (ops, _) = step(
+    let (service, block) = slots.of_service("service of a").expect("counters");
+    let of_backends = |ops: Vec<Op>| {
+        ops.into_iter()
+            .filter(|op| {
+                matches!(
+                    op,
+                    Op::ZeroBackendCounters { .. } | Op::RetireBackendCounters { .. }
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let (ops, observed) = step(
         &desired(&[("a", &["10.1.0.2", "10.1.0.3"])]),
         &mut slots,
         observed,
     );
-    let zeroed: Vec<_> = ops
-        .iter()
-        .filter(|op| matches!(op, Op::ZeroBackendCounters { .. }))
-        .collect();
-    let freed = Op::ZeroBackendCounters {
+    let retired = |count| Op::RetireBackendCounters {
+        service,
         first: block.first,
-        count: 1,
+        count,
     };
-    assert_eq!(zeroed, [&freed]);
+    assert_eq!(of_backends(ops), [retired(1)]);
+
+    let many: Vec<_> = (2..40).map(|n| format!("10.1.0.{n}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let (ops, _) = step(&desired(&[("a", &many)]), &mut slots, observed);
+    let (_, larger) = slots.of_service("service of a").expect("counters");
+    assert!(
+        larger.first >= block.first + block.count,
+        "beside the former"
+    );
+    let begun = Op::ZeroBackendCounters {
+        first: larger.first,
+        count: larger.count,
+    };
+    assert_eq!(of_backends(ops), [retired(block.count), begun]);
 }
 
 #[test]
@@ -529,8 +553,8 @@ fn every_difference_is_told_by_name() {
             "what all of a bank shares: differs in the key of the flow hash",
         ),
         (
-            |image| image.shared.tunnel_port = 1,
-            "what all of a bank shares: differs in tunnel port",
+            |image| image.shared.header ^= 1,
+            "what all of a bank shares: differs in tunnel header",
         ),
         (
             |image| {

@@ -93,14 +93,12 @@ impl Loaded {
         let mut all = Counted::default();
         let counted = self.plane.counters()?;
         for counter in 0..self.counters.0 {
-            let count = counted.service(counter);
-            let count = (count.packets, count.bytes, count.new_flows);
-            all.services.insert(counter, count);
+            all.services.insert(counter, counted.new_flows(counter));
         }
         let backends = counted.backends(0, self.counters.1);
         let backends = backends.iter().map(|count| (count.packets, count.bytes));
         all.backends = (0..).zip(backends).collect();
-        all.services.retain(|_, count| count.0 > 0);
+        all.services.retain(|_, new_flows| *new_flows > 0);
         all.backends.retain(|_, count| count.0 > 0);
         Ok(all)
     }
@@ -173,9 +171,8 @@ impl Sides for Loaded {
     fn settle(&self) -> Result<()> {
         let host = self.node.take_counted();
         let mut seen = self.seen.borrow_mut();
-        for (counter, (packets, bytes, new_flows)) in host.services {
-            let sum = seen.services.entry(counter).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes, sum.2 + new_flows);
+        for (counter, new_flows) in host.services {
+            *seen.services.entry(counter).or_default() += new_flows;
         }
         for (counter, (packets, bytes)) in host.backends {
             let sum = seen.backends.entry(counter).or_default();

@@ -128,7 +128,7 @@ fn backend<'b>(bank: &'b Bank, case: &Case, index: u16) -> &'b Backend {
 /// stays, since checks may be wrong, until nothing can live there any more.
 #[inline(always)]
 fn keeps(bank: &Bank, case: &Case, member: Member) -> bool {
-    const ALIVE: u32 = backend_flags::REACHABLE | backend_flags::UP;
+    const ALIVE: u16 = backend_flags::REACHABLE | backend_flags::UP;
     let backend = backend(bank, case, member.index);
     let flags = backend.flags;
     let is_alive = flags & ALIVE == ALIVE
