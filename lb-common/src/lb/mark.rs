@@ -33,9 +33,9 @@ impl Mark {
         self.0 != 0
     }
 
-    /// `bits` where it is a probe, else none.
+    /// `number` where it is a probe, else zero.
     #[inline(always)]
-    pub(super) const fn bits(self, bits: u8) -> u8 {
-        bits * self.0 as u8
+    pub(super) const fn or_zero(self, number: u64) -> u64 {
+        number * self.0
     }
 }

@@ -535,10 +535,10 @@ fn forward<P: Transit, T: Tables>(
     if mark.is_probe() {
         return Ok(Exit::Probe);
     }
+    tables.count_backend(service.first_counter + row.hop(0), inner.length);
     if inner::is_opening(flags) {
         tables.count_new_flow(service.service_counter);
     }
-    tables.count_backend(service.first_counter + row.hop(0), inner.length);
     if T::BACKEND && first.flags & backend_flags::LOCAL != 0 {
         Ok(Exit::Local)
     } else if packet.leaves_by(first.ifindex) {

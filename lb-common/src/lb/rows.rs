@@ -26,7 +26,8 @@ pub(super) fn encapsulate<P: Transit>(
     let count = row.hop_count();
     let start = bank.shared.header
         + start::protocol(inner.kind)
-        + start::flags(service.tunnel_flags | mark.bits(flags::PROBE));
+        + start::flags(service.tunnel_flags)
+        + mark.or_zero(start::flags(flags::PROBE));
     let mtu = service.tunnel_mtu;
     if first.address[0] == 0 {
         over_ipv4(packet, bank, first, inner, start, count, hash, hops, mtu)

@@ -168,6 +168,18 @@ impl Loaded {
         self.plane = Some(plane);
     }
 
+    /// All packets and flows of a service, and the packets of its backends that are its backends now.
+    pub fn counted(&self, service: &str) -> (u64, u64, u64) {
+        let (counter, block) = self.slots.of_service(service).expect("a service");
+        let counters = self.plane().counters().expect("readable");
+        let backends = counters.backends(block.first, block.count).iter();
+        (
+            counters.service(counter, block).packets,
+            counters.new_flows(counter),
+            backends.map(|backend| backend.packets).sum(),
+        )
+    }
+
     pub fn plane(&self) -> &Dataplane {
         self.plane.as_ref().expect("open until dropped")
     }
