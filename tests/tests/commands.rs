@@ -123,11 +123,11 @@ async fn maps_and_programs_are_those_of_the_kernel() -> Result<()> {
     let named = |name: &str| maps.iter().find(|map| map["name"] == name);
     let table = named("table 0").context("a table")?;
     ensure!(
-        table["entries"] == 1 && table["value_bytes"] == 65_536 * 8 && table["kind"] == "array",
+        table["entries"] == 1 && table["value_bytes"] == 65_536 * 10 && table["kind"] == "array",
         "{table}"
     );
     ensure!(
-        table["memory_bytes"].as_u64() >= Some(65_536 * 8),
+        table["memory_bytes"].as_u64() >= Some(65_536 * 10),
         "{table}"
     );
     let programs = answer["programs"].as_array().context("a list")?;

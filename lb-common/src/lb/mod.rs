@@ -95,7 +95,7 @@ exits! {
     /// No agent has applied anything yet.
     NoRoot = "no_root", Pass, "start the agent";
     /// A node's own probe; its real exit went to the prober.
-    Probe = "probe", Transmit, "";
+    Probe = "probe", Pass, "";
     /// Sent to the first hop, by the interface that the packet came in by.
     Sent = "sent", Transmit, "";
     /// Sent to the first hop by another interface.

@@ -373,6 +373,7 @@ fn spread<N: Next, const WATCHED: bool>(context: &XdpContext) -> u32 {
         counts.exit(&packet, Exit::Sent, bytes);
         return xdp_action::XDP_TX;
     }
+    let exit = exit.of_client();
     let counted = if mark.is_probe() { Exit::Probe } else { exit };
     counts.exit(&packet, counted, bytes);
     if told {

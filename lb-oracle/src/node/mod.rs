@@ -124,7 +124,7 @@ impl Node {
         } else {
             Mark::NONE
         };
-        let exit = lb::run(&mut frame, &View::<BACKEND>(self), mark);
+        let exit = lb::run(&mut frame, &View::<BACKEND>(self), mark).of_client();
         Some(Left { exit, frame })
     }
 
