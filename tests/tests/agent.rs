@@ -103,7 +103,7 @@ async fn cold_start_announces_after_the_checks_and_stop_removes_everything() -> 
     assert!(footprint.program.is_some());
     let table_bytes = footprint.table_bytes();
     println!("a pool's pair of tables: {table_bytes} bytes");
-    assert!(table_bytes <= 2 * 640 << 10, "{table_bytes}");
+    assert!(table_bytes <= 1280 << 10, "{table_bytes}");
 
     lone.kill_web(2)?;
     agent
