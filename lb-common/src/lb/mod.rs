@@ -188,11 +188,12 @@ const L4_V6: usize = L3 + size_of::<Ipv6>();
 #[inline(always)]
 fn decide<P: Transit, T: Tables>(packet: &mut P, tables: &T, mark: Mark) -> Result<Exit, Exit> {
     // Views of their own: seen through one, every packet would be checked a second time behind the tags.
-    let (plain, untagged) = (*packet, &mut { *packet });
+    let plain = *packet;
+    let untagged;
     let mut front = plain.get::<Front>(0).or_leave(Exit::NotIp)?;
     if front.ethernet.is_tagged() {
         skip_tags(packet)?;
-        *untagged = *packet;
+        untagged = *packet;
         front = untagged.get(0).or_leave(Exit::NotIp)?;
     }
     let Front { ethernet, ip } = front;

@@ -319,8 +319,8 @@ impl Dataplane {
         })
     }
 
-    /// Carries out `ops` in order, but zeroes counters first and retires others last. On an error the bank in use is unchanged, or already the new one: plan again from
-    /// [`Dataplane::observed`].
+    /// Carries out `ops` in order, but zeroes counters first and retires others last. On an error the bank in use is unchanged, or
+    /// already the new one: plan again from [`Dataplane::observed`].
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
         self.counters.zero(ops)?;
         for op in ops {

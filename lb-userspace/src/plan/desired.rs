@@ -390,7 +390,7 @@ impl Desired {
                 } else {
                     0
                 },
-            mtu: u16::try_from(hop.mtu).unwrap_or(u16::MAX),
+            mtu: packet_length(hop.mtu),
             vlan: hop.vlan.map_or(0, Vlan::to_wire),
             tag_bytes: hop.vlan.map_or(0, |_| abi::TAG as u16),
             ..Backend::default()
@@ -401,6 +401,11 @@ impl Desired {
         prepare(&mut backend, macs, source, tunnel::PORT);
         backend
     }
+}
+
+/// The longest packet for an MTU: none is longer than its length can say.
+fn packet_length(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
 /// Where a pool is in an image.
@@ -439,8 +444,7 @@ impl DesiredPool {
             .iter()
             .filter_map(|member| Some(member.next_hop?.mtu))
             .min();
-        // No IP packet is longer than its length can say.
-        u16::try_from(smallest.unwrap_or(MTU_DEFAULT)).unwrap_or(u16::MAX)
+        packet_length(smallest.unwrap_or(MTU_DEFAULT))
     }
 
     fn packed_rows(&self, indexes: &BTreeMap<IpAddr, u16>) -> Arc<[u64]> {
